@@ -1,0 +1,60 @@
+// The C border of the torchscript crate. Every function catches everything and
+// returns NULL, or an error that the caller frees with ts_error_free.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+enum ts_error_kind : int {
+  TS_ERROR_TORCH = 1,
+  TS_ERROR_OUT_OF_MEMORY = 2,
+  TS_ERROR_CALLBACK = 3,
+  TS_ERROR_FOREIGN = 4,
+};
+
+struct ts_error {
+  int kind;
+  std::string message;
+};
+
+struct ts_module {
+  torch::jit::Module module;
+};
+
+using ts_value = c10::IValue;
+
+// Thrown when a Rust callback reports a failure; Rust keeps the reason.
+struct CallbackFailed {};
+
+template <class F>
+ts_error* guard(F&& body) noexcept {
+  try {
+    try {
+      std::forward<F>(body)();
+      return nullptr;
+    } catch (const CallbackFailed&) {
+      return new ts_error{TS_ERROR_CALLBACK, "the callback failed"};
+    } catch (const c10::OutOfMemoryError& e) {
+      return new ts_error{TS_ERROR_OUT_OF_MEMORY, e.what_without_backtrace()};
+    } catch (const c10::Error& e) {
+      return new ts_error{TS_ERROR_TORCH, e.what_without_backtrace()};
+    } catch (const std::bad_alloc&) {
+      return new ts_error{TS_ERROR_OUT_OF_MEMORY, "out of memory"};
+    } catch (const std::exception& e) {
+      return new ts_error{TS_ERROR_TORCH, e.what()};
+    } catch (...) {
+      return new ts_error{TS_ERROR_FOREIGN, "an exception of an unknown type"};
+    }
+  } catch (...) {
+    // Even the report could not be allocated. The caller must still not take
+    // this for success, so a static one stands in; ts_error_free knows it.
+    static ts_error last_resort{TS_ERROR_OUT_OF_MEMORY, {}};
+    return &last_resort;
+  }
+}

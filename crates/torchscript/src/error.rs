@@ -1,0 +1,104 @@
+//! What can go wrong in libtorch, as a value.
+
+use crate::ffi;
+use std::error::Error as StdError;
+use std::ffi::CString;
+use std::fmt;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The class of an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// libtorch refused the call.
+    Torch,
+    /// Host or device memory ran out.
+    OutOfMemory,
+    /// A traced closure or a writer failed; [`StdError::source`] says why.
+    Callback,
+    /// The closure of [`crate::ScriptModule::trace`] panicked.
+    Panic,
+    /// C++ threw something that is no `std::exception`.
+    ForeignException,
+    /// An argument cannot be handed to C++, or a result has another type than expected.
+    Type,
+}
+
+/// An error of libtorch, or of a closure that libtorch called.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn callback(source: Box<dyn StdError + Send + Sync>) -> Self {
+        Self {
+            kind: ErrorKind::Callback,
+            message: "the callback failed".to_owned(),
+            source: Some(source),
+        }
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Takes the error that a closure or writer returned, if that is the cause.
+    pub fn into_source(self) -> Result<Box<dyn StdError + Send + Sync>, Self> {
+        match self {
+            Self { source: Some(source), .. } => Ok(source),
+            other => Err(other),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Turns the shim's error pointer into a result and frees it.
+pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
+    if error.is_null() {
+        return Ok(());
+    }
+    let mut message = std::ptr::null();
+    let mut length = 0;
+    // SAFETY: the shim returned a live error; its text lives until it is freed below.
+    let (kind, message) = unsafe {
+        let kind = ffi::ts_error_get(error, &mut message, &mut length);
+        let bytes = std::slice::from_raw_parts(message.cast::<u8>(), length);
+        let text = String::from_utf8_lossy(bytes).trim_end().to_owned();
+        ffi::ts_error_free(error);
+        (kind, text)
+    };
+    let kind = match kind {
+        2 => ErrorKind::OutOfMemory,
+        3 => ErrorKind::Callback,
+        4 => ErrorKind::ForeignException,
+        _ => ErrorKind::Torch,
+    };
+    Err(Error::new(kind, message))
+}
+
+/// A C string; names and sources must not hold a NUL.
+pub(crate) fn c_string(text: &str) -> Result<CString> {
+    CString::new(text)
+        .map_err(|_| Error::new(ErrorKind::Type, format!("{text:?} holds a NUL character")))
+}

@@ -1,0 +1,187 @@
+//! The shim's functions, as declared in `shim/*.cpp`.
+
+use std::ffi::{c_char, c_int, c_void};
+use torch_sys::C_tensor;
+
+#[repr(C)]
+pub(crate) struct TsError {
+    _private: [u8; 0],
+}
+#[repr(C)]
+pub(crate) struct TsModule {
+    _private: [u8; 0],
+}
+#[repr(C)]
+pub(crate) struct TsValue {
+    _private: [u8; 0],
+}
+#[repr(C)]
+pub(crate) struct TsMapped {
+    _private: [u8; 0],
+}
+#[repr(C)]
+pub(crate) struct TsReader {
+    _private: [u8; 0],
+}
+
+pub(crate) type TracedFn =
+    unsafe extern "C" fn(*mut c_void, *mut *mut C_tensor, usize, *mut *mut TsValue) -> c_int;
+pub(crate) type WriteFn = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> usize;
+pub(crate) type PushFn = unsafe extern "C" fn(*mut c_void, *mut TsValue);
+
+unsafe extern "C" {
+    pub(crate) fn ts_error_get(e: *const TsError, m: *mut *const c_char, n: *mut usize) -> c_int;
+    pub(crate) fn ts_error_free(e: *mut TsError);
+
+    pub(crate) fn ts_value_none(out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_tensor(t: *const C_tensor, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_bool(v: c_int, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_int(v: i64, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_double(v: f64, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_string(
+        data: *const c_char,
+        length: usize,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_value_tuple(
+        items: *const *const TsValue,
+        count: usize,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_value_list(
+        items: *const *const TsValue,
+        count: usize,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_value_tag(v: *const TsValue) -> c_int;
+    pub(crate) fn ts_value_get_tensor(v: *const TsValue, out: *mut *mut C_tensor) -> *mut TsError;
+    pub(crate) fn ts_value_get_bool(v: *const TsValue, out: *mut c_int) -> *mut TsError;
+    pub(crate) fn ts_value_get_int(v: *const TsValue, out: *mut i64) -> *mut TsError;
+    pub(crate) fn ts_value_get_double(v: *const TsValue, out: *mut f64) -> *mut TsError;
+    pub(crate) fn ts_value_get_string(
+        v: *const TsValue,
+        data: *mut *const c_char,
+        length: *mut usize,
+    ) -> *mut TsError;
+    pub(crate) fn ts_value_type_name(v: *const TsValue, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_value_items(
+        v: *const TsValue,
+        push: PushFn,
+        user: *mut c_void,
+    ) -> *mut TsError;
+    pub(crate) fn ts_value_free(v: *mut TsValue);
+
+    pub(crate) fn ts_module_new(name: *const c_char, out: *mut *mut TsModule) -> *mut TsError;
+    pub(crate) fn ts_module_free(m: *mut TsModule);
+    pub(crate) fn ts_module_register(
+        m: *mut TsModule,
+        path: *const c_char,
+        tensor: *const C_tensor,
+        is_parameter: c_int,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_named_tensors(
+        m: *const TsModule,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_define(m: *mut TsModule, source: *const c_char) -> *mut TsError;
+    pub(crate) fn ts_module_eval(m: *mut TsModule) -> *mut TsError;
+    pub(crate) fn ts_module_to(
+        m: *mut TsModule,
+        device: *const c_char,
+        dtype: c_int,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_freeze(
+        m: *const TsModule,
+        preserved: *const *const c_char,
+        count: usize,
+        out: *mut *mut TsModule,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_has_method(
+        m: *const TsModule,
+        name: *const c_char,
+        out: *mut c_int,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_schema(
+        m: *const TsModule,
+        method: *const c_char,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_constants(
+        m: *const TsModule,
+        method: *const c_char,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_call(
+        m: *const TsModule,
+        method: *const c_char,
+        arguments: *const *const TsValue,
+        count: usize,
+        keywords: *const *const c_char,
+        keyword_values: *const *const TsValue,
+        keyword_count: usize,
+        out: *mut *mut TsValue,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_trace(
+        m: *mut TsModule,
+        method: *const c_char,
+        inputs: *const *const C_tensor,
+        names: *const *const c_char,
+        count: usize,
+        traced: TracedFn,
+        user: *mut c_void,
+    ) -> *mut TsError;
+    pub(crate) fn ts_is_tracing() -> c_int;
+    pub(crate) fn ts_module_save(
+        m: *const TsModule,
+        names: *const *const c_char,
+        contents: *const *const c_char,
+        lengths: *const usize,
+        count: usize,
+        write: WriteFn,
+        user: *mut c_void,
+    ) -> *mut TsError;
+    pub(crate) fn ts_module_load(
+        path: *const c_char,
+        data: *const c_void,
+        length: usize,
+        device: *const c_char,
+        out: *mut *mut TsModule,
+    ) -> *mut TsError;
+
+    pub(crate) fn ts_reader_open(
+        path: *const c_char,
+        data: *const c_void,
+        length: usize,
+        out: *mut *mut TsReader,
+    ) -> *mut TsError;
+    pub(crate) fn ts_reader_free(r: *mut TsReader);
+    pub(crate) fn ts_reader_records(r: *mut TsReader, out: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_reader_size(
+        r: *mut TsReader,
+        name: *const c_char,
+        out: *mut usize,
+    ) -> *mut TsError;
+    pub(crate) fn ts_reader_read(
+        r: *mut TsReader,
+        name: *const c_char,
+        data: *mut c_void,
+        length: usize,
+    ) -> *mut TsError;
+
+    pub(crate) fn ts_mapped_open(fd: c_int, length: usize, out: *mut *mut TsMapped)
+    -> *mut TsError;
+    pub(crate) fn ts_mapped_free(m: *mut TsMapped);
+    pub(crate) fn ts_mapped_tensor(
+        m: *const TsMapped,
+        offset: usize,
+        shape: *const i64,
+        rank: usize,
+        dtype: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut TsError;
+
+    pub(crate) fn ts_torch_version() -> *const c_char;
+    pub(crate) fn ts_inference_mode_new() -> *mut c_void;
+    pub(crate) fn ts_inference_mode_free(guard: *mut c_void);
+    pub(crate) fn ts_cuda_device_count(count: *mut i64, reason: *mut *mut TsValue) -> *mut TsError;
+}

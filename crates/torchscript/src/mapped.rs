@@ -1,0 +1,76 @@
+//! Tensors that lie in a mapped file.
+
+use crate::error::{Error, ErrorKind, Result, check};
+use crate::ffi::{self, TsMapped};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use tch::{Kind, Tensor};
+
+/// A file mapped into memory, from which tensors are taken without a copy.
+///
+/// Each tensor has a storage of its own that keeps the mapping alive. Writing
+/// to one changes memory only, never the file. The file must not be truncated
+/// while the mapping lives: the system would end the process on the next read.
+#[derive(Debug)]
+pub struct MappedFile {
+    raw: *mut TsMapped,
+}
+
+// SAFETY: the mapping is immutable memory behind an atomic reference count.
+unsafe impl Send for MappedFile {}
+// SAFETY: as above; no method writes.
+unsafe impl Sync for MappedFile {}
+
+impl MappedFile {
+    /// Maps the whole file.
+    pub fn new(file: &File) -> Result<Self> {
+        let length = file
+            .metadata()
+            .map_err(|error| Error::callback(error.into()))
+            .map(|metadata| metadata.len())?;
+        let length = usize::try_from(length).map_err(|_| {
+            Error::new(ErrorKind::OutOfMemory, "the file exceeds the address space")
+        })?;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the descriptor is open for the call; the mapping outlives it.
+        check(unsafe { ffi::ts_mapped_open(file.as_raw_fd(), length, &mut raw) })?;
+        Ok(Self { raw })
+    }
+
+    /// The contiguous tensor that starts at byte `offset`. Data that is not
+    /// aligned for its dtype is copied.
+    pub fn tensor(&self, offset: usize, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        let dtype = scalar_type(kind)?;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the shape is live for the call; the shim checks the bounds.
+        check(unsafe {
+            ffi::ts_mapped_tensor(self.raw, offset, shape.as_ptr(), shape.len(), dtype, &mut raw)
+        })?;
+        // SAFETY: the shim gives the tensor away.
+        Ok(unsafe { Tensor::from_ptr(raw) })
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        // SAFETY: owned, and freed once; tensors hold their own reference.
+        unsafe { ffi::ts_mapped_free(self.raw) };
+    }
+}
+
+/// libtorch's number of a dtype (`c10::ScalarType`).
+pub(crate) fn scalar_type(kind: Kind) -> Result<i32> {
+    Ok(match kind {
+        Kind::Uint8 => 0,
+        Kind::Int8 => 1,
+        Kind::Int16 => 2,
+        Kind::Int => 3,
+        Kind::Int64 => 4,
+        Kind::Half => 5,
+        Kind::Float => 6,
+        Kind::Double => 7,
+        Kind::Bool => 11,
+        Kind::BFloat16 => 15,
+        other => return Err(Error::new(ErrorKind::Type, format!("{other:?} is not supported"))),
+    })
+}

@@ -1,0 +1,50 @@
+//! Inference mode, versions, and CUDA at run time.
+
+use crate::error::Result;
+use crate::ffi;
+use crate::value::RawValue;
+use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
+
+/// While it lives, this thread records nothing for autograd
+/// (`c10::InferenceMode`). Guards end in the reverse order of their making.
+#[derive(Debug)]
+pub struct InferenceMode {
+    raw: *mut c_void,
+    // The mode belongs to the thread: the guard must not leave it.
+    thread_bound: PhantomData<*const ()>,
+}
+
+impl InferenceMode {
+    /// Switches the mode on for this thread.
+    pub fn enter() -> Self {
+        // SAFETY: takes nothing; a NULL on exhaustion is accepted by the free function.
+        Self { raw: unsafe { ffi::ts_inference_mode_new() }, thread_bound: PhantomData }
+    }
+}
+
+impl Drop for InferenceMode {
+    fn drop(&mut self) {
+        // SAFETY: owned, freed once, on the thread that made it.
+        unsafe { ffi::ts_inference_mode_free(self.raw) };
+    }
+}
+
+/// The version of the libtorch this crate was compiled against.
+pub fn torch_version() -> &'static str {
+    // SAFETY: a literal with static lifetime.
+    unsafe { CStr::from_ptr(ffi::ts_torch_version()) }.to_str().unwrap_or("unknown")
+}
+
+/// How many CUDA devices there are. With none, the text says why.
+///
+/// Programs link only the CPU part of libtorch; the first call loads
+/// `libtorch_cuda.so` from the same directory, so that one binary serves
+/// machines with and without a GPU.
+pub fn cuda_device_count() -> Result<(usize, String)> {
+    let mut count = 0;
+    // SAFETY: both places are live for the call.
+    let reason = RawValue::new(|out| Ok(unsafe { ffi::ts_cuda_device_count(&mut count, out) }))?;
+    let reason = reason.read()?.into_string()?;
+    Ok((usize::try_from(count).unwrap_or(0), reason))
+}
