@@ -1,0 +1,137 @@
+//! The `.pt`: a TorchScript program with everything beside it that running it
+//! takes.
+//!
+//! An archive is what `torch.jit.load` opens, plus extra files: `bertscript.json`
+//! ([`Metadata`]), `config.json`, and the checkpoint's tokenizer files.
+
+mod metadata;
+
+pub use metadata::{FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256};
+
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::config::BertConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::PreTrained;
+use crate::trace::scan_code;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use torchscript::{ArchiveReader, ScriptModule};
+
+/// The name of the metadata among the extra files.
+const METADATA_FILE: &str = "bertscript.json";
+/// The name of the configuration among the extra files.
+const CONFIG_FILE: &str = "config.json";
+
+/// What stands beside the program in an archive.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    metadata: Metadata,
+    config: BertConfig,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Archive {
+    /// Describes a model, and takes along the checkpoint's `config.json` and
+    /// tokenizer files.
+    pub fn new(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
+        let mut files = vec![(CONFIG_FILE.to_owned(), checkpoint.config_json().to_owned())];
+        files.extend(checkpoint.tokenizer_files()?);
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { metadata: Metadata::new(model, names)?, config: model.config().clone(), files })
+    }
+
+    /// Writes the program and the files beside it to `path`, whole or not at
+    /// all, once its code is proven to hold no device, shape or constant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], or [`ErrorKind::Verification`] with the line of code.
+    pub fn save(&self, script: &ScriptModule, path: &Path) -> Result<()> {
+        let metadata = self.metadata.to_json()?;
+        let mut files: Vec<(&str, &[u8])> = vec![(METADATA_FILE, &metadata)];
+        files.extend(self.files.iter().map(|(name, data)| (name.as_str(), data.as_slice())));
+        atomic_file::write(path, |temporary| {
+            let file = File::create(temporary)
+                .map_err(|error| Error::io(path, "write the archive", error))?;
+            script.save(BufWriter::with_capacity(1 << 20, file), &files).map_err(|error| {
+                match error.into_source() {
+                    Ok(cause) => {
+                        Error::new(ErrorKind::Io, "cannot write the archive").because(cause)
+                    }
+                    Err(error) => Error::from(error),
+                }
+            })?;
+            self.scan(&mut ArchiveReader::open(temporary)?)
+        })
+    }
+
+    fn scan(&self, reader: &mut ArchiveReader<'_>) -> Result<()> {
+        for name in reader.records()? {
+            if name.starts_with("code/") && name.ends_with(".py") {
+                let code = reader.record(&name)?.unwrap_or_default();
+                scan_code(&name, &String::from_utf8_lossy(&code), &self.config)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what stands beside the program. None of its code is loaded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Archive`] for a file that is no archive
+    /// of this library or a damaged one, [`ErrorKind::VersionMismatch`] for one
+    /// of a newer format.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |error| Error::io(path, "open the archive", error);
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4), &mut start)
+            .map_err(failed)?;
+        Self::read(&start, ArchiveReader::open(path)).map_err(|error| error.at_path(path))
+    }
+
+    /// Reads an archive in memory, as [`Self::open`] does a file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes, ArchiveReader::from_bytes(bytes)).map_err(|error| error.at("archive"))
+    }
+
+    fn read(start: &[u8], reader: torchscript::Result<ArchiveReader<'_>>) -> Result<Self> {
+        let invalid = |message: &str| Error::new(ErrorKind::Archive, message);
+        if !start.starts_with(b"PK\x03\x04") {
+            return Err(invalid("not a TorchScript archive"));
+        }
+        let damaged = |error| invalid("a truncated or damaged archive").because(error);
+        let mut reader = reader.map_err(damaged)?;
+        let records = reader.records().map_err(damaged)?;
+        if !records.iter().any(|name| name == "constants.pkl") {
+            return Err(invalid("a zip file, but not a TorchScript archive"));
+        }
+        let mut extra = |name: &str| {
+            reader.extra_file(name).map_err(damaged)?.ok_or_else(|| {
+                invalid(&format!("a TorchScript archive without {name}: not made by bertscript"))
+            })
+        };
+        let metadata = Metadata::from_json(&extra(METADATA_FILE)?)?;
+        let config =
+            BertConfig::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
+        let files = metadata.files.iter().map(|name| Ok((name.clone(), extra(name)?)));
+        let files = files.collect::<Result<_>>()?;
+        Ok(Self { metadata, config, files })
+    }
+
+    /// The description of the program.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The configuration of the model.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// The extra files with their contents.
+    pub fn files(&self) -> &[(String, Vec<u8>)] {
+        &self.files
+    }
+}

@@ -1,0 +1,209 @@
+//! `bertscript.json`.
+
+#![expect(clippy::disallowed_methods, reason = "describes tensors, records no trace")]
+
+use crate::device::Dtype;
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::{Architecture, Dim, PreTrained};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use tch::Tensor;
+
+/// The version of the archive format that this library writes.
+///
+/// The rule: a reader opens every archive whose version is not greater than its
+/// own, and ignores keys it does not know. Adding a key leaves the version as
+/// it is; changing the meaning of one, or of the program's interface, raises it
+/// and keeps a reader for the old one.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The description that rides in every archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The library that wrote the archive.
+    pub bertscript_version: String,
+    /// The libtorch that wrote the archive.
+    pub torch_version: String,
+    /// The model class.
+    pub architecture: String,
+    /// The attention implementation in the code.
+    pub attention: String,
+    /// The dtype of the weights.
+    pub dtype: String,
+    /// The arguments of `forward`, in order.
+    pub inputs: Vec<InputInfo>,
+    /// What `forward` returns, in order; a single output is not in a tuple.
+    pub outputs: Vec<OutputInfo>,
+    /// The bounds of the inputs.
+    pub limits: Limits,
+    /// Groups of parameters that share one storage in this file.
+    pub tied_groups: Vec<Vec<String>>,
+    /// Groups that were tied in the checkpoint and are separate in this file.
+    pub untied_groups: Vec<Vec<String>>,
+    /// Number of values in all parameters.
+    pub parameter_count: u64,
+    /// Size of all parameters.
+    pub parameter_bytes: u64,
+    /// See [`weights_sha256`].
+    pub weights_sha256: String,
+    /// The extra files beside this one.
+    pub files: Vec<String>,
+}
+
+/// An argument of `forward`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// The dtypes it may have.
+    pub dtypes: Vec<String>,
+    /// Its shape, in symbols: `B` batch, `S` sequence.
+    pub shape: Vec<String>,
+    /// Whether it must be given.
+    pub required: bool,
+}
+
+/// An output of `forward`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputInfo {
+    /// transformers' name.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: String,
+    /// Its shape: numbers, and `B` and `S` for batch and sequence.
+    pub shape: Vec<String>,
+}
+
+/// The bounds of the inputs: ids are 0 to one less than these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Number of token ids.
+    pub vocab_size: i64,
+    /// Number of token type ids.
+    pub type_vocab_size: i64,
+    /// The greatest sequence length.
+    pub max_position_embeddings: i64,
+}
+
+impl Metadata {
+    pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Result<Self> {
+        let config = model.config();
+        let dtype = model.dtype();
+        let input = |name: &str, dtypes: &[&str], required| InputInfo {
+            name: name.to_owned(),
+            dtypes: dtypes.iter().map(|&dtype| dtype.to_owned()).collect(),
+            shape: vec!["B".to_owned(), "S".to_owned()],
+            required,
+        };
+        let outputs = model.architecture().outputs(config).into_iter().map(|output| OutputInfo {
+            name: output.name.to_owned(),
+            dtype: dtype.name().to_owned(),
+            shape: output
+                .shape
+                .iter()
+                .map(|dim| match dim {
+                    Dim::Batch => "B".to_owned(),
+                    Dim::Sequence => "S".to_owned(),
+                    Dim::Fixed(size) => size.to_string(),
+                })
+                .collect(),
+        });
+        let parameters = model.parameters();
+        let parameter_count = parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum();
+        Ok(Self {
+            format_version: FORMAT_VERSION,
+            bertscript_version: env!("CARGO_PKG_VERSION").to_owned(),
+            torch_version: torchscript::torch_version().to_owned(),
+            architecture: model.architecture().name().to_owned(),
+            attention: "sdpa".to_owned(),
+            dtype: dtype.name().to_owned(),
+            inputs: vec![
+                input("input_ids", &["int64", "int32"], true),
+                input("attention_mask", &["int64", "int32", "bool"], false),
+                input("token_type_ids", &["int64", "int32"], false),
+            ],
+            outputs: outputs.collect(),
+            limits: Limits {
+                vocab_size: config.vocab_size,
+                type_vocab_size: config.type_vocab_size,
+                max_position_embeddings: config.max_position_embeddings,
+            },
+            tied_groups: Vec::new(),
+            untied_groups: model.report().ties.untied.iter().map(|pair| pair.to_vec()).collect(),
+            parameter_count,
+            parameter_bytes: parameter_count * dtype.size() as u64,
+            weights_sha256: weights_sha256(parameters)?,
+            files,
+        })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::new(ErrorKind::Archive, error.to_string()))
+    }
+
+    pub(crate) fn from_json(text: &[u8]) -> Result<Self> {
+        /// The one key that every version has.
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: u32,
+        }
+        let invalid = |error: serde_json::Error| {
+            Error::new(ErrorKind::Archive, format!("bertscript.json: {error}"))
+        };
+        let Version { format_version } = serde_json::from_slice(text).map_err(invalid)?;
+        if format_version > FORMAT_VERSION {
+            let message = format!(
+                "the archive has format version {format_version}, this library reads up to {FORMAT_VERSION}; use a newer bertscript"
+            );
+            return Err(Error::new(ErrorKind::VersionMismatch, message));
+        }
+        serde_json::from_slice(text).map_err(invalid)
+    }
+
+    /// The architecture.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is not one of this library.
+    pub fn architecture(&self) -> Result<Architecture> {
+        self.architecture.parse()
+    }
+
+    /// The dtype of the weights.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is not one of this library.
+    pub fn dtype(&self) -> Result<Dtype> {
+        self.dtype.parse()
+    }
+}
+
+/// The SHA-256 of named tensors, in hexadecimal: over each name in sorted
+/// order, a NUL, and the tensor's values in row-major little-endian bytes.
+pub fn weights_sha256(parameters: &[(String, Tensor)]) -> Result<String> {
+    let mut sorted: Vec<_> = parameters.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 22];
+    for (name, tensor) in sorted {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        let flat = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_view([-1])?;
+        let size = flat.kind().elt_size_in_bytes();
+        let (total, step) = (flat.numel(), buffer.len() / size);
+        for start in (0..total).step_by(step) {
+            // In pieces, so that hashing a large embedding copies little of it.
+            let count = step.min(total - start);
+            let piece = flat.f_narrow(0, start as i64, count as i64)?;
+            piece.f_copy_data_u8(&mut buffer[..count * size], count)?;
+            hash.update(&buffer[..count * size]);
+        }
+    }
+    Ok(hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}

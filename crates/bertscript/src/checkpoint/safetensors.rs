@@ -1,0 +1,136 @@
+//! Files in the safetensors format, <https://github.com/huggingface/safetensors>.
+
+#![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
+
+use crate::error::{Error, ErrorKind, Result};
+use safetensors::tensor::{Metadata, TensorView, serialize_to_file};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use tch::{Kind, Tensor};
+use torchscript::MappedFile;
+
+/// The limit of the reference implementation.
+const LARGEST_HEADER: u64 = 100_000_000;
+/// The header's length, in front of it.
+const PREFIX: u64 = 8;
+
+/// Reads every tensor, sorted by name. The tensors lie in the mapped file.
+///
+/// # Errors
+/// [`ErrorKind::Io`], or [`ErrorKind::Checkpoint`] for a malformed or truncated
+/// file; the message says what is wrong with it.
+pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let mut file = File::open(path).map_err(|error| Error::io(path, "open the file", error))?;
+    let (metadata, data_start) =
+        read_header(path, &mut file).map_err(|error| error.at_path(path))?;
+    let mapped = MappedFile::new(&file).map_err(|error| Error::from(error).at_path(path))?;
+
+    let mut tensors = Vec::new();
+    for (name, info) in metadata.tensors() {
+        let kind = kind_of(info.dtype).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("{name}: tensors of dtype {} are not supported", info.dtype),
+            )
+            .at_path(path)
+        })?;
+        // The header was checked: offsets lie in the file, shapes match them.
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        let offset = data_start + info.data_offsets.0;
+        let tensor = mapped
+            .tensor(offset, &shape, kind)
+            .map_err(|error| Error::from(error).at(format!("{}: {name}", path.display())))?;
+        tensors.push((name, tensor));
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
+}
+
+fn read_header(path: &Path, file: &mut File) -> Result<(Metadata, usize)> {
+    let malformed = |message: String| Error::new(ErrorKind::Checkpoint, message);
+    let io = |error| Error::io(path, "read the file", error);
+    let length = file.metadata().map_err(io)?.len();
+    let mut prefix = [0; PREFIX as usize];
+    if length < PREFIX {
+        return Err(malformed(format!("not a safetensors file: it has only {length} bytes")));
+    }
+    file.read_exact(&mut prefix).map_err(io)?;
+    if &prefix == b"version " {
+        return Err(malformed(
+            "a Git LFS pointer stands in place of the weights; fetch them with `git lfs pull`"
+                .to_owned(),
+        ));
+    }
+    let header_length = u64::from_le_bytes(prefix);
+    if header_length > LARGEST_HEADER {
+        return Err(malformed(format!(
+            "not a safetensors file: a header of {header_length} bytes, expected at most {LARGEST_HEADER}"
+        )));
+    }
+    if header_length > length - PREFIX {
+        return Err(malformed(format!(
+            "truncated: the header has {header_length} bytes, but the file only {length}"
+        )));
+    }
+    let mut header = vec![0; header_length as usize];
+    file.read_exact(&mut header).map_err(io)?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| malformed(format!("malformed safetensors header: {error}")))?;
+    let expected = PREFIX + header_length + metadata.data_len() as u64;
+    if length != expected {
+        let what = if length < expected { "truncated" } else { "malformed" };
+        return Err(malformed(format!(
+            "{what}: the header describes a file of {expected} bytes, found {length}"
+        )));
+    }
+    Ok((metadata, (PREFIX + header_length) as usize))
+}
+
+/// Writes tensors of any device; the file appears whole or not at all.
+pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    let mut owned = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
+            let message = format!("a tensor of {:?} cannot be written", tensor.kind());
+            Error::new(ErrorKind::Unsupported, message).at(name)
+        })?;
+        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+        let tensor = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
+        let elements = tensor.numel();
+        let mut bytes = vec![0; elements * tensor.kind().elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut bytes, elements)?;
+        owned.push((name, dtype, shape, bytes));
+    }
+    let views = owned.iter().map(|(name, dtype, shape, bytes)| {
+        TensorView::new(*dtype, shape.clone(), bytes)
+            .map(|view| (*name, view))
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()).at(*name))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    crate::atomic_file::write(path, |temporary| {
+        serialize_to_file(views, None, temporary)
+            .map_err(|error| Error::new(ErrorKind::Io, "cannot write the file").because(error))
+    })
+}
+
+const DTYPES: [(safetensors::Dtype, Kind); 10] = [
+    (safetensors::Dtype::BOOL, Kind::Bool),
+    (safetensors::Dtype::U8, Kind::Uint8),
+    (safetensors::Dtype::I8, Kind::Int8),
+    (safetensors::Dtype::I16, Kind::Int16),
+    (safetensors::Dtype::I32, Kind::Int),
+    (safetensors::Dtype::I64, Kind::Int64),
+    (safetensors::Dtype::F16, Kind::Half),
+    (safetensors::Dtype::BF16, Kind::BFloat16),
+    (safetensors::Dtype::F32, Kind::Float),
+    (safetensors::Dtype::F64, Kind::Double),
+];
+
+fn kind_of(dtype: safetensors::Dtype) -> Option<Kind> {
+    DTYPES.iter().find(|(known, _)| *known == dtype).map(|(_, kind)| *kind)
+}
+
+fn dtype_of(kind: Kind) -> Option<safetensors::Dtype> {
+    DTYPES.iter().find(|(_, known)| *known == kind).map(|(dtype, _)| *dtype)
+}

@@ -1,0 +1,176 @@
+//! Tensors by name, and what names have been called over the years.
+
+use crate::error::{Error, ErrorKind, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+/// Named tensors of a checkpoint, sorted by name.
+#[derive(Debug, Default)]
+pub struct StateDict {
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) tensor: Tensor,
+    /// The file it came from, for messages.
+    pub(crate) file: String,
+}
+
+/// A name that the checkpoint spells differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    /// The name in the file.
+    pub from: String,
+    /// The name transformers uses now.
+    pub to: String,
+}
+
+/// The prefix of the encoder inside a model with a head.
+const BASE_PREFIX: &str = "bert.";
+/// The modules of the encoder.
+const BASE_MODULES: [&str; 3] = ["embeddings.", "encoder.", "pooler."];
+/// Buffers that older files carry and the model makes itself.
+const OLD_BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
+
+impl StateDict {
+    /// Adds a tensor that came from `file`.
+    pub fn insert(&mut self, name: String, tensor: Tensor, file: &str) {
+        self.entries.insert(name, Entry { tensor, file: file.to_owned() });
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
+        self.entries.remove(name)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(crate) fn replace(&mut self, name: &str, tensor: Tensor) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.tensor = tensor;
+        }
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The tensors.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.tensor))
+    }
+
+    /// Brings every name to what transformers calls it now: `LayerNorm.weight`
+    /// and `.bias` for `gamma` and `beta`, and the encoder with the prefix
+    /// `bert.` or without it, as the architecture wants. Old buffers are dropped.
+    pub fn rename(&mut self, with_prefix: bool) -> Result<Vec<Renamed>> {
+        // Decided once, by looking at all names, never by trying.
+        let has_prefix = self.names().any(|name| name.starts_with(BASE_PREFIX));
+        let mut renamed = Vec::new();
+        let mut entries = BTreeMap::new();
+        for (from, entry) in std::mem::take(&mut self.entries) {
+            let base = from.strip_prefix(BASE_PREFIX).unwrap_or(&from);
+            if OLD_BUFFERS.contains(&base) {
+                continue;
+            }
+            let name = match (has_prefix, with_prefix) {
+                (true, false) => base.to_owned(),
+                (false, true) if BASE_MODULES.iter().any(|module| base.starts_with(module)) => {
+                    format!("{BASE_PREFIX}{base}")
+                }
+                _ => from.clone(),
+            };
+            let to = modern_layer_norm(&name);
+            if to != from {
+                renamed.push(Renamed { from: from.clone(), to: to.clone() });
+            }
+            if let Some(other) = entries.insert(to.clone(), entry) {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    format!(
+                        "{from}: the parameter {to} stands in {} twice, under two names",
+                        other.file
+                    ),
+                ));
+            }
+        }
+        self.entries = entries;
+        Ok(renamed)
+    }
+}
+
+/// TensorFlow's words for a LayerNorm's parameters, in files of 2018 and 2019.
+fn modern_layer_norm(name: &str) -> String {
+    for (old, new) in
+        [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")]
+    {
+        if let Some(stem) = name.strip_suffix(old) {
+            return format!("{stem}{new}");
+        }
+    }
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(names: &[&str]) -> StateDict {
+        let mut state = StateDict::default();
+        for name in names {
+            state.insert((*name).to_owned(), Tensor::from(0.0), "test");
+        }
+        state
+    }
+
+    #[test]
+    fn names_of_all_ages_become_todays() {
+        let mut old = state(&[
+            "bert.embeddings.LayerNorm.gamma",
+            "bert.embeddings.position_ids",
+            "bert.encoder.layer.0.output.LayerNorm.beta",
+            "cls.predictions.transform.LayerNorm.beta",
+        ]);
+        let renamed = old.rename(false).unwrap();
+        assert_eq!(renamed.len(), 3);
+        assert_eq!(
+            old.names().collect::<Vec<_>>(),
+            [
+                "cls.predictions.transform.LayerNorm.bias",
+                "embeddings.LayerNorm.weight",
+                "encoder.layer.0.output.LayerNorm.bias",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prefix_is_added_to_the_encoder_only() {
+        let mut bare = state(&[
+            "embeddings.word_embeddings.weight",
+            "cls.predictions.bias",
+            "pooler.dense.bias",
+        ]);
+        bare.rename(true).unwrap();
+        assert_eq!(
+            bare.names().collect::<Vec<_>>(),
+            [
+                "bert.embeddings.word_embeddings.weight",
+                "bert.pooler.dense.bias",
+                "cls.predictions.bias"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_spellings_of_one_name_are_refused() {
+        let error = state(&["embeddings.LayerNorm.gamma", "embeddings.LayerNorm.weight"])
+            .rename(false)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Checkpoint);
+        assert!(error.to_string().contains("embeddings.LayerNorm.weight"), "{error}");
+    }
+}

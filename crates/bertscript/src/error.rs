@@ -1,0 +1,131 @@
+//! What can go wrong, where, and why.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::Path;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The class of an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A file could not be read or written.
+    Io,
+    /// `config.json` is malformed or inconsistent.
+    Config,
+    /// A weight file is malformed.
+    Checkpoint,
+    /// The checkpoint lacks parameters that the architecture needs.
+    MissingParameter,
+    /// A parameter has another shape than the configuration says.
+    ShapeMismatch,
+    /// Well-formed, but not something this library does.
+    Unsupported,
+    /// Not an archive, or a damaged one.
+    Archive,
+    /// An archive of a newer format.
+    VersionMismatch,
+    /// An argument of the caller is out of its bounds.
+    InvalidInput,
+    /// A device or dtype that cannot be had here.
+    Device,
+    /// Host or device memory ran out.
+    OutOfMemory,
+    /// Two results that must agree do not.
+    Verification,
+    /// libtorch failed.
+    Torch,
+}
+
+/// An error: its kind, the place (a file, a parameter, an argument), what was
+/// expected and found there, and the cause below it if there is one.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    place: Option<String>,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, place: None, message: message.into(), source: None }
+    }
+
+    /// Names the place, unless a deeper layer has named it already.
+    pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
+        self.place.get_or_insert_with(|| place.into());
+        self
+    }
+
+    pub(crate) fn at_path(self, path: &Path) -> Self {
+        self.at(path.display().to_string())
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn io(path: &Path, doing: &str, source: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, format!("cannot {doing}")).at_path(path).because(source)
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The file, parameter or argument concerned.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<torchscript::Error> for Error {
+    fn from(error: torchscript::Error) -> Self {
+        let kind = match error.kind() {
+            torchscript::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            _ => ErrorKind::Torch,
+        };
+        // An error of ours that crossed a traced closure comes back as itself.
+        match error.into_source() {
+            Ok(source) => match source.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(source) => Self::new(kind, source.to_string()),
+            },
+            Err(error) => Self::new(kind, error.to_string()),
+        }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        // libtorch appends its C++ backtrace to the message.
+        let message = text.split("\nException raised from").next().unwrap_or_default().trim();
+        let kind = if message.contains("out of memory") || message.contains("not enough memory") {
+            ErrorKind::OutOfMemory
+        } else {
+            ErrorKind::Torch
+        };
+        Self::new(kind, message)
+    }
+}

@@ -1,0 +1,124 @@
+//! A Hugging Face BERT checkpoint becomes one portable TorchScript file, and
+//! runs, without Python.
+//!
+//! Each stage is a function over plain values:
+//!
+//! ```text
+//! Checkpoint::open -> PreTrained::from_checkpoint -> trace -> Archive::save
+//!                                                    Module::load -> Module::run
+//! ```
+//!
+//! # Exporting
+//!
+//! A checkpoint is a directory as Hugging Face publishes it: `config.json`,
+//! `model.safetensors` and the tokenizer's files. Loading brings old parameter
+//! names up to date and gives tied weights separate storage; tracing records
+//! the model as a program for every batch size and length, and runs it on other
+//! shapes against the model before it returns.
+//!
+//! ```
+//! use bertscript::{Archive, Checkpoint, LoadOptions, PreTrained, trace};
+//! # fn main() -> bertscript::Result<()> {
+//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm"));
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("bert.pt");
+//! let checkpoint = Checkpoint::open(directory)?;
+//! let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
+//! for [source, target] in &model.report().ties.untied {
+//!     println!("{target} no longer shares the storage of {source}");
+//! }
+//! let script = trace(&model)?;
+//! Archive::new(&model, &checkpoint)?.save(&script, &file)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Running
+//!
+//! A [`Module`] is an archive on one device, in one dtype. Inputs and outputs
+//! go by name, as [`Inputs`] and [`Outputs`]; a module can be shared by threads.
+//!
+//! ```
+//! use bertscript::{Device, Inputs, Module};
+//! # use bertscript::{Archive, Checkpoint, LoadOptions, PreTrained, trace};
+//! # fn main() -> bertscript::Result<()> {
+//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm"));
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("bert.pt");
+//! # let checkpoint = Checkpoint::open(directory)?;
+//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
+//! # Archive::new(&model, &checkpoint)?.save(&trace(&model)?, &file)?;
+//! let module = Module::load(&file, Device::Cpu, None)?;
+//!
+//! // Two texts of different length, as token ids: padded and masked.
+//! let inputs = Inputs::from_rows(&[vec![2, 17, 5, 3], vec![2, 41, 3]], 0)?;
+//! let outputs = module.run(&inputs)?;
+//! assert_eq!(outputs.get("logits")?.size(), [2, 4, 128]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! What is out of bounds is refused before libtorch sees it, with the argument,
+//! what was found and what was expected. The module stays usable.
+//!
+//! ```
+//! # use bertscript::{Archive, Checkpoint, Device, Inputs, LoadOptions, Module, PreTrained, trace};
+//! use bertscript::ErrorKind;
+//! # fn main() -> bertscript::Result<()> {
+//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/model"));
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("bert.pt");
+//! # let checkpoint = Checkpoint::open(directory)?;
+//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
+//! # Archive::new(&model, &checkpoint)?.save(&trace(&model)?, &file)?;
+//! # let module = Module::load(&file, Device::Cpu, None)?;
+//! let error = module.run(&Inputs::from_rows(&[[2, 999, 3]], 0)?).unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::InvalidInput);
+//! assert_eq!(error.to_string(), "input_ids: found 999 at [0, 1], expected 0 to 127");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the file is
+//!
+//! A TorchScript archive that `torch.jit.load` and libtorch open too, with
+//! `forward(input_ids, attention_mask=None, token_type_ids=None)`. Its
+//! parameters bear transformers' names. [`Metadata`] describes it, and can be
+//! read with [`Archive::open`] without loading any code.
+//!
+#![forbid(unsafe_code)]
+#![allow(clippy::missing_errors_doc)]
+
+mod activation;
+mod archive;
+mod atomic_file;
+mod checkpoint;
+mod compare;
+mod config;
+mod device;
+mod error;
+mod models;
+mod module;
+mod nn;
+mod trace;
+mod untie;
+pub mod verify;
+mod weights;
+
+pub use activation::{ACTIVATIONS, Activation};
+pub use archive::{
+    Archive, FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256,
+};
+pub use checkpoint::{
+    Checkpoint, Renamed, StateDict, TOKENIZER_FILES, read_safetensors, write_safetensors,
+};
+pub use compare::{Comparison, tolerance};
+pub use config::BertConfig;
+pub use device::{Device, Dtype};
+pub use error::{Error, ErrorKind, Result};
+pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained};
+pub use module::{Inputs, Module, Outputs};
+pub use trace::trace;
+pub use untie::{Tie, Untied, untie};

@@ -1,0 +1,271 @@
+//! BERT, as transformers writes it: one struct per class, its fields and its
+//! parameter paths.
+//!
+//! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
+//! Paper: Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>
+//!
+//! Shapes: `B` batch, `S` sequence, `H` hidden size. Dropout is the identity at
+//! inference and does not appear.
+
+mod heads;
+
+pub(crate) use heads::{BertForMaskedLm, BertForPreTraining};
+
+use crate::activation::Activation;
+use crate::config::BertConfig;
+use crate::error::Result;
+use crate::models::{Model, ModelInputs};
+use crate::nn::{Embedding, LayerNorm, Linear, boolean_mask, scaled_dot_product_attention};
+use crate::weights::Weights;
+use tch::{Kind, Tensor};
+
+/// `embeddings`
+struct BertEmbeddings {
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Embedding,
+    layer_norm: LayerNorm,
+}
+
+impl BertEmbeddings {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        let h = c.hidden_size;
+        Ok(Self {
+            word_embeddings: Embedding::load(
+                &w.sub("word_embeddings"),
+                c.vocab_size,
+                h,
+                c.pad_token_id,
+            )?,
+            position_embeddings: Embedding::load(
+                &w.sub("position_embeddings"),
+                c.max_position_embeddings,
+                h,
+                None,
+            )?,
+            token_type_embeddings: Embedding::load(
+                &w.sub("token_type_embeddings"),
+                c.type_vocab_size,
+                h,
+                None,
+            )?,
+            layer_norm: LayerNorm::load(&w.sub("LayerNorm"), h, c.layer_norm_eps)?,
+        })
+    }
+
+    /// input_ids, token_type_ids `[B,S]` -> `[B,S,H]`
+    fn forward(&self, input_ids: &Tensor, token_type_ids: &Tensor) -> Result<Tensor> {
+        // Positions 0, 1, 2, .. made from the ids: `arange` would bake in S and
+        // the device. One row serves the whole batch.
+        let row = input_ids.f_narrow(0, 0, 1)?;
+        let position_ids = row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?;
+        let words = self.word_embeddings.forward(input_ids)?;
+        let types = self.token_type_embeddings.forward(token_type_ids)?;
+        let positions = self.position_embeddings.forward(&position_ids)?;
+        // Upstream's order of additions, for equal rounding.
+        self.layer_norm.forward(&words.f_add(&types)?.f_add(&positions)?)
+    }
+}
+
+/// `encoder.layer.{i}.attention.self`
+struct BertSelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    heads: [i64; 2],
+}
+
+impl BertSelfAttention {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        let h = c.hidden_size;
+        Ok(Self {
+            query: Linear::load(&w.sub("query"), h, h)?,
+            key: Linear::load(&w.sub("key"), h, h)?,
+            value: Linear::load(&w.sub("value"), h, h)?,
+            heads: [c.num_attention_heads, c.head_dim()],
+        })
+    }
+
+    /// hidden_states `[B,S,H]`, mask `[B,1,1,S]` of bool -> `[B,S,H]`
+    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let query = self.split_heads(&self.query.forward(hidden_states)?)?;
+        let key = self.split_heads(&self.key.forward(hidden_states)?)?;
+        let value = self.split_heads(&self.value.forward(hidden_states)?)?;
+        let context = scaled_dot_product_attention(&query, &key, &value, mask)?;
+        Ok(context.f_transpose(1, 2)?.f_flatten(2, 3)?)
+    }
+
+    /// `[B,S,H]` -> `[B,heads,S,head_dim]`
+    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
+    }
+}
+
+/// `encoder.layer.{i}.attention.output`, and `encoder.layer.{i}.output` with
+/// the width of the feed-forward layer: two classes upstream, one text.
+struct BertOutput {
+    dense: Linear,
+    layer_norm: LayerNorm,
+}
+
+impl BertOutput {
+    fn load(w: &Weights, c: &BertConfig, in_features: i64) -> Result<Self> {
+        Ok(Self {
+            dense: Linear::load(&w.sub("dense"), in_features, c.hidden_size)?,
+            layer_norm: LayerNorm::load(&w.sub("LayerNorm"), c.hidden_size, c.layer_norm_eps)?,
+        })
+    }
+
+    /// hidden_states `[B,S,in]`, input_tensor `[B,S,H]` -> `[B,S,H]`
+    fn forward(&self, hidden_states: &Tensor, input_tensor: &Tensor) -> Result<Tensor> {
+        self.layer_norm.forward(&self.dense.forward(hidden_states)?.f_add(input_tensor)?)
+    }
+}
+
+/// `encoder.layer.{i}.attention`
+struct BertAttention {
+    self_attention: BertSelfAttention,
+    output: BertOutput,
+}
+
+impl BertAttention {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self {
+            self_attention: BertSelfAttention::load(&w.sub("self"), c)?,
+            output: BertOutput::load(&w.sub("output"), c, c.hidden_size)?,
+        })
+    }
+
+    /// `[B,S,H]` -> `[B,S,H]`
+    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let context = self.self_attention.forward(hidden_states, mask)?;
+        self.output.forward(&context, hidden_states)
+    }
+}
+
+/// `encoder.layer.{i}.intermediate`
+struct BertIntermediate {
+    dense: Linear,
+    intermediate_act_fn: Activation,
+}
+
+impl BertIntermediate {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self {
+            dense: Linear::load(&w.sub("dense"), c.hidden_size, c.intermediate_size)?,
+            intermediate_act_fn: c.hidden_act,
+        })
+    }
+
+    /// `[B,S,H]` -> `[B,S,intermediate_size]`
+    fn forward(&self, hidden_states: &Tensor) -> Result<Tensor> {
+        self.intermediate_act_fn.forward(&self.dense.forward(hidden_states)?)
+    }
+}
+
+/// `encoder.layer.{i}`
+struct BertLayer {
+    attention: BertAttention,
+    intermediate: BertIntermediate,
+    output: BertOutput,
+}
+
+impl BertLayer {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self {
+            attention: BertAttention::load(&w.sub("attention"), c)?,
+            intermediate: BertIntermediate::load(&w.sub("intermediate"), c)?,
+            output: BertOutput::load(&w.sub("output"), c, c.intermediate_size)?,
+        })
+    }
+
+    /// `[B,S,H]` -> `[B,S,H]`
+    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let attention_output = self.attention.forward(hidden_states, mask)?;
+        let intermediate_output = self.intermediate.forward(&attention_output)?;
+        self.output.forward(&intermediate_output, &attention_output)
+    }
+}
+
+/// `encoder`
+struct BertEncoder {
+    layer: Vec<BertLayer>,
+}
+
+impl BertEncoder {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        let layers = w.sub("layer");
+        let layer = (0..c.num_hidden_layers).map(|i| BertLayer::load(&layers.sub(i), c));
+        Ok(Self { layer: layer.collect::<Result<_>>()? })
+    }
+
+    /// `[B,S,H]` -> `[B,S,H]`
+    fn forward(&self, embeddings: Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        self.layer
+            .iter()
+            .try_fold(embeddings, |hidden_states, layer| layer.forward(&hidden_states, mask))
+    }
+}
+
+/// `pooler`
+struct BertPooler {
+    dense: Linear,
+}
+
+impl BertPooler {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self { dense: Linear::load(&w.sub("dense"), c.hidden_size, c.hidden_size)? })
+    }
+
+    /// `[B,S,H]` -> `[B,H]`, from the first token
+    fn forward(&self, hidden_states: &Tensor) -> Result<Tensor> {
+        Ok(self.dense.forward(&hidden_states.f_select(1, 0)?)?.f_tanh()?)
+    }
+}
+
+/// Embeddings and encoder: `BertModel(add_pooling_layer=False)`.
+struct BertTrunk {
+    embeddings: BertEmbeddings,
+    encoder: BertEncoder,
+}
+
+impl BertTrunk {
+    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self {
+            embeddings: BertEmbeddings::load(&w.sub("embeddings"), c)?,
+            encoder: BertEncoder::load(&w.sub("encoder"), c)?,
+        })
+    }
+
+    /// last_hidden_state `[B,S,H]`
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Tensor> {
+        let mask = inputs.attention_mask.map(boolean_mask).transpose()?;
+        let embeddings = self.embeddings.forward(inputs.input_ids, inputs.token_type_ids)?;
+        self.encoder.forward(embeddings, mask.as_ref())
+    }
+}
+
+/// `BertModel`: last_hidden_state `[B,S,H]`, pooler_output `[B,H]`
+pub(crate) struct BertModel {
+    trunk: BertTrunk,
+    pooler: BertPooler,
+}
+
+impl BertModel {
+    pub(crate) fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+        Ok(Self { trunk: BertTrunk::load(w, c)?, pooler: BertPooler::load(&w.sub("pooler"), c)? })
+    }
+
+    fn hidden_and_pooled(&self, inputs: ModelInputs<'_>) -> Result<(Tensor, Tensor)> {
+        let last_hidden_state = self.trunk.forward(inputs)?;
+        let pooler_output = self.pooler.forward(&last_hidden_state)?;
+        Ok((last_hidden_state, pooler_output))
+    }
+}
+
+impl Model for BertModel {
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>> {
+        let (last_hidden_state, pooler_output) = self.hidden_and_pooled(inputs)?;
+        Ok(vec![last_hidden_state, pooler_output])
+    }
+}

@@ -1,0 +1,174 @@
+//! What a model is asked, and whether it can be.
+
+#![expect(clippy::disallowed_methods, reason = "looks at inputs before anything runs")]
+
+use crate::archive::Limits;
+use crate::error::{Error, ErrorKind, Result};
+use tch::{Kind, Tensor};
+
+/// The inputs of a run, by name; the order of arguments cannot be mistaken.
+///
+/// All are `[B,S]`: batch by sequence.
+#[derive(Debug)]
+pub struct Inputs {
+    pub(super) input_ids: Tensor,
+    pub(super) attention_mask: Option<Tensor>,
+    pub(super) token_type_ids: Option<Tensor>,
+}
+
+impl Inputs {
+    /// Token ids `[B,S]` of int64 or int32. Without a mask every token takes
+    /// part; without token types all are of type 0.
+    pub fn new(input_ids: Tensor) -> Self {
+        Self { input_ids, attention_mask: None, token_type_ids: None }
+    }
+
+    /// 1 (or true) where a token takes part, 0 where it is padding; int64,
+    /// int32 or bool. A row of zeros has a defined result: its tokens attend to
+    /// nothing.
+    #[must_use]
+    pub fn attention_mask(self, attention_mask: Tensor) -> Self {
+        Self { attention_mask: Some(attention_mask), ..self }
+    }
+
+    /// The segment of each token, int64 or int32.
+    #[must_use]
+    pub fn token_type_ids(self, token_type_ids: Tensor) -> Self {
+        Self { token_type_ids: Some(token_type_ids), ..self }
+    }
+
+    /// Rows of different lengths, filled up with `pad_token_id` and masked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no row.
+    pub fn from_rows<R: AsRef<[i64]>>(rows: &[R], pad_token_id: i64) -> Result<Self> {
+        let length = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(rows.len() * length);
+        let mut mask = Vec::with_capacity(rows.len() * length);
+        for row in rows {
+            let row = row.as_ref();
+            let padding = length - row.len();
+            ids.extend_from_slice(row);
+            ids.extend(std::iter::repeat_n(pad_token_id, padding));
+            mask.extend(std::iter::repeat_n(1, row.len()));
+            mask.extend(std::iter::repeat_n(0, padding));
+        }
+        if ids.is_empty() {
+            return Err(invalid("input_ids", "found no tokens, expected at least one".to_owned()));
+        }
+        let shape = [rows.len() as i64, length as i64];
+        let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_view(shape);
+        Ok(Self::new(tensor(&ids)?).attention_mask(tensor(&mask)?))
+    }
+
+    /// Inputs under their names, as a file has them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for an unknown name, or without `input_ids`.
+    pub fn from_named(tensors: Vec<(String, Tensor)>) -> Result<Self> {
+        let (mut input_ids, mut attention_mask, mut token_type_ids) = (None, None, None);
+        for (name, tensor) in tensors {
+            let slot = match name.as_str() {
+                "input_ids" => &mut input_ids,
+                "attention_mask" => &mut attention_mask,
+                "token_type_ids" => &mut token_type_ids,
+                _ => {
+                    let expected = "expected input_ids, attention_mask, token_type_ids";
+                    return Err(invalid(&name, format!("unknown input, {expected}")));
+                }
+            };
+            *slot = Some(tensor);
+        }
+        let input_ids =
+            input_ids.ok_or_else(|| invalid("input_ids", "the input is missing".to_owned()))?;
+        Ok(Self { input_ids, attention_mask, token_type_ids })
+    }
+
+    /// Refuses what would fail or, worse, poison a device inside libtorch.
+    pub(super) fn check(&self, limits: &Limits) -> Result<()> {
+        let shape = self.input_ids.size();
+        check_kind("input_ids", &self.input_ids, &[Kind::Int64, Kind::Int])?;
+        match shape[..] {
+            [batch, _] if batch < 1 => {
+                return Err(invalid("input_ids", format!("found an empty batch, shape {shape:?}")));
+            }
+            [_, length] if !(1..=limits.max_position_embeddings).contains(&length) => {
+                let most = limits.max_position_embeddings;
+                let message = format!("found sequence length {length}, expected 1 to {most}");
+                return Err(invalid("input_ids", message));
+            }
+            [_, _] => {}
+            _ => {
+                let message = format!("found shape {shape:?}, expected two dimensions, [B, S]");
+                return Err(invalid("input_ids", message));
+            }
+        }
+        check_values("input_ids", &self.input_ids, limits.vocab_size)?;
+        if let Some(mask) = &self.attention_mask {
+            check_kind("attention_mask", mask, &[Kind::Int64, Kind::Int, Kind::Bool])?;
+            check_shape("attention_mask", mask, &shape)?;
+            check_values("attention_mask", mask, 2)?;
+        }
+        if let Some(types) = &self.token_type_ids {
+            check_kind("token_type_ids", types, &[Kind::Int64, Kind::Int])?;
+            check_shape("token_type_ids", types, &shape)?;
+            check_values("token_type_ids", types, limits.type_vocab_size)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_kind(name: &str, tensor: &Tensor, allowed: &[Kind]) -> Result<()> {
+    let found = tensor.f_kind()?;
+    if allowed.contains(&found) {
+        return Ok(());
+    }
+    let allowed: Vec<_> = allowed.iter().map(|kind| dtype_name(*kind)).collect();
+    Err(invalid(
+        name,
+        format!("found dtype {}, expected {}", dtype_name(found), allowed.join(" or ")),
+    ))
+}
+
+fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
+    let found = tensor.size();
+    if found == expected {
+        return Ok(());
+    }
+    Err(invalid(name, format!("found shape {found:?}, expected that of input_ids, {expected:?}")))
+}
+
+/// Every value must be 0 to `count - 1`.
+fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
+    let length = tensor.size()[1] as usize;
+    let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
+    let values = Vec::<i64>::try_from(&flat)?;
+    match values.iter().position(|value| !(0..count).contains(value)) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, value) = (at / length, at % length, values[at]);
+            let most = count - 1;
+            Err(invalid(name, format!("found {value} at [{row}, {column}], expected 0 to {most}")))
+        }
+    }
+}
+
+fn dtype_name(kind: Kind) -> String {
+    match kind {
+        Kind::Int64 => "int64".to_owned(),
+        Kind::Int => "int32".to_owned(),
+        Kind::Int16 => "int16".to_owned(),
+        Kind::Int8 => "int8".to_owned(),
+        Kind::Uint8 => "uint8".to_owned(),
+        Kind::Bool => "bool".to_owned(),
+        Kind::Half => "float16".to_owned(),
+        Kind::BFloat16 => "bfloat16".to_owned(),
+        Kind::Float => "float32".to_owned(),
+        Kind::Double => "float64".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn invalid(argument: &str, message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message).at(argument)
+}

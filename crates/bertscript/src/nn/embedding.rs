@@ -1,0 +1,30 @@
+//! `torch.nn.Embedding`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/sparse.py>
+
+use crate::error::Result;
+use crate::weights::{Init, Weights};
+use tch::Tensor;
+
+/// A table of vectors, looked up by id.
+pub(crate) struct Embedding {
+    weight: Tensor,
+}
+
+impl Embedding {
+    /// weight `[num_embeddings, embedding_dim]`; a padding id has a zero vector
+    /// when the weight is initialised.
+    pub(crate) fn load(
+        w: &Weights,
+        num_embeddings: i64,
+        embedding_dim: i64,
+        padding_idx: Option<i64>,
+    ) -> Result<Self> {
+        let init = padding_idx.map_or(Init::Normal, Init::NormalExceptRow);
+        Ok(Self { weight: w.get("weight", &[num_embeddings, embedding_dim], init)? })
+    }
+
+    /// ids `[B,S]` -> `[B,S,embedding_dim]`
+    pub(crate) fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        // The padding id matters to gradients only.
+        Ok(Tensor::f_embedding(&self.weight, ids, -1, false, false)?)
+    }
+}

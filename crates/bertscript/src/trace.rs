@@ -1,0 +1,153 @@
+//! A loaded model becomes a TorchScript program: any batch, any length, no
+//! device and no dtype in its code, its weights real parameters.
+
+mod scan;
+
+pub(crate) use scan::scan_code;
+
+use crate::compare::{Comparison, tolerance};
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::{ModelInputs, PreTrained};
+use tch::{Kind, Tensor};
+use torchscript::{ScriptModule, Value};
+
+/// The method of the trace without a mask.
+const UNMASKED: &str = "_forward";
+/// The method of the trace with a mask.
+const MASKED: &str = "_forward_masked";
+
+/// What a trace cannot express: optional arguments. The choice between the two
+/// traces is made when the program runs, so a call without a mask does not pay
+/// for one.
+const FORWARD: &str = "
+def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, token_type_ids: Optional[Tensor] = None):
+    if token_type_ids is None:
+        token_types = torch.zeros_like(input_ids)
+    else:
+        token_types = token_type_ids
+    if attention_mask is None:
+        return self._forward(input_ids, token_types)
+    else:
+        return self._forward_masked(input_ids, attention_mask, token_types)
+";
+
+/// Traces a model, then proves the result on shapes it was not traced with.
+///
+/// The program's method is `forward(input_ids, attention_mask=None,
+/// token_type_ids=None)`, `[B,S]` each. It returns a tensor, or a flat tuple in
+/// the order of [`crate::Architecture::outputs`].
+///
+/// # Errors
+/// [`ErrorKind::Verification`] if the program differs from the model or holds a
+/// constant that should be a parameter.
+pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
+    let mut script = ScriptModule::new(model.architecture().name())?;
+    for (name, tensor) in model.parameters() {
+        script.register_parameter(name, tensor)?;
+    }
+    let example = Example::new(2, 3.min(model.config().max_position_embeddings), model)?;
+    script.trace(
+        UNMASKED,
+        &[("input_ids", &example.input_ids), ("token_type_ids", &example.token_type_ids)],
+        |x| {
+            returned(model.forward(ModelInputs {
+                input_ids: &x[0],
+                attention_mask: None,
+                token_type_ids: &x[1],
+            }))
+        },
+    )?;
+    script.trace(
+        MASKED,
+        &[
+            ("input_ids", &example.input_ids),
+            ("attention_mask", &example.attention_mask),
+            ("token_type_ids", &example.token_type_ids),
+        ],
+        |x| {
+            returned(model.forward(ModelInputs {
+                input_ids: &x[0],
+                attention_mask: Some(&x[1]),
+                token_type_ids: &x[2],
+            }))
+        },
+    )?;
+    script.define(FORWARD)?;
+    script.eval()?;
+    check(&script, model)?;
+    Ok(script)
+}
+
+/// One output as a tensor, several as a flat tuple.
+fn returned(outputs: Result<Vec<Tensor>>) -> Result<Value> {
+    let mut values: Vec<_> = outputs?.into_iter().map(Value::Tensor).collect();
+    match values.len() {
+        1 => Ok(values.swap_remove(0)),
+        _ => Ok(Value::Tuple(values)),
+    }
+}
+
+fn check(script: &ScriptModule, model: &PreTrained) -> Result<()> {
+    let failed = |message: String| Error::new(ErrorKind::Verification, message).at("trace");
+    #[expect(clippy::disallowed_methods, reason = "looks at a finished trace")]
+    let baked = script.constants("forward")?.iter().map(|c| c.size()).find(|size| !size.is_empty());
+    if let Some(shape) = baked {
+        return Err(failed(format!("a tensor of shape {shape:?} became a constant of the code")));
+    }
+    let longest = model.config().max_position_embeddings;
+    for (batch, length) in [(1, 1), (3, 7), (2, 64), (1, longest)] {
+        let inputs = Example::new(batch, length.min(longest), model)?;
+        for mask in [None, Some(&inputs.attention_mask)] {
+            let expected = model.forward(ModelInputs {
+                input_ids: &inputs.input_ids,
+                attention_mask: mask,
+                token_type_ids: &inputs.token_type_ids,
+            })?;
+            let arguments = [
+                Value::from(&inputs.input_ids),
+                Value::from(mask),
+                Value::from(&inputs.token_type_ids),
+            ];
+            let found = script.call("forward", &arguments, &[])?.into_tensors()?;
+            let outputs = model.architecture().outputs(model.config());
+            for ((output, found), expected) in outputs.iter().zip(&found).zip(&expected) {
+                let comparison =
+                    Comparison::new(output.name, found, expected, tolerance(model.dtype()))?;
+                if !comparison.is_equal() {
+                    return Err(failed(format!(
+                        "{} at batch {batch}, length {length} differs from the model by {:.1e}, expected at most {:.1e}",
+                        output.name, comparison.max_abs_error, comparison.bound
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Inputs of a given shape with every kind of value in them: ids over the whole
+/// vocabulary, rows of different lengths, all token types. The same each time.
+pub(crate) struct Example {
+    pub(crate) input_ids: Tensor,
+    pub(crate) attention_mask: Tensor,
+    pub(crate) token_type_ids: Tensor,
+}
+
+impl Example {
+    pub(crate) fn new(batch: i64, length: i64, model: &PreTrained) -> Result<Self> {
+        let config = model.config();
+        let tensor = |value: &dyn Fn(i64, i64) -> i64| -> Result<Tensor> {
+            let values: Vec<_> =
+                (0..batch * length).map(|i| value(i / length, i % length)).collect();
+            Ok(Tensor::f_from_slice(&values)?.f_view([batch, length])?.f_to_kind(Kind::Int64)?)
+        };
+        Ok(Self {
+            // A prime far from any size walks through the vocabulary.
+            input_ids: tensor(&|row, column| (row * 7919 + column * 104_729) % config.vocab_size)?,
+            attention_mask: tensor(&|row, column| {
+                i64::from(column <= length - 1 - row * length / 4)
+            })?,
+            token_type_ids: tensor(&|_, column| column * config.type_vocab_size / length)?,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Reading the code of a saved program for what must not be in it.
+
+use crate::config::BertConfig;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Words that a portable program has no use for: each would pin a device, or a
+/// shape of the example inputs.
+const FORBIDDEN: [&str; 10] = [
+    "device(",
+    "torch.view(",
+    "torch.reshape(",
+    "torch.expand(",
+    "torch.repeat(",
+    "torch.arange(",
+    "torch.zeros(",
+    "torch.ones(",
+    "torch.full(",
+    "CONSTANTS.",
+];
+
+/// Checks one source file of an archive.
+///
+/// # Errors
+/// [`ErrorKind::Verification`] with the line.
+pub(crate) fn scan_code(file: &str, code: &str, config: &BertConfig) -> Result<()> {
+    // The integer lists that the architecture itself needs.
+    let allowed = [vec![config.hidden_size], vec![config.num_attention_heads, config.head_dim()]];
+    for (number, line) in code.lines().enumerate() {
+        let found = |what: String| {
+            let message = format!("{what} in `{}`", line.trim());
+            Err(Error::new(ErrorKind::Verification, message).at(format!("{file}:{}", number + 1)))
+        };
+        if let Some(word) = FORBIDDEN.iter().find(|word| line.contains(**word)) {
+            return found(format!("`{word}` pins a device, a shape or a constant"));
+        }
+        if let Some(list) = integer_lists(line).find(|list| !allowed.contains(list)) {
+            return found(format!("the literal {list:?} pins a shape"));
+        }
+    }
+    Ok(())
+}
+
+/// Every list of integer literals in a line: `[1, 7]`, not `List[int]` or `[x]`.
+fn integer_lists(line: &str) -> impl Iterator<Item = Vec<i64>> {
+    line.split('[').skip(1).filter_map(|rest| {
+        let inside = rest.split(']').next()?;
+        inside.split(',').map(|item| item.trim().parse().ok()).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(line: &str) -> Result<()> {
+        let config = br#"{"hidden_size": 32, "num_attention_heads": 4, "vocab_size": 100}"#;
+        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap())
+    }
+
+    #[test]
+    fn shapes_devices_and_constants_are_found() {
+        for line in [
+            "x = torch.unflatten(y, -1, [2, 16])",
+            "x = torch.view(y, shape)",
+            "x = torch.add(y, CONSTANTS.c0)",
+            r#"x = torch.to(y, torch.device("cpu"))"#,
+            "x = f(y, [1, 7])",
+        ] {
+            let error = scan(line).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Verification);
+            assert!(error.to_string().starts_with("code/__torch__.py:1: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_architecture_needs_is_allowed() {
+        for line in [
+            "x = torch.unflatten(y, -1, [4, 8])",
+            "x = torch.layer_norm(y, [32], w, b, 1e-12, True)",
+            "def f(self: Self, x: List[int]) -> Tuple[Tensor, Tensor]:",
+            "x = annotate(List[int], [])",
+        ] {
+            scan(line).unwrap();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A cursor over named tensors, as a model's `load` sees them.
+//!
+//! Model code asks for each parameter by its name and shape and never hears of
+//! files, prefixes or ties. What it asked for is recorded: the list becomes the
+//! parameters of the TorchScript module, and what is left over is reported.
+
+#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
+
+mod init;
+
+pub(crate) use init::{Init, RandomInit};
+
+use crate::checkpoint::StateDict;
+use crate::device::Dtype;
+use crate::error::{Error, ErrorKind, Result};
+use std::cell::RefCell;
+use std::rc::Rc;
+use tch::Tensor;
+
+/// The tensors of a checkpoint under a name prefix.
+#[derive(Clone)]
+pub(crate) struct Weights {
+    store: Rc<RefCell<Store>>,
+    prefix: String,
+}
+
+struct Store {
+    state: StateDict,
+    dtype: Dtype,
+    random: Option<RandomInit>,
+    parameters: Vec<(String, Tensor)>,
+    initialized: Vec<String>,
+    missing: Vec<String>,
+}
+
+/// What a model took from its weights.
+pub(crate) struct Loaded {
+    /// Every parameter, in the order the model asked for them.
+    pub(crate) parameters: Vec<(String, Tensor)>,
+    /// Those that were not in the checkpoint and got random or constant values.
+    pub(crate) initialized: Vec<String>,
+    /// Names in the checkpoint that the model did not ask for.
+    pub(crate) unexpected: Vec<String>,
+}
+
+impl Weights {
+    /// Tensors are cast to `dtype` as they are taken; those missing are
+    /// initialised by `random`, or refused by [`Self::finish`] without it.
+    pub(crate) fn new(state: StateDict, dtype: Dtype, random: Option<RandomInit>) -> Self {
+        let store = Store {
+            state,
+            dtype,
+            random,
+            parameters: Vec::new(),
+            initialized: Vec::new(),
+            missing: Vec::new(),
+        };
+        Self { store: Rc::new(RefCell::new(store)), prefix: String::new() }
+    }
+
+    /// The cursor one level deeper.
+    pub(crate) fn sub(&self, name: impl std::fmt::Display) -> Self {
+        Self { store: Rc::clone(&self.store), prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// Takes a parameter of this shape.
+    pub(crate) fn get(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let path = format!("{}{name}", self.prefix);
+        let store = &mut *self.store.borrow_mut();
+        let tensor = if let Some(entry) = store.state.remove(&path) {
+            let found = entry.tensor.size();
+            if found != shape {
+                let message =
+                    format!("expected shape {shape:?}, found {found:?} in {}", entry.file);
+                return Err(Error::new(ErrorKind::ShapeMismatch, message).at(path));
+            }
+            let kind = entry.tensor.kind();
+            if !kind_is_floating(kind) {
+                let message =
+                    format!("expected a floating-point tensor, found {kind:?} in {}", entry.file);
+                return Err(Error::new(ErrorKind::Checkpoint, message).at(path));
+            }
+            entry.tensor.f_to_kind(store.dtype.kind())?
+        } else if let Some(random) = &store.random {
+            store.initialized.push(path.clone());
+            random.tensor(&path, shape, init)?.f_to_kind(store.dtype.kind())?
+        } else {
+            // An undefined tensor stands in, so that `finish` can name all that
+            // is missing at once. The model is never handed out.
+            store.missing.push(path.clone());
+            Tensor::new()
+        };
+        store.parameters.push((path, tensor.shallow_clone()));
+        Ok(tensor)
+    }
+
+    /// Ends loading.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingParameter`] with every name that was not found.
+    pub(crate) fn finish(self) -> Result<Loaded> {
+        let store = &mut *self.store.borrow_mut();
+        if !store.missing.is_empty() {
+            return Err(Error::new(
+                ErrorKind::MissingParameter,
+                format!(
+                    "the checkpoint lacks {} of the model's {} parameters: {}",
+                    store.missing.len(),
+                    store.parameters.len(),
+                    abbreviate(&store.missing)
+                ),
+            ));
+        }
+        Ok(Loaded {
+            parameters: std::mem::take(&mut store.parameters),
+            initialized: std::mem::take(&mut store.initialized),
+            unexpected: store.state.names().map(str::to_owned).collect(),
+        })
+    }
+}
+
+fn kind_is_floating(kind: tch::Kind) -> bool {
+    matches!(kind, tch::Kind::Float | tch::Kind::Half | tch::Kind::BFloat16 | tch::Kind::Double)
+}
+
+/// The first names, and how many more there are.
+fn abbreviate(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
