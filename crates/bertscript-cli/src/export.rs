@@ -1,0 +1,129 @@
+//! `bertscript export`
+
+use crate::output;
+use crate::progress::Progress;
+use bertscript::{Architecture, Archive, Checkpoint, Dtype, LoadOptions, PreTrained, trace};
+use clap::Args;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Export a checkpoint to one TorchScript file.
+///
+/// DIR is a Hugging Face checkpoint as it is: config.json, model.safetensors
+/// and, if they are there, the tokenizer files, which go into the file too.
+/// The file runs at any batch size and any length up to the model's maximum, on
+/// any device. It is written only after it has been run on several shapes and
+/// found equal to the model.
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The checkpoint directory
+    #[arg(value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// The file to write, usually with the ending .pt
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The model class, such as BertForMaskedLM [default: what config.json names]
+    #[arg(long, value_name = "CLASS")]
+    architecture: Option<Architecture>,
+    /// The dtype of the weights: f32, f16 or bf16 [default: the checkpoint's]
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<Dtype>,
+    /// Initialise parameters that the checkpoint lacks; all of them where
+    /// there is only a config.json
+    #[arg(long, value_name = "SEED")]
+    random_init: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let started = Instant::now();
+        let progress = Progress::start("reading the checkpoint");
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let options = LoadOptions {
+            architecture: self.architecture,
+            dtype: self.dtype,
+            random_init: self.random_init,
+        };
+        let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
+        progress.stage("tracing, and running other shapes against the model");
+        let script = trace(&model)?;
+        progress.stage("hashing the weights");
+        let archive = Archive::new(&model, &checkpoint)?;
+        progress.stage("writing the archive");
+        archive.save(&script, &self.output)?;
+        drop(progress);
+
+        let size = std::fs::metadata(&self.output)?.len();
+        if self.json {
+            output::print_json(&serde_json::json!({
+                "file": self.output,
+                "file_bytes": size,
+                "report": model.report(),
+                "metadata": archive.metadata(),
+            }))?;
+        } else {
+            output::print(&summary(&model, &archive)?)?;
+            let path = self.output.display();
+            let seconds = started.elapsed().as_secs_f64();
+            output::print(&format!(
+                "wrote         {path}, {} in {seconds:.1} s\n",
+                output::bytes(size)
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Error> {
+    let metadata = archive.metadata();
+    let report = model.report();
+    let mut text = String::new();
+    writeln!(
+        text,
+        "model         {}, {} parameters, {} in {}",
+        metadata.architecture,
+        output::count(metadata.parameter_count),
+        output::bytes(metadata.parameter_bytes),
+        metadata.dtype
+    )?;
+    for [source, target] in &report.ties.untied {
+        writeln!(text, "untied        {target} from {source}")?;
+    }
+    for [source, target] in &report.ties.different {
+        writeln!(
+            text,
+            "warning       {target} differs from {source} in the checkpoint; kept apart"
+        )?;
+    }
+    if !report.renamed.is_empty() {
+        let example = &report.renamed[0];
+        writeln!(
+            text,
+            "renamed       {}, such as {} to {}",
+            report.renamed.len(),
+            example.from,
+            example.to
+        )?;
+    }
+    if !report.unexpected.is_empty() {
+        writeln!(text, "not used      {}", report.unexpected.join(", "))?;
+    }
+    if !report.initialized.is_empty() {
+        writeln!(
+            text,
+            "initialised   {} parameters at random, not trained",
+            report.initialized.len()
+        )?;
+    }
+    writeln!(text, "packed        {}", metadata.files.join(", "))?;
+    writeln!(
+        text,
+        "checked       equal to the model at other batch sizes and lengths; no device, shape or constant in its code"
+    )?;
+    Ok(text)
+}

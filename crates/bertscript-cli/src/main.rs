@@ -1,0 +1,55 @@
+//! The `bertscript` command.
+
+mod export;
+mod inspect;
+mod output;
+mod progress;
+mod run;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Turn a Hugging Face BERT checkpoint into one portable TorchScript file, and
+/// run it, without Python.
+#[derive(Parser)]
+#[command(name = "bertscript", version, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  bertscript export ./all-MiniLM-L6-v2 -o minilm.pt
+  bertscript inspect minilm.pt
+  bertscript verify minilm.pt --checkpoint ./all-MiniLM-L6-v2
+  bertscript run minilm.pt --inputs in.safetensors --outputs out.safetensors
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Export(export::Export),
+    Inspect(inspect::Inspect),
+    Run(run::Run),
+    Verify(verify::Verify),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Export(command) => command.execute(),
+        Command::Inspect(command) => command.execute(),
+        Command::Run(command) => command.execute(),
+        Command::Verify(command) => command.execute(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

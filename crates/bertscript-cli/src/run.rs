@@ -1,0 +1,75 @@
+//! `bertscript run`
+
+use crate::output;
+use crate::progress::Progress;
+use bertscript::{Device, Dtype, Inputs, Module, read_safetensors, write_safetensors};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Run an exported file on tensors.
+///
+/// The input file holds input_ids and, if wanted, attention_mask and
+/// token_type_ids, each [batch, sequence]. The output file gets the model's
+/// outputs under their names; `inspect` lists them.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The exported file
+    file: PathBuf,
+    /// The input tensors
+    #[arg(long, value_name = "IN.safetensors")]
+    inputs: PathBuf,
+    /// Where to write the output tensors
+    #[arg(long, value_name = "OUT.safetensors")]
+    outputs: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where and how to run.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// The device: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// Cast the weights: f32, f16 or bf16 [default: the file's]
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<Dtype>,
+    /// Number of threads [default: libtorch's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    threads: Option<i32>,
+}
+
+impl Place {
+    pub(crate) fn load(&self, file: &std::path::Path) -> bertscript::Result<Module> {
+        if let Some(threads) = self.threads {
+            tch::set_num_threads(threads);
+        }
+        Module::load(file, self.device, self.dtype)
+    }
+
+    pub(crate) fn dtype(&self) -> Option<Dtype> {
+        self.dtype
+    }
+}
+
+impl Run {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::start("loading");
+        let module = self.place.load(&self.file)?;
+        let inputs = Inputs::from_named(read_safetensors(&self.inputs)?)?;
+        progress.stage("running");
+        let started = Instant::now();
+        let outputs = module.run(&inputs)?.into_tensors();
+        let elapsed = started.elapsed();
+        write_safetensors(&self.outputs, &outputs)?;
+        drop(progress);
+        for (name, tensor) in &outputs {
+            output::print(&format!("{name}  {:?}  {}\n", tensor.size(), module.dtype()))?;
+        }
+        let path = self.outputs.display();
+        output::print(&format!("ran in {:.1} ms, wrote {path}\n", elapsed.as_secs_f64() * 1e3))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,91 @@
+//! `bertscript verify`
+
+use crate::output;
+use crate::progress::Progress;
+use crate::run::Place;
+use bertscript::verify::{self, Check};
+use bertscript::{Checkpoint, Inputs, read_safetensors};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Check that an exported file computes what it should.
+///
+/// Without options, the file is run at batch sizes 1 and 5 and lengths up to
+/// the greatest, against the eager model built from its own weights; with
+/// --checkpoint, against the model of that directory; with --inputs and
+/// --outputs, against outputs that another program computed. Fails if an error
+/// exceeds the bound of the dtype.
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The exported file
+    file: PathBuf,
+    /// Compare with the model of this checkpoint directory
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Input tensors to run on
+    #[arg(
+        long,
+        value_name = "IN.safetensors",
+        requires = "outputs",
+        conflicts_with = "checkpoint"
+    )]
+    inputs: Option<PathBuf>,
+    /// The outputs expected for them
+    #[arg(long, value_name = "REF.safetensors", requires = "inputs")]
+    outputs: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::start("loading");
+        let module = self.place.load(&self.file)?;
+        let checks = if let (Some(inputs), Some(outputs)) = (&self.inputs, &self.outputs) {
+            let inputs = Inputs::from_named(read_safetensors(inputs)?)?;
+            let reference = read_safetensors(outputs)?;
+            let outputs = verify::against_reference(&module, &inputs, &reference)?;
+            vec![Check { case: "given inputs".to_owned(), outputs }]
+        } else {
+            if self.place.dtype().is_none() {
+                progress.stage("hashing the weights");
+                verify::check_weights(&module)?;
+            }
+            let checkpoint = self.checkpoint.as_deref().map(Checkpoint::open).transpose()?;
+            let model = verify::eager_model(&module, checkpoint.as_ref())?;
+            progress.stage("running the file and the eager model");
+            verify::against_model(&module, &model)?
+        };
+        drop(progress);
+        let equal = checks.iter().all(Check::is_equal);
+        if self.json {
+            output::print_json(&serde_json::json!({ "equal": equal, "checks": checks }))?;
+        } else {
+            output::print(&report(&checks, equal))?;
+        }
+        Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn report(checks: &[Check], equal: bool) -> String {
+    let heading = ["case", "output", "max abs error", "max rel error", "bound", ""];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for check in checks {
+        for output in &check.outputs {
+            rows.push(vec![
+                check.case.clone(),
+                output.output.clone(),
+                format!("{:.2e}", output.max_abs_error),
+                format!("{:.2e}", output.max_rel_error),
+                format!("{:.2e}", output.bound),
+                if output.is_equal() { "ok" } else { "DIFFERS" }.to_owned(),
+            ]);
+        }
+    }
+    let verdict = if equal { "equal within the bounds" } else { "NOT equal within the bounds" };
+    format!("{}{verdict}\n", output::table(&rows))
+}
