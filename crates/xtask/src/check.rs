@@ -1,0 +1,26 @@
+//! What CI runs, in the order of what fails fastest.
+
+use crate::command::{cargo, run};
+use crate::{announce, setup, test, tidy};
+use anyhow::Result;
+
+pub(crate) fn check() -> Result<()> {
+    announce("formatting");
+    run(&mut cargo(["fmt", "--all", "--check"]))?;
+    tidy::tidy()?;
+    setup::setup()?;
+    announce("lints");
+    run(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    announce("documentation");
+    run(cargo(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    test::test(true)
+}

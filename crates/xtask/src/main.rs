@@ -1,0 +1,73 @@
+//! The project's own commands. `cargo xtask demo` and `cargo xtask test` do
+//! everything from a fresh clone on, set-up included.
+
+mod check;
+mod command;
+mod demo;
+mod fixtures;
+mod python;
+mod setup;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The commands of the bertscript repository
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find libtorch 2.11.0, or download it into .libtorch
+    Setup,
+    /// Export a small real model to TorchScript, check it and run it
+    Demo,
+    /// Run all tests
+    Test {
+        /// Leave out the live check against transformers, which needs a Python
+        /// environment of 5 GB in .oracle
+        #[arg(long)]
+        no_live: bool,
+    },
+    /// What CI runs: formatting, lints, documentation, tidy, and all tests
+    Check,
+    /// Check the rules of the house: file sizes, names, the direction of imports
+    Tidy,
+    /// Remake the files in tests/fixtures with the Python oracle
+    Fixtures,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup => setup::setup(),
+        Command::Demo => demo::demo(),
+        Command::Test { no_live } => test::test(!no_live),
+        Command::Check => check::check(),
+        Command::Tidy => tidy::tidy(),
+        Command::Fixtures => fixtures::fixtures(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Says what begins now.
+fn announce(what: &str) {
+    eprintln!("\n==> {what}");
+}

@@ -1,0 +1,135 @@
+//! The rules of the house that a machine can keep.
+
+use crate::root;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Past this many lines a file holds a second idea.
+const LONGEST_FILE: usize = 400;
+
+/// The modules of the library from left to right: each imports only from its left.
+const ORDER: [&str; 15] = [
+    "error",
+    "device",
+    "activation",
+    "config",
+    "atomic_file",
+    "checkpoint",
+    "compare",
+    "untie",
+    "weights",
+    "nn",
+    "models",
+    "trace",
+    "archive",
+    "module",
+    "verify",
+];
+
+/// Names that say nothing.
+const EMPTY_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
+
+pub(crate) fn tidy() -> Result<()> {
+    crate::announce("tidy");
+    let mut findings = Vec::new();
+    for path in tracked_files()? {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        let shown = path.display().to_string();
+        let size = fs::metadata(root().join(&path)).map_or(0, |found| found.len());
+        if size > 1 << 20 {
+            findings.push(format!("{shown}: {size} bytes; no file over 1 MiB belongs in git"));
+        }
+        if path.file_stem().is_some_and(|stem| EMPTY_NAMES.iter().any(|name| stem == *name)) {
+            findings.push(format!("{shown}: the name says nothing about what is inside"));
+        }
+        if !["rs", "cpp", "h", "py", "toml", "md", "yml"].contains(&extension) {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(root().join(&path)) else {
+            continue; // deleted, but not yet from the index
+        };
+        if ["rs", "cpp", "h", "py"].contains(&extension) && text.lines().count() > LONGEST_FILE {
+            findings.push(format!("{shown}: over {LONGEST_FILE} lines; look for the second idea"));
+        }
+        if let Some(module) = library_module(&path) {
+            findings.extend(imports_to_the_right(&shown, module, &text));
+            let describes_upstream =
+                ["nn/", "models/bert", "activation.rs"].iter().any(|part| shown.contains(part));
+            if describes_upstream && !text.contains("https://") {
+                findings.push(format!("{shown}: no link to the upstream class"));
+            }
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.ends_with([' ', '\t']) {
+                findings.push(format!("{shown}:{}: trailing white space", number + 1));
+            }
+        }
+    }
+    if findings.is_empty() {
+        return Ok(());
+    }
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    bail!("tidy found {} things", findings.len())
+}
+
+/// The files that git tracks or would track.
+fn tracked_files() -> Result<Vec<PathBuf>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let list = crate::command::output(&mut git).context("git cannot list the files")?;
+    Ok(list.lines().map(PathBuf::from).collect())
+}
+
+/// `crates/bertscript/src/nn/linear.rs` -> `nn`
+fn library_module(path: &Path) -> Option<&'static str> {
+    let inside = path.strip_prefix("crates/bertscript/src").ok()?;
+    let first = inside.components().next()?.as_os_str().to_str()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    ORDER.into_iter().find(|module| *module == name)
+}
+
+fn imports_to_the_right(shown: &str, module: &str, text: &str) -> Vec<String> {
+    let rank = |name: &str| ORDER.iter().position(|known| *known == name);
+    let own = rank(module);
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let Some((_, rest)) = line.split_once("crate::") else { continue };
+        let imported =
+            rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+        if rank(imported) > own {
+            findings.push(format!(
+                "{shown}:{}: {module} imports {imported}, which stands to its right",
+                number + 1
+            ));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_go_one_way() {
+        let found = |module, line| imports_to_the_right("f", module, line).len();
+        assert_eq!(found("nn", "use crate::weights::Weights;"), 0);
+        assert_eq!(found("nn", "use crate::nn::Linear;"), 0);
+        assert_eq!(found("nn", "use crate::models::Model;"), 1);
+        assert_eq!(found("checkpoint", "    crate::archive::save()"), 1);
+        assert_eq!(found("config", "use crate::nn::Linear;"), 1);
+    }
+
+    #[test]
+    fn every_module_of_the_library_has_a_place() {
+        for entry in fs::read_dir(root().join("crates/bertscript/src")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let module = name.strip_suffix(".rs").unwrap_or(&name);
+            assert!(module == "lib" || ORDER.contains(&module), "{module} is not in ORDER");
+        }
+    }
+}
