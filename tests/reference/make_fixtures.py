@@ -1,0 +1,171 @@
+"""Makes the committed fixtures: tiny checkpoints with inputs and the outputs of transformers.
+
+Run by `cargo xtask fixtures`. The same versions give the same bytes.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
+from transformers.activations import ACT2FN
+
+CONFIG = dict(
+    vocab_size=128,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=64,
+    max_position_embeddings=512,
+    type_vocab_size=2,
+)
+
+# Those without parameters of their own.
+ACTIVATIONS = sorted(set(ACT2FN) - {"prelu", "xielu"})
+
+
+def perturb(model):
+    """Gives every parameter a part in the result, so that no mistake hides.
+
+    Fresh biases are zero and LayerNorm weights one: a loader could swap or skip
+    them unnoticed. Embeddings stay small, so that layer_norm_eps shows.
+    """
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "LayerNorm" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+            elif "embeddings" not in name and "decoder" not in name:
+                parameter *= 5
+
+
+def build(cls, seed, **options):
+    torch.manual_seed(seed)
+    config = BertConfig(**CONFIG, **options)
+    model = cls._from_config(config, attn_implementation="sdpa", dtype=torch.float32).eval()
+    perturb(model)
+    return model
+
+
+def inputs():
+    """Three rows of lengths 11, 7 and 1, with segments."""
+    generator = torch.Generator().manual_seed(0)
+    lengths, width = [11, 7, 1], 11
+    mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
+    ids = torch.randint(1, CONFIG["vocab_size"], mask.shape, generator=generator) * mask
+    types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
+    return dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
+
+
+def run(model):
+    with torch.no_grad():
+        outputs = model(**inputs())
+    return {name: tensor.contiguous() for name, tensor in outputs.items()}
+
+
+def write(directory, model, state, outputs, architecture=True, **keys):
+    directory.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    text = dict(
+        architectures=[type(model).__name__],
+        model_type="bert",
+        **CONFIG,
+        hidden_act=config.hidden_act,
+        layer_norm_eps=config.layer_norm_eps,
+        pad_token_id=config.pad_token_id,
+        initializer_range=config.initializer_range,
+        tie_word_embeddings=config.tie_word_embeddings,
+    )
+    if not architecture:
+        # As written in 2019: neither the class nor the kind of model is named.
+        del text["architectures"], text["model_type"], text["tie_word_embeddings"]
+    text.update(keys)
+    (directory / "config.json").write_text(json.dumps(text, indent=2) + "\n")
+    # Cloned: safetensors refuses tensors that share storage.
+    state = {name: state[name].clone().contiguous() for name in sorted(state)}
+    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(inputs(), directory / "inputs.safetensors")
+    save_file(outputs, directory / "outputs.safetensors")
+
+
+def old_names(state):
+    """TensorFlow's words for a LayerNorm's parameters, as in files of 2018 and 2019."""
+    return {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in state.items()
+    }
+
+
+def without_decoder(state):
+    return {name: tensor for name, tensor in state.items() if ".decoder." not in name}
+
+
+def main(root):
+    model = build(BertModel, 1, hidden_act="gelu", layer_norm_eps=1e-12)
+    write(root / "model", model, model.state_dict(), run(model))
+
+    model = build(BertModel, 2, hidden_act="relu", layer_norm_eps=1e-5)
+    outputs = run(model)
+    state = {"bert." + name: tensor for name, tensor in old_names(model.state_dict()).items()}
+    state["bert.embeddings.position_ids"] = torch.arange(CONFIG["max_position_embeddings"]).unsqueeze(0)
+    state["cls.seq_relationship.weight"] = torch.randn(2, CONFIG["hidden_size"])
+    state["cls.seq_relationship.bias"] = torch.randn(2)
+    write(root / "model-eps", model, state, outputs, architecture=False, torch_dtype="float32")
+    check_that_eps_shows(model, outputs)
+
+    for name, dtype, act, seed in [
+        ("model-bf16", torch.bfloat16, "gelu_new", 3),
+        ("model-f16", torch.float16, "silu", 4),
+    ]:
+        model = build(BertModel, seed, hidden_act=act)
+        half = {key: tensor.to(dtype) for key, tensor in model.state_dict().items()}
+        # The oracle computes in float32 from exactly the stored values.
+        model.load_state_dict({key: tensor.float() for key, tensor in half.items()})
+        write(root / name, model, half, run(model), dtype=str(dtype).removeprefix("torch."))
+
+    model = build(BertForMaskedLM, 5, hidden_act="gelu_new", layer_norm_eps=1e-5)
+    outputs = run(model)
+    write(root / "masked-lm", model, without_decoder(old_names(model.state_dict())), outputs)
+    check_that_eps_shows(model, outputs)
+
+    model = build(BertForMaskedLM, 6, hidden_act="quick_gelu")
+    state = {name.removeprefix("bert."): tensor for name, tensor in without_decoder(model.state_dict()).items()}
+    write(root / "masked-lm-bare", model, state, run(model))
+
+    # Both stand in the file and differ: the decoder is not tied, whatever the configuration says.
+    model = build(BertForMaskedLM, 7, hidden_act="gelu", tie_word_embeddings=False)
+    model.config.tie_word_embeddings = True
+    write(root / "masked-lm-different", model, model.state_dict(), run(model))
+
+    model = build(BertForMaskedLM, 8, hidden_act="gelu_pytorch_tanh", tie_word_embeddings=False)
+    write(root / "masked-lm-untied", model, model.state_dict(), run(model))
+
+    model = build(BertForPreTraining, 9, hidden_act="gelu")
+    write(root / "pretraining", model, model.state_dict(), run(model))
+
+    x = torch.linspace(-12, 12, 241)
+    activations = {name: ACT2FN[name](x).clone() for name in ACTIVATIONS}
+    save_file({"x": x, **activations}, root / "activations.safetensors")
+
+    provenance = dict(
+        torch=torch.__version__, transformers=transformers.__version__, command="cargo xtask fixtures"
+    )
+    (root / "PROVENANCE.json").write_text(json.dumps(provenance, indent=2) + "\n")
+
+
+def check_that_eps_shows(model, outputs):
+    """A reader that ignores layer_norm_eps must fail on this fixture."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-12
+    for name, found in run(model).items():
+        reference = outputs[name]
+        bound = 1e-5 * max(1, reference.abs().max())
+        assert (found - reference).abs().max() > 10 * bound, name
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parent
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else here.parent / "fixtures")

@@ -1,0 +1,100 @@
+//! What the tests share: fixtures, scratch folders, and the `bertscript` command.
+
+use bertscript::{Architecture, Checkpoint, Inputs, read_safetensors};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tch::Tensor;
+
+/// The folder of a committed fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// A checkpoint with inputs and the outputs that transformers computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Golden {
+    /// The folder in `fixtures`.
+    pub name: &'static str,
+    /// The architecture to load.
+    pub architecture: Architecture,
+}
+
+/// Every golden. A new model or head is one row here; all doors run it.
+pub const GOLDENS: [Golden; 9] = [
+    Golden { name: "model", architecture: Architecture::BertModel },
+    Golden { name: "model-eps", architecture: Architecture::BertModel },
+    Golden { name: "model-bf16", architecture: Architecture::BertModel },
+    Golden { name: "model-f16", architecture: Architecture::BertModel },
+    Golden { name: "masked-lm", architecture: Architecture::BertForMaskedLM },
+    Golden { name: "masked-lm-bare", architecture: Architecture::BertForMaskedLM },
+    Golden { name: "masked-lm-different", architecture: Architecture::BertForMaskedLM },
+    Golden { name: "masked-lm-untied", architecture: Architecture::BertForMaskedLM },
+    Golden { name: "pretraining", architecture: Architecture::BertForPreTraining },
+];
+
+impl Golden {
+    /// Its folder.
+    pub fn directory(&self) -> PathBuf {
+        fixture(self.name)
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::open(&self.directory()).unwrap()
+    }
+
+    /// The inputs that the oracle had.
+    pub fn inputs(&self) -> Inputs {
+        Inputs::from_named(self.named("inputs")).unwrap()
+    }
+
+    /// The tensors of `inputs.safetensors` or `outputs.safetensors`.
+    pub fn named(&self, file: &str) -> Vec<(String, Tensor)> {
+        read_safetensors(&self.directory().join(file).with_extension("safetensors")).unwrap()
+    }
+}
+
+/// A folder for one test, removed at its end.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Copies a fixture, to be damaged.
+pub fn copy_of(name: &str) -> tempfile::TempDir {
+    let scratch = scratch();
+    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, scratch.path().join(path.file_name().unwrap())).unwrap();
+    }
+    scratch
+}
+
+/// Runs the `bertscript` command.
+pub fn bertscript<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+    Command::new(binary()).args(arguments).output().unwrap()
+}
+
+/// Runs the command, which must succeed, and returns its standard output.
+pub fn bertscript_ok<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> String {
+    let output = bertscript(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Cargo names a binary only to tests of its own package, so this builds it.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // target/PROFILE/deps/this-test
+        let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "bertscript-cli"]);
+        if profile.file_name().is_some_and(|name| name == "release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "bertscript-cli does not build");
+        profile.join("bertscript")
+    })
+}

@@ -1,0 +1,164 @@
+//! One table of models, one set of reference outputs, several doors. When a
+//! door disagrees, its name says where to look.
+
+use bertscript::{
+    ACTIVATIONS, Archive, Comparison, Device, Dtype, LoadOptions, Module, PreTrained,
+    read_safetensors, tolerance, trace,
+};
+use bertscript_tests::{GOLDENS, Golden, bertscript_ok, fixture, scratch};
+use tch::Tensor;
+use torchscript::Value;
+
+/// A door: from a golden to the outputs, by name.
+type Door = fn(&Golden) -> Vec<(String, Tensor)>;
+
+const DOORS: [(&str, Door); 4] =
+    [("traced", traced), ("reloaded", reloaded), ("from memory", from_memory), ("CLI", cli)];
+
+fn load(golden: &Golden) -> PreTrained {
+    let options = LoadOptions {
+        architecture: Some(golden.architecture),
+        dtype: Some(Dtype::F32),
+        random_init: None,
+    };
+    PreTrained::from_checkpoint(&golden.checkpoint(), &options).unwrap()
+}
+
+fn export(golden: &Golden, path: &std::path::Path) {
+    let model = load(golden);
+    let script = trace(&model).unwrap();
+    Archive::new(&model, &golden.checkpoint()).unwrap().save(&script, path).unwrap();
+}
+
+/// The script module that tracing returns, before any file.
+fn traced(golden: &Golden) -> Vec<(String, Tensor)> {
+    let model = load(golden);
+    let script = trace(&model).unwrap();
+    let inputs = golden.named("inputs");
+    let keywords: Vec<_> =
+        inputs.iter().map(|(name, tensor)| (name.as_str(), Value::from(tensor))).collect();
+    let tensors = script.call("forward", &[], &keywords).unwrap().into_tensors().unwrap();
+    let names = golden.architecture.outputs(model.config());
+    names.iter().map(|output| output.name.to_owned()).zip(tensors).collect()
+}
+
+/// A module loaded from the archive.
+fn reloaded(golden: &Golden) -> Vec<(String, Tensor)> {
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    export(golden, &path);
+    let module = Module::load(&path, Device::Cpu, None).unwrap();
+    module.run(&golden.inputs()).unwrap().into_tensors()
+}
+
+/// A module loaded from the archive's bytes.
+fn from_memory(golden: &Golden) -> Vec<(String, Tensor)> {
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    export(golden, &path);
+    let bytes = std::fs::read(&path).unwrap();
+    let module = Module::from_bytes(&bytes, Device::Cpu, None).unwrap();
+    drop(bytes);
+    module.run(&golden.inputs()).unwrap().into_tensors()
+}
+
+/// The `bertscript` command.
+fn cli(golden: &Golden) -> Vec<(String, Tensor)> {
+    let scratch = scratch();
+    let (directory, file) = (golden.directory(), scratch.path().join("model.pt"));
+    let (inputs, outputs) = (directory.join("inputs.safetensors"), scratch.path().join("out"));
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let (directory, file) = (text(&directory), text(&file));
+    let name = golden.architecture.name();
+    bertscript_ok(&["export", &directory, "-o", &file, "--dtype", "f32", "--architecture", name]);
+    let (inputs, outputs_text) = (text(&inputs), text(&outputs));
+    bertscript_ok(&["run", &file, "--inputs", &inputs, "--outputs", &outputs_text]);
+    let reference = text(&golden.directory().join("outputs.safetensors"));
+    bertscript_ok(&["verify", &file, "--inputs", &inputs, "--outputs", &reference]);
+    bertscript_ok(&["verify", &file]);
+    read_safetensors(&outputs).unwrap()
+}
+
+#[test]
+fn every_golden_through_every_door() {
+    let mut failures = Vec::new();
+    for golden in GOLDENS {
+        let reference = golden.named("outputs");
+        for (door, outputs) in DOORS {
+            let found = outputs(&golden);
+            assert_eq!(found.len(), reference.len(), "{} through {door}", golden.name);
+            for (name, expected) in &reference {
+                let (_, found) = found.iter().find(|(known, _)| known == name).unwrap();
+                let comparison =
+                    Comparison::new(name, found, expected, tolerance(Dtype::F32)).unwrap();
+                if !comparison.is_equal() {
+                    failures.push(format!("{} through {door}: {comparison:?}", golden.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn half_precision_stays_within_its_bounds() {
+    for golden in GOLDENS {
+        let scratch = scratch();
+        let path = scratch.path().join("model.pt");
+        export(&golden, &path);
+        for dtype in [Dtype::BF16, Dtype::F16] {
+            let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
+            let outputs = module.run(&golden.inputs()).unwrap();
+            for (name, expected) in golden.named("outputs") {
+                let found = outputs.get(&name).unwrap();
+                assert_eq!(found.kind(), dtype.kind());
+                let comparison =
+                    Comparison::new(&name, found, &expected, tolerance(dtype)).unwrap();
+                assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_alone_equals_the_row_in_a_padded_batch() {
+    for golden in GOLDENS {
+        let scratch = scratch();
+        let path = scratch.path().join("model.pt");
+        export(&golden, &path);
+        let module = Module::load(&path, Device::Cpu, None).unwrap();
+        let batch = module.run(&golden.inputs()).unwrap();
+        let named = golden.named("inputs");
+        let input = |name: &str| &named.iter().find(|(known, _)| known == name).unwrap().1;
+        let rows = input("input_ids").size()[0];
+        for row in 0..rows {
+            let length =
+                i64::try_from(input("attention_mask").get(row).sum(tch::Kind::Int64)).unwrap();
+            let cut = |name: &str| input(name).narrow(0, row, 1).narrow(1, 0, length);
+            let inputs =
+                bertscript::Inputs::new(cut("input_ids")).token_type_ids(cut("token_type_ids"));
+            let alone = module.run(&inputs).unwrap();
+            for (name, found) in alone.iter() {
+                let in_batch = batch.get(name).unwrap().narrow(0, row, 1);
+                // Of per-token outputs, only those of real tokens are defined by the row.
+                let expected =
+                    if found.dim() == 3 { in_batch.narrow(1, 0, length) } else { in_batch };
+                let comparison =
+                    Comparison::new(name, found, &expected, tolerance(Dtype::F32)).unwrap();
+                assert!(comparison.is_equal(), "{} row {row}: {comparison:?}", golden.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_equal_transformers() {
+    let named = read_safetensors(&fixture("activations.safetensors")).unwrap();
+    let get = |name: &str| &named.iter().find(|(known, _)| known == name).unwrap().1;
+    for (name, activation) in ACTIVATIONS {
+        let found = activation.forward(get("x")).unwrap();
+        let comparison = Comparison::new(name, &found, get(name), 1e-6).unwrap();
+        assert!(comparison.is_equal(), "{comparison:?}");
+    }
+    assert_eq!(named.len(), ACTIVATIONS.len() + 1, "an activation of the oracle is not compared");
+}

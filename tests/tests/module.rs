@@ -1,0 +1,146 @@
+//! A loaded module: shared by threads, moved between dtypes, asked by name.
+
+use bertscript::{
+    Archive, Device, Dtype, ErrorKind, Inputs, LoadOptions, Module, PreTrained, trace,
+};
+use bertscript_tests::{GOLDENS, Golden, scratch};
+use tch::{Kind, Tensor};
+
+const GOLDEN: Golden = GOLDENS[8]; // both heads of pre-training
+
+fn module() -> Module {
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    let checkpoint = GOLDEN.checkpoint();
+    let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
+    let script = trace(&model).unwrap();
+    Archive::new(&model, &checkpoint).unwrap().save(&script, &path).unwrap();
+    Module::load(&path, Device::Cpu, None).unwrap()
+}
+
+fn ids(seed: i64, batch: i64, length: i64) -> Tensor {
+    let values: Vec<_> = (0..batch * length).map(|i| (i * 31 + seed * 17) % 128).collect();
+    Tensor::from_slice(&values).view([batch, length])
+}
+
+#[test]
+fn threads_share_a_module_and_get_the_serial_results() {
+    let module = module();
+    let shapes = [(1, 1), (2, 9), (3, 33), (1, 128)];
+    let run = |thread: i64, (batch, length): (i64, i64)| -> Vec<Tensor> {
+        let outputs = module.run(&Inputs::new(ids(thread, batch, length))).unwrap();
+        outputs.into_tensors().into_iter().map(|(_, tensor)| tensor).collect()
+    };
+    let serial: Vec<Vec<Vec<Tensor>>> =
+        (0..8).map(|thread| shapes.iter().map(|&shape| run(thread, shape)).collect()).collect();
+    std::thread::scope(|scope| {
+        for (thread, expected) in serial.into_iter().enumerate() {
+            let run = &run;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    for (shape, expected) in shapes.iter().zip(&expected) {
+                        let found = run(thread as i64, *shape);
+                        for (found, expected) in found.iter().zip(expected) {
+                            // Bitwise: the same kernel on the same shape.
+                            assert!(found.equal(expected), "thread {thread}, {shape:?}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn outputs_are_asked_by_name() {
+    let outputs = module().run(&Inputs::new(ids(1, 2, 5))).unwrap();
+    let shapes: Vec<_> = outputs.iter().map(|(name, tensor)| (name, tensor.size())).collect();
+    assert_eq!(
+        shapes,
+        [("prediction_logits", vec![2, 5, 128]), ("seq_relationship_logits", vec![2, 2])]
+    );
+    let error = outputs.get("logits").unwrap_err();
+    assert!(error.to_string().contains("prediction_logits"), "{error}");
+}
+
+#[test]
+fn int32_and_bool_inputs_give_the_same_results() {
+    let module = module();
+    let mask = Tensor::from_slice(&[1i64, 1, 1, 0, 1, 1, 0, 0]).view([2, 4]);
+    let types = Tensor::from_slice(&[0i64, 0, 1, 1, 0, 1, 1, 1]).view([2, 4]);
+    let wide = Inputs::new(ids(3, 2, 4))
+        .attention_mask(mask.shallow_clone())
+        .token_type_ids(types.shallow_clone());
+    let narrow = Inputs::new(ids(3, 2, 4).to_kind(Kind::Int))
+        .attention_mask(mask.to_kind(Kind::Bool))
+        .token_type_ids(types.to_kind(Kind::Int));
+    let (wide, narrow) = (module.run(&wide).unwrap(), module.run(&narrow).unwrap());
+    for (name, expected) in wide.iter() {
+        assert!(narrow.get(name).unwrap().equal(expected), "{name}");
+    }
+}
+
+#[test]
+fn a_row_of_padding_has_a_finite_result_and_harms_no_other() {
+    let module = module();
+    let rows = ids(5, 2, 6);
+    let mask = Tensor::from_slice(&[1i64, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).view([2, 6]);
+    let both = module.run(&Inputs::new(rows.shallow_clone()).attention_mask(mask)).unwrap();
+    let first = module.run(&Inputs::new(rows.narrow(0, 0, 1))).unwrap();
+    for (name, expected) in first.iter() {
+        let found = both.get(name).unwrap();
+        assert!(bool::try_from(found.isfinite().all()).unwrap(), "{name}");
+        assert!(found.narrow(0, 0, 1).allclose(expected, 1e-5, 1e-5, false), "{name}");
+    }
+}
+
+#[test]
+fn rows_of_different_lengths_are_padded_and_masked() {
+    let module = module();
+    let rows = [vec![7, 8, 9], vec![10], vec![11, 12]];
+    let batch = module.run(&Inputs::from_rows(&rows, 0).unwrap()).unwrap();
+    let batch = batch.get("seq_relationship_logits").unwrap();
+    for (i, row) in rows.iter().enumerate() {
+        let alone = module.run(&Inputs::from_rows(&[row], 0).unwrap()).unwrap();
+        let alone = alone.get("seq_relationship_logits").unwrap();
+        assert!(batch.narrow(0, i as i64, 1).allclose(alone, 1e-5, 1e-5, false), "row {i}");
+    }
+    for empty in [&[][..], &[vec![]][..]] {
+        let error = Inputs::from_rows(empty, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn a_refused_input_leaves_the_module_usable() {
+    let module = module();
+    let good = Inputs::new(ids(1, 1, 4));
+    let before = module.run(&good).unwrap();
+    for _ in 0..3 {
+        let error = module.run(&Inputs::new(ids(1, 1, 4) + 1000)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.place(), Some("input_ids"));
+    }
+    let after = module.run(&good).unwrap();
+    for (name, expected) in before.iter() {
+        assert!(after.get(name).unwrap().equal(expected));
+    }
+}
+
+#[test]
+fn the_dtype_is_chosen_at_load() {
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    let checkpoint = GOLDEN.checkpoint();
+    for exported in Dtype::ALL {
+        let options = LoadOptions { dtype: Some(exported), ..LoadOptions::default() };
+        let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
+        Archive::new(&model, &checkpoint).unwrap().save(&trace(&model).unwrap(), &path).unwrap();
+        for loaded in Dtype::ALL {
+            let module = Module::load(&path, Device::Cpu, Some(loaded)).unwrap();
+            let outputs = module.run(&Inputs::new(ids(1, 1, 4))).unwrap();
+            assert!(outputs.iter().all(|(_, tensor)| tensor.kind() == loaded.kind()));
+        }
+        assert_eq!(Module::load(&path, Device::Cpu, None).unwrap().dtype(), exported);
+    }
+}
