@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
 from transformers.activations import ACT2FN
 
+from oracle import ACTIVATIONS, old_names, perturb, without_decoder
+
 CONFIG = dict(
     vocab_size=128,
     hidden_size=32,
@@ -22,24 +24,6 @@ CONFIG = dict(
     max_position_embeddings=512,
     type_vocab_size=2,
 )
-
-# Those without parameters of their own.
-ACTIVATIONS = sorted(set(ACT2FN) - {"prelu", "xielu"})
-
-
-def perturb(model):
-    """Gives every parameter a part in the result, so that no mistake hides.
-
-    Fresh biases are zero and LayerNorm weights one: a loader could swap or skip
-    them unnoticed. Embeddings stay small, so that layer_norm_eps shows.
-    """
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias") or "LayerNorm" in name:
-                parameter += 0.1 * torch.randn_like(parameter)
-            elif "embeddings" not in name and "decoder" not in name:
-                parameter *= 5
-
 
 def build(cls, seed, **options):
     torch.manual_seed(seed)
@@ -88,18 +72,6 @@ def write(directory, model, state, outputs, architecture=True, **keys):
     save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
     save_file(inputs(), directory / "inputs.safetensors")
     save_file(outputs, directory / "outputs.safetensors")
-
-
-def old_names(state):
-    """TensorFlow's words for a LayerNorm's parameters, as in files of 2018 and 2019."""
-    return {
-        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
-        for name, tensor in state.items()
-    }
-
-
-def without_decoder(state):
-    return {name: tensor for name, tensor in state.items() if ".decoder." not in name}
 
 
 def main(root):

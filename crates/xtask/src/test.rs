@@ -50,6 +50,8 @@ fn live_check() -> Result<(Counts, bool)> {
     let mut command = Command::new(python);
     command
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"])
+        // TorchScript is what this project is about.
+        .args(["-W", "ignore:`torch.jit:DeprecationWarning"])
         .arg(&directory)
         .current_dir(root())
         .env("BERTSCRIPT", root().join("target/debug/bertscript"))
