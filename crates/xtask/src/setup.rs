@@ -19,21 +19,18 @@ const VERSION: &str = "2.11.0";
 const SLIM: [&str; 3] =
     ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
 
-/// The wheel's libraries do not depend on the Python that unpacks them.
-const ANY_PYTHON: [&str; 12] = [
-    "--only-binary=:all:",
-    "--implementation",
-    "cp",
-    "--python-version",
-    "3.12",
-    "--abi",
-    "cp312",
-    "--platform=manylinux_2_28_x86_64",
-    "--platform=manylinux_2_27_x86_64",
-    "--platform=manylinux_2_17_x86_64",
-    "--platform=manylinux2014_x86_64",
-    "--no-warn-script-location",
-];
+/// Options of pip for the wheels of this platform whatever Python unpacks them:
+/// nothing of theirs is imported.
+fn any_python() -> Vec<String> {
+    let mut options: Vec<_> =
+        ["--only-binary=:all:", "--implementation=cp", "--python-version=3.12", "--abi=cp312"]
+            .map(str::to_owned)
+            .to_vec();
+    // Told a platform, pip takes it to the letter: every older glibc is named too.
+    options.extend((17..=28).rev().map(|glibc| format!("--platform=manylinux_2_{glibc}_x86_64")));
+    options.push("--platform=manylinux2014_x86_64".to_owned());
+    options
+}
 
 /// Makes `.libtorch/torch` a libtorch 2.11.0: the user's own, that of the
 /// active Python environment, or a download.
@@ -67,7 +64,8 @@ pub(crate) fn setup() -> Result<()> {
         );
     }
     announce(&format!("downloading libtorch {VERSION} into .libtorch (about 550 MB, once)"));
-    let arguments: Vec<_> = ANY_PYTHON.into_iter().chain(SLIM).collect();
+    let options = any_python();
+    let arguments: Vec<_> = options.iter().map(String::as_str).chain(SLIM).collect();
     python::install_into(&home, 4, &arguments)?;
     match version(&ours).as_deref() {
         Some(VERSION) => Ok(()),
