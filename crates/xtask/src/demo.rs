@@ -14,8 +14,7 @@ pub(crate) fn demo() -> Result<()> {
     setup::setup()?;
     let checkpoint = minilm()?;
     announce("building");
-    run(&mut cargo(["build", "--package", "bertscript-cli"]))?;
-    run(&mut cargo(["build", "--package", "bertscript", "--example", "sentences"]))?;
+    run(&mut cargo(["build", "--workspace", "--bins", "--examples"]))?;
 
     let bertscript = root().join("target/debug/bertscript");
     let file = root().join(".demo/minilm.pt");
@@ -31,9 +30,8 @@ pub(crate) fn demo() -> Result<()> {
         "does it compute what the checkpoint says",
         &["verify", &file, "--checkpoint", &checkpoint],
     )?;
-    announce("running it from Rust\n    cargo run --example sentences -- .demo/minilm.pt");
-    run(cargo(["run", "--quiet", "--package", "bertscript", "--example", "sentences", "--"])
-        .arg(file))
+    announce("running it from Rust (crates/bertscript/examples/sentences.rs)");
+    run(Command::new(root().join("target/debug/examples/sentences")).arg(&file).current_dir(root()))
 }
 
 /// The directory of the demo's checkpoint, downloaded once.

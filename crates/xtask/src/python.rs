@@ -118,8 +118,7 @@ fn diagnose(stderr: &str) -> &'static str {
     ];
     const NO_SPACE: &str = "the disk is full; free some space and run the command again";
     const NO_NETWORK: &str = "the package index cannot be reached; check the network or pip's proxy settings and run the command again";
-    const NO_PACKAGE: &str =
-        "the package index has no such package for this machine; set LIBTORCH to a libtorch 2.11.0";
+    const NO_PACKAGE: &str = "the package index cannot be reached, or has no such package for this machine; check the network and pip's settings, or set LIBTORCH to a libtorch 2.11.0";
     SIGNS
         .iter()
         .find(|(sign, _)| stderr.contains(sign))
