@@ -10,10 +10,20 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
 from transformers.activations import ACT2FN
 
-from oracle import ACTIVATIONS, old_names, perturb, without_decoder
+from oracle import ACTIVATIONS, flatten, old_names, perturb, without_decoder
 
 CONFIG = dict(
     vocab_size=128,
@@ -25,31 +35,37 @@ CONFIG = dict(
     type_vocab_size=2,
 )
 
-def build(cls, seed, **options):
+def build(cls, seed, attention="sdpa", **options):
     torch.manual_seed(seed)
     config = BertConfig(**CONFIG, **options)
-    model = cls._from_config(config, attn_implementation="sdpa", dtype=torch.float32).eval()
+    model = cls._from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
     perturb(model)
     return model
 
 
-def inputs():
-    """Three rows of lengths 11, 7 and 1, with segments."""
+def inputs(model):
+    """Three rows of lengths 11, 7 and 1, with segments; of multiple choice, six in pairs."""
     generator = torch.Generator().manual_seed(0)
-    lengths, width = [11, 7, 1], 11
+    choice = isinstance(model, BertForMultipleChoice)
+    lengths, width = [11, 7, 1] + [3, 10, 5] * choice, 11
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
     ids = torch.randint(1, CONFIG["vocab_size"], mask.shape, generator=generator) * mask
     types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
-    return dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
+    named = dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
+    return {name: tensor.view(3, 2, width) if choice else tensor for name, tensor in named.items()}
 
 
-def run(model):
+def run(model, **options):
     with torch.no_grad():
-        outputs = model(**inputs())
-    return {name: tensor.contiguous() for name, tensor in outputs.items()}
+        outputs = model(**inputs(model), **options)
+    return flatten(outputs)
 
 
-def write(directory, model, state, outputs, architecture=True, **keys):
+def save_safetensors(state, directory):
+    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def write(directory, model, state, outputs, architecture=True, save=save_safetensors, **keys):
     directory.mkdir(parents=True, exist_ok=True)
     config = model.config
     text = dict(
@@ -67,10 +83,11 @@ def write(directory, model, state, outputs, architecture=True, **keys):
         del text["architectures"], text["model_type"], text["tie_word_embeddings"]
     text.update(keys)
     (directory / "config.json").write_text(json.dumps(text, indent=2) + "\n")
-    # Cloned: safetensors refuses tensors that share storage.
-    state = {name: state[name].clone().contiguous() for name in sorted(state)}
-    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
-    save_file(inputs(), directory / "inputs.safetensors")
+    if save is save_safetensors:
+        # Cloned: safetensors refuses tensors that share storage.
+        state = {name: state[name].clone().contiguous() for name in sorted(state)}
+    save(state, directory)
+    save_file(inputs(model), directory / "inputs.safetensors")
     save_file(outputs, directory / "outputs.safetensors")
 
 
@@ -116,6 +133,30 @@ def main(root):
 
     model = build(BertForPreTraining, 9, hidden_act="gelu")
     write(root / "pretraining", model, model.state_dict(), run(model))
+
+    labels = {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"}
+    for name, cls, seed, options in [
+        ("next-sentence", BertForNextSentencePrediction, 10, {}),
+        (
+            "sequence-classification",
+            BertForSequenceClassification,
+            11,
+            dict(id2label=labels, problem_type="multi_label_classification"),
+        ),
+        ("sequence-regression", BertForSequenceClassification, 12, dict(num_labels=1, problem_type="regression")),
+        ("token-classification", BertForTokenClassification, 13, dict(num_labels=5)),
+        ("question-answering", BertForQuestionAnswering, 14, {}),
+        ("multiple-choice", BertForMultipleChoice, 15, {}),
+    ]:
+        model = build(cls, seed, hidden_act="gelu", **options)
+        keys = {"id2label": {str(i): label for i, label in model.config.id2label.items()}}
+        if "problem_type" in options:
+            keys["problem_type"] = options["problem_type"]
+        write(root / name, model, model.state_dict(), run(model), **keys)
+
+    model = build(BertForTokenClassification, 16, attention="eager", hidden_act="gelu")
+    outputs = run(model, output_hidden_states=True, output_attentions=True)
+    write(root / "eager-everything", model, model.state_dict(), outputs)
 
     x = torch.linspace(-12, 12, 241)
     activations = {name: ACT2FN[name](x).clone() for name in ACTIVATIONS}

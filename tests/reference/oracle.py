@@ -31,3 +31,14 @@ def old_names(state):
 
 def without_decoder(state):
     return {name: tensor for name, tensor in state.items() if ".decoder." not in name}
+
+
+def flatten(outputs):
+    """A model's outputs by name; of those that are tuples, each by its number."""
+    flat = {}
+    for name, value in outputs.items():
+        if isinstance(value, tuple):
+            flat.update({f"{name}.{i}": tensor.contiguous() for i, tensor in enumerate(value)})
+        else:
+            flat[name] = value.contiguous()
+    return flat

@@ -14,9 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SEED
-from oracle import ACTIVATIONS, old_names, perturb, without_decoder
+from oracle import ACTIVATIONS, flatten, old_names, perturb, without_decoder
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
 
 MINILM = Path(os.environ["BERTSCRIPT_MINILM"])
 TINY = dict(
@@ -27,7 +37,16 @@ TINY = dict(
     intermediate_size=64,
     max_position_embeddings=64,
 )
-CLASSES = [BertModel, BertForMaskedLM, BertForPreTraining]
+CLASSES = [
+    BertModel,
+    BertForPreTraining,
+    BertForMaskedLM,
+    BertForNextSentencePrediction,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertForQuestionAnswering,
+    BertForMultipleChoice,
+]
 # The bounds of crates/bertscript/src/compare.rs.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 
@@ -47,9 +66,9 @@ def cli(*arguments):
     return done.stdout
 
 
-def oracle(cls, **config):
-    config = {**TINY, **config}
-    model = cls._from_config(BertConfig(**config), attn_implementation="sdpa", dtype=torch.float32).eval()
+def oracle(cls, attention="sdpa", **config):
+    config = BertConfig(**{**TINY, **config}, architectures=[cls.__name__])
+    model = cls._from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
     perturb(model)
     return model
 
@@ -77,11 +96,15 @@ def example(batch, length, config):
     """Ids, a mask that leaves at least one token a row, and token types."""
     lengths = torch.randint(1, length + 1, (batch,))
     lengths[0] = length
-    return dict(
+    inputs = dict(
         input_ids=torch.randint(0, config.vocab_size, (batch, length)),
         attention_mask=(torch.arange(length) < lengths.unsqueeze(1)).long(),
         token_type_ids=torch.randint(0, config.type_vocab_size, (batch, length)),
     )
+    if "BertForMultipleChoice" in (config.architectures or []):
+        # Two choices: the rows, and the rows the other way round.
+        inputs = {name: torch.stack([tensor, tensor.flip(0)], 1) for name, tensor in inputs.items()}
+    return inputs
 
 
 def as_tuple(outputs):
@@ -89,7 +112,7 @@ def as_tuple(outputs):
 
 
 def assert_equal(found, reference, dtype=torch.float32):
-    found, reference = as_tuple(found), tuple(reference.values())
+    found, reference = as_tuple(found), tuple(flatten(reference).values())
     assert len(found) == len(reference)
     for one, expected in zip(found, reference):
         assert one.shape == expected.shape and one.dtype == dtype
@@ -139,6 +162,44 @@ def test_every_shape_and_way_of_calling(tmp_path, cls):
     assert_equal(tuple(found[name] for name in reference.keys()), reference)
     save_file({k: v.contiguous() for k, v in reference.items()}, tmp_path / "ref.safetensors")
     cli("verify", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "ref.safetensors")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_eager_attention_returns_everything(tmp_path, cls):
+    model = oracle(cls, attention="eager")
+    file = export(write(tmp_path, model), "--output-hidden-states", "--output-attentions")
+    program = torch.jit.load(file)
+    for batch, length in SHAPES:
+        inputs = example(batch, length, model.config)
+        reference = model(**inputs, output_hidden_states=True, output_attentions=True)
+        assert_equal(program(**inputs), reference)
+    names = [output["name"] for output in json.loads(cli("inspect", file, "--json"))["metadata"]["outputs"]]
+    assert names == list(flatten(reference))
+    with zipfile.ZipFile(file) as archive:
+        code = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".py"))
+    assert "scaled_dot_product_attention" not in code
+
+
+def test_labels_ride_along(tmp_path):
+    labels = {0: "O", 1: "B-PER", 2: "I-PER"}
+    model = oracle(BertForTokenClassification, id2label=labels)
+    file = export(write(tmp_path, model))
+    assert json.loads(cli("inspect", file, "--json"))["metadata"]["labels"] == list(labels.values())
+
+
+@pytest.mark.parametrize("cls", [BertForMaskedLM, BertForPreTraining])
+def test_keep_tied(tmp_path, cls):
+    model = oracle(cls)
+    write(tmp_path, model)
+    untied, tied = tmp_path / "untied.pt", tmp_path / "tied.pt"
+    cli("export", tmp_path, "-o", untied)
+    cli("export", tmp_path, "-o", tied, "--keep-tied")
+    program = torch.jit.load(tied)
+    assert_shapes_equal(program, model, SHAPES)
+    embedding = program.bert.embeddings.word_embeddings.weight
+    assert embedding.data_ptr() == program.cls.predictions.decoder.weight.data_ptr()
+    shared = 4 * (TINY["vocab_size"] * TINY["hidden_size"] + TINY["vocab_size"])
+    assert abs(untied.stat().st_size - tied.stat().st_size - shared) < 1024
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +355,10 @@ def test_padding_changes_nothing(tmp_path, cls):
     inputs = example(4, 13, model.config)
     batch = as_tuple(program(**inputs))
     for row in range(4):
-        length = int(inputs["attention_mask"][row].sum())
-        ids, types = inputs["input_ids"][row : row + 1, :length], inputs["token_type_ids"][row : row + 1, :length]
-        for alone, among in zip(as_tuple(program(ids, token_type_ids=types)), batch):
-            among = among[row : row + 1, :length] if alone.dim() == 3 else among[row : row + 1]
-            assert_equal(alone, {"": among})
+        length = int(inputs["attention_mask"][row].sum(-1).max())
+        cut = {name: tensor[row : row + 1, ..., :length] for name, tensor in inputs.items()}
+        for alone, among, expected in zip(as_tuple(program(**cut)), batch, model(**cut).values()):
+            assert_equal(alone, {"": expected})
+            # Of outputs for each token, those of padding are not the row's.
+            per_token = among.dim() > 1 and among.shape[1] == 13
+            assert_equal(alone, {"": among[row : row + 1, :length] if per_token else among[row : row + 1]})

@@ -18,19 +18,36 @@ pub struct Golden {
     pub name: &'static str,
     /// The architecture to load.
     pub architecture: Architecture,
+    /// Whether hidden states and attentions are returned too.
+    pub everything: bool,
+}
+
+const fn golden(name: &'static str, architecture: Architecture) -> Golden {
+    Golden { name, architecture, everything: false }
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 9] = [
-    Golden { name: "model", architecture: Architecture::BertModel },
-    Golden { name: "model-eps", architecture: Architecture::BertModel },
-    Golden { name: "model-bf16", architecture: Architecture::BertModel },
-    Golden { name: "model-f16", architecture: Architecture::BertModel },
-    Golden { name: "masked-lm", architecture: Architecture::BertForMaskedLM },
-    Golden { name: "masked-lm-bare", architecture: Architecture::BertForMaskedLM },
-    Golden { name: "masked-lm-different", architecture: Architecture::BertForMaskedLM },
-    Golden { name: "masked-lm-untied", architecture: Architecture::BertForMaskedLM },
-    Golden { name: "pretraining", architecture: Architecture::BertForPreTraining },
+pub const GOLDENS: [Golden; 16] = [
+    golden("model", Architecture::BertModel),
+    golden("model-eps", Architecture::BertModel),
+    golden("model-bf16", Architecture::BertModel),
+    golden("model-f16", Architecture::BertModel),
+    golden("masked-lm", Architecture::BertForMaskedLM),
+    golden("masked-lm-bare", Architecture::BertForMaskedLM),
+    golden("masked-lm-different", Architecture::BertForMaskedLM),
+    golden("masked-lm-untied", Architecture::BertForMaskedLM),
+    golden("pretraining", Architecture::BertForPreTraining),
+    golden("next-sentence", Architecture::BertForNextSentencePrediction),
+    golden("sequence-classification", Architecture::BertForSequenceClassification),
+    golden("sequence-regression", Architecture::BertForSequenceClassification),
+    golden("token-classification", Architecture::BertForTokenClassification),
+    golden("question-answering", Architecture::BertForQuestionAnswering),
+    golden("multiple-choice", Architecture::BertForMultipleChoice),
+    Golden {
+        name: "eager-everything",
+        architecture: Architecture::BertForTokenClassification,
+        everything: true,
+    },
 ];
 
 impl Golden {

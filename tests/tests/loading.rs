@@ -1,6 +1,9 @@
 //! What loading a checkpoint reports and decides.
 
-use bertscript::{Architecture, Checkpoint, Dtype, ErrorKind, LoadOptions, PreTrained};
+use bertscript::{
+    Architecture, Archive, Checkpoint, Device, Dtype, ErrorKind, LoadOptions, Module, PreTrained,
+    TieWeights, trace,
+};
 use bertscript_tests::{copy_of, fixture, scratch};
 use tch::{Kind, Tensor};
 
@@ -104,8 +107,11 @@ fn config_only(config: &str) -> (tempfile::TempDir, Checkpoint) {
 }
 
 fn random(checkpoint: &Checkpoint, architecture: Architecture, seed: u64) -> PreTrained {
-    let options =
-        LoadOptions { architecture: Some(architecture), dtype: None, random_init: Some(seed) };
+    let options = LoadOptions {
+        architecture: Some(architecture),
+        random_init: Some(seed),
+        ..LoadOptions::default()
+    };
     PreTrained::from_checkpoint(checkpoint, &options).unwrap()
 }
 
@@ -149,5 +155,38 @@ fn no_weights_and_no_seed_is_an_error() {
     let (_directory, checkpoint) = config_only(r#"{"architectures": ["BertModel"]}"#);
     let error = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Checkpoint);
-    assert!(error.to_string().contains("no model.safetensors"), "{error}");
+    assert!(error.to_string().contains("no weights"), "{error}");
+}
+
+#[test]
+fn tied_weights_can_be_kept_on_one_storage_saved_once() {
+    let scratch = scratch();
+    let checkpoint = Checkpoint::open(&fixture("masked-lm")).unwrap();
+    let mut sizes = Vec::new();
+    for (dtype, size) in [(Dtype::F32, 4), (Dtype::BF16, 2)] {
+        for ties in [TieWeights::Untie, TieWeights::Keep] {
+            let options = LoadOptions { ties, dtype: Some(dtype), ..LoadOptions::default() };
+            let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
+            let archive = Archive::new(&model, &checkpoint).unwrap();
+            // The embedding of 128 tokens by 32, and the bias.
+            let shared = (128 * 32 + 128) * size;
+            assert_eq!(archive.metadata().tie_bytes, shared);
+            let path = scratch.path().join("model.pt");
+            archive.save(&trace(&model).unwrap(), &path).unwrap();
+            sizes.push(std::fs::metadata(&path).unwrap().len());
+
+            for loaded in [dtype, Dtype::F16] {
+                let module = Module::load(&path, Device::Cpu, Some(loaded)).unwrap();
+                let parameters = module.parameters().unwrap();
+                let place = |name: &str| {
+                    parameters.iter().find(|(known, _)| known == name).unwrap().1.data_ptr()
+                };
+                let is_shared = place(EMBEDDING) == place(DECODER);
+                assert_eq!(is_shared, ties == TieWeights::Keep, "{dtype} loaded as {loaded}");
+            }
+        }
+        let [untied, tied] = sizes[sizes.len() - 2..] else { panic!() };
+        let (saved, expected) = (untied - tied, (128 * 32 + 128) * size);
+        assert!(saved.abs_diff(expected) < 1024, "{saved} bytes saved, {expected} are shared");
+    }
 }

@@ -222,7 +222,7 @@ fn checkpoints_that_are_not_there_or_damaged() {
     refused(&export, &output, &[text(&weights), "git lfs pull"]);
 
     std::fs::remove_file(&weights).unwrap();
-    refused(&export, &output, &["no model.safetensors"]);
+    refused(&export, &output, &["no weights are here"]);
     std::fs::write(path.join("pytorch_model.bin"), "").unwrap();
     refused(&export, &output, &["pytorch_model.bin", "not supported"]);
 

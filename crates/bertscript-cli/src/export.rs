@@ -2,7 +2,9 @@
 
 use crate::output;
 use crate::progress::Progress;
-use bertscript::{Architecture, Archive, Checkpoint, Dtype, LoadOptions, PreTrained, trace};
+use bertscript::{
+    Architecture, Archive, Attention, Checkpoint, Dtype, LoadOptions, PreTrained, TieWeights, trace,
+};
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -34,6 +36,21 @@ pub(crate) struct Export {
     /// there is only a config.json
     #[arg(long, value_name = "SEED")]
     random_init: Option<u64>,
+    /// Let tied weights share one storage, saved once, instead of giving each
+    /// its own
+    #[arg(long)]
+    keep_tied: bool,
+    /// How attention is computed: sdpa, or eager, which readers older than
+    /// torch 2.0 understand too [default: sdpa]
+    #[arg(long, value_name = "NAME")]
+    attention: Option<Attention>,
+    /// Return the hidden states of every layer too, as hidden_states.0, ..
+    #[arg(long)]
+    output_hidden_states: bool,
+    /// Return the attention probabilities of every layer too, as
+    /// attentions.0, ..; takes eager attention
+    #[arg(long)]
+    output_attentions: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -48,6 +65,10 @@ impl Export {
             architecture: self.architecture,
             dtype: self.dtype,
             random_init: self.random_init,
+            ties: if self.keep_tied { TieWeights::Keep } else { TieWeights::Untie },
+            attention: self.attention,
+            hidden_states: self.output_hidden_states,
+            attentions: self.output_attentions,
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
         progress.stage("tracing, and running other shapes against the model");
@@ -93,6 +114,18 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
     )?;
     for [source, target] in &report.ties.untied {
         writeln!(text, "untied        {target} from {source}")?;
+    }
+    for [source, target] in &report.ties.tied {
+        writeln!(text, "tied          {target} to {source}")?;
+    }
+    if metadata.tie_bytes > 0 {
+        let bytes = output::bytes(metadata.tie_bytes);
+        let what = if report.ties.tied.is_empty() {
+            format!("separate storage costs {bytes}; --keep-tied saves it")
+        } else {
+            format!("sharing saves {bytes}")
+        };
+        writeln!(text, "              {what}")?;
     }
     for [source, target] in &report.ties.different {
         writeln!(

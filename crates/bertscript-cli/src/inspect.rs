@@ -46,11 +46,16 @@ fn describe(m: &Metadata, size: u64) -> String {
         ("attention", m.attention.clone()),
         ("file", output::bytes(size)),
     ];
+    let bytes = output::bytes(m.tie_bytes);
     if !m.tied_groups.is_empty() {
-        lines.push(("tied", groups(&m.tied_groups)));
+        lines.push(("tied", format!("{}, saves {bytes}", groups(&m.tied_groups))));
     }
     if !m.untied_groups.is_empty() {
-        lines.push(("untied", groups(&m.untied_groups)));
+        lines.push(("untied", format!("{}, costs {bytes}", groups(&m.untied_groups))));
+    }
+    if !m.labels.is_empty() {
+        let kind = m.problem_type.as_ref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+        lines.push(("labels", format!("{}{kind}", m.labels.join(", "))));
     }
     for (i, input) in m.inputs.iter().enumerate() {
         let optional = if input.required { "" } else { ", optional" };

@@ -120,5 +120,6 @@ pub use device::{Device, Dtype};
 pub use error::{Error, ErrorKind, Result};
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained};
 pub use module::{Inputs, Module, Outputs};
+pub use nn::Attention;
 pub use trace::trace;
-pub use untie::{Tie, Untied, untie};
+pub use untie::{Tie, TieReport, TieWeights, tie};

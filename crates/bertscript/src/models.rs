@@ -7,6 +7,7 @@ pub use pretrained::{LoadOptions, LoadReport, PreTrained};
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::nn::Attention;
 use crate::untie::Tie;
 use crate::weights::Weights;
 use std::fmt;
@@ -18,28 +19,54 @@ use tch::Tensor;
 pub enum Architecture {
     /// Hidden states and the pooled first token.
     BertModel,
-    /// A score for every token of the vocabulary, at every position.
-    BertForMaskedLM,
     /// Both heads of BERT's pre-training.
     BertForPreTraining,
+    /// A score for every token of the vocabulary, at every position.
+    BertForMaskedLM,
+    /// Whether one sentence follows another.
+    BertForNextSentencePrediction,
+    /// Labels, or one number, for a text.
+    BertForSequenceClassification,
+    /// A label for every token.
+    BertForTokenClassification,
+    /// The start and the end of an answer.
+    BertForQuestionAnswering,
+    /// A score for each of several texts; the inputs are `[B,C,S]`.
+    BertForMultipleChoice,
 }
 
-/// A dimension of an output.
+/// A dimension of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dim {
     /// The batch size, `B`.
     Batch,
+    /// The number of choices, `C`.
+    Choice,
+    /// Every choice of the batch, `BC`.
+    BatchChoice,
     /// The sequence length, `S`.
     Sequence,
     /// A size that the configuration fixes.
     Fixed(i64),
 }
 
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch => f.write_str("B"),
+            Self::Choice => f.write_str("C"),
+            Self::BatchChoice => f.write_str("BC"),
+            Self::Sequence => f.write_str("S"),
+            Self::Fixed(size) => write!(f, "{size}"),
+        }
+    }
+}
+
 /// An output: its name in transformers and its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputSpec {
     /// The name.
-    pub name: &'static str,
+    pub name: String,
     /// The dimensions.
     pub shape: Vec<Dim>,
 }
@@ -47,18 +74,29 @@ pub struct OutputSpec {
 /// The inputs of a model, as tensors of one device.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelInputs<'a> {
-    /// `[B,S]` of int64 or int32
+    /// `[B,S]` (of multiple choice `[B,C,S]`) of int64 or int32
     pub(crate) input_ids: &'a Tensor,
-    /// `[B,S]`, 1 where a token takes part; without it all do
+    /// The same shape, 1 where a token takes part; without it all do
     pub(crate) attention_mask: Option<&'a Tensor>,
-    /// `[B,S]` of int64 or int32
+    /// The same shape, of int64 or int32
     pub(crate) token_type_ids: &'a Tensor,
+}
+
+/// What a model computed.
+pub(crate) struct ModelOutputs {
+    /// In the order of [`Architecture::outputs`]
+    pub(crate) outputs: Vec<Tensor>,
+    /// The embeddings and the result of every layer, `[B,S,H]` each
+    pub(crate) hidden_states: Vec<Tensor>,
+    /// The attention probabilities of every layer, `[B,heads,S,S]` each; none
+    /// from SDPA
+    pub(crate) attentions: Vec<Tensor>,
 }
 
 /// A model whose weights are loaded.
 pub(crate) trait Model {
-    /// Runs it. The outputs come in the order of [`Architecture::outputs`].
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>>;
+    /// Runs it.
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs>;
 }
 
 const EMBEDDING_TIES: [Tie; 2] = [
@@ -71,14 +109,28 @@ const EMBEDDING_TIES: [Tie; 2] = [
 
 impl Architecture {
     /// Every architecture.
-    pub const ALL: [Self; 3] = [Self::BertModel, Self::BertForMaskedLM, Self::BertForPreTraining];
+    pub const ALL: [Self; 8] = [
+        Self::BertModel,
+        Self::BertForPreTraining,
+        Self::BertForMaskedLM,
+        Self::BertForNextSentencePrediction,
+        Self::BertForSequenceClassification,
+        Self::BertForTokenClassification,
+        Self::BertForQuestionAnswering,
+        Self::BertForMultipleChoice,
+    ];
 
     /// transformers' name.
     pub fn name(self) -> &'static str {
         match self {
             Self::BertModel => "BertModel",
-            Self::BertForMaskedLM => "BertForMaskedLM",
             Self::BertForPreTraining => "BertForPreTraining",
+            Self::BertForMaskedLM => "BertForMaskedLM",
+            Self::BertForNextSentencePrediction => "BertForNextSentencePrediction",
+            Self::BertForSequenceClassification => "BertForSequenceClassification",
+            Self::BertForTokenClassification => "BertForTokenClassification",
+            Self::BertForQuestionAnswering => "BertForQuestionAnswering",
+            Self::BertForMultipleChoice => "BertForMultipleChoice",
         }
     }
 
@@ -98,23 +150,45 @@ impl Architecture {
         }
     }
 
-    /// The outputs, in the order in which the model returns them.
+    /// The shape of every input.
+    pub fn input_shape(self) -> &'static [Dim] {
+        match self {
+            Self::BertForMultipleChoice => &[Dim::Batch, Dim::Choice, Dim::Sequence],
+            _ => &[Dim::Batch, Dim::Sequence],
+        }
+    }
+
+    /// The outputs of its head, in the order in which the model returns them.
     pub fn outputs(self, config: &BertConfig) -> Vec<OutputSpec> {
-        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        let output = |name, shape: &[Dim]| OutputSpec { name, shape: shape.to_vec() };
+        use Dim::{Batch, Choice, Fixed, Sequence};
+        let (hidden, vocab) = (Fixed(config.hidden_size), Fixed(config.vocab_size));
+        let labels = Fixed(config.labels.len() as i64);
+        let output =
+            |name: &str, shape: &[Dim]| OutputSpec { name: name.to_owned(), shape: shape.to_vec() };
         match self {
             Self::BertModel => vec![
-                output("last_hidden_state", &[Dim::Batch, Dim::Sequence, Dim::Fixed(hidden)]),
-                output("pooler_output", &[Dim::Batch, Dim::Fixed(hidden)]),
+                output("last_hidden_state", &[Batch, Sequence, hidden]),
+                output("pooler_output", &[Batch, hidden]),
             ],
-            Self::BertForMaskedLM => {
-                vec![output("logits", &[Dim::Batch, Dim::Sequence, Dim::Fixed(vocab)])]
-            }
             Self::BertForPreTraining => vec![
-                output("prediction_logits", &[Dim::Batch, Dim::Sequence, Dim::Fixed(vocab)]),
-                output("seq_relationship_logits", &[Dim::Batch, Dim::Fixed(2)]),
+                output("prediction_logits", &[Batch, Sequence, vocab]),
+                output("seq_relationship_logits", &[Batch, Fixed(2)]),
             ],
+            Self::BertForMaskedLM => vec![output("logits", &[Batch, Sequence, vocab])],
+            Self::BertForNextSentencePrediction => vec![output("logits", &[Batch, Fixed(2)])],
+            Self::BertForSequenceClassification => vec![output("logits", &[Batch, labels])],
+            Self::BertForTokenClassification => vec![output("logits", &[Batch, Sequence, labels])],
+            Self::BertForQuestionAnswering => vec![
+                output("start_logits", &[Batch, Sequence]),
+                output("end_logits", &[Batch, Sequence]),
+            ],
+            Self::BertForMultipleChoice => vec![output("logits", &[Batch, Choice])],
         }
+    }
+
+    /// Whether the labels of the configuration name its outputs.
+    pub(crate) fn has_labels(self) -> bool {
+        matches!(self, Self::BertForSequenceClassification | Self::BertForTokenClassification)
     }
 
     /// Whether the encoder's parameters stand under `bert.`.
@@ -125,17 +199,39 @@ impl Architecture {
     /// The parameters that it ties.
     pub(crate) fn ties(self) -> &'static [Tie] {
         match self {
-            Self::BertModel => &[],
             Self::BertForMaskedLM | Self::BertForPreTraining => &EMBEDDING_TIES,
+            _ => &[],
         }
     }
 
     /// Builds the model from its weights.
-    pub(crate) fn load(self, w: &Weights, config: &BertConfig) -> Result<Box<dyn Model>> {
+    pub(crate) fn load(
+        self,
+        w: &Weights,
+        config: &BertConfig,
+        attention: Attention,
+    ) -> Result<Box<dyn Model>> {
         Ok(match self {
-            Self::BertModel => Box::new(bert::BertModel::load(w, config)?),
-            Self::BertForMaskedLM => Box::new(bert::BertForMaskedLm::load(w, config)?),
-            Self::BertForPreTraining => Box::new(bert::BertForPreTraining::load(w, config)?),
+            Self::BertModel => Box::new(bert::BertModel::load(w, config, attention)?),
+            Self::BertForPreTraining => {
+                Box::new(bert::BertForPreTraining::load(w, config, attention)?)
+            }
+            Self::BertForMaskedLM => Box::new(bert::BertForMaskedLm::load(w, config, attention)?),
+            Self::BertForNextSentencePrediction => {
+                Box::new(bert::BertForNextSentencePrediction::load(w, config, attention)?)
+            }
+            Self::BertForSequenceClassification => {
+                Box::new(bert::BertForSequenceClassification::load(w, config, attention)?)
+            }
+            Self::BertForTokenClassification => {
+                Box::new(bert::BertForTokenClassification::load(w, config, attention)?)
+            }
+            Self::BertForQuestionAnswering => {
+                Box::new(bert::BertForQuestionAnswering::load(w, config, attention)?)
+            }
+            Self::BertForMultipleChoice => {
+                Box::new(bert::BertForMultipleChoice::load(w, config, attention)?)
+            }
         })
     }
 }

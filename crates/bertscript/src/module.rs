@@ -70,7 +70,7 @@ impl Module {
     /// [`ErrorKind::InvalidInput`] with the argument's name, what was found in
     /// it and the bound. The module stays usable.
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
-        inputs.check(&self.metadata().limits)?;
+        inputs.check(self.metadata())?;
         let _inference = InferenceMode::enter();
         let on_device = |tensor: Option<&Tensor>| -> Result<Value> {
             Ok(tensor

@@ -8,7 +8,8 @@ mod embedding;
 mod layer_norm;
 mod linear;
 
-pub(crate) use attention::{boolean_mask, scaled_dot_product_attention};
+pub use attention::Attention;
+pub(crate) use attention::boolean_mask;
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;

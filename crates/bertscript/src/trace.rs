@@ -7,8 +7,8 @@ pub(crate) use scan::scan_code;
 
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::{ModelInputs, PreTrained};
-use tch::{Kind, Tensor};
+use crate::models::{Dim, ModelInputs, PreTrained};
+use tch::Tensor;
 use torchscript::{ScriptModule, Value};
 
 /// The method of the trace without a mask.
@@ -34,8 +34,8 @@ def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, to
 /// Traces a model, then proves the result on shapes it was not traced with.
 ///
 /// The program's method is `forward(input_ids, attention_mask=None,
-/// token_type_ids=None)`, `[B,S]` each. It returns a tensor, or a flat tuple in
-/// the order of [`crate::Architecture::outputs`].
+/// token_type_ids=None)`, `[B,S]` each (of multiple choice `[B,C,S]`). It returns
+/// a tensor, or a flat tuple in the order of [`PreTrained::outputs`].
 ///
 /// # Errors
 /// [`ErrorKind::Verification`] if the program differs from the model or holds a
@@ -109,10 +109,10 @@ fn check(script: &ScriptModule, model: &PreTrained) -> Result<()> {
                 Value::from(&inputs.token_type_ids),
             ];
             let found = script.call("forward", &arguments, &[])?.into_tensors()?;
-            let outputs = model.architecture().outputs(model.config());
+            let outputs = model.outputs();
             for ((output, found), expected) in outputs.iter().zip(&found).zip(&expected) {
                 let comparison =
-                    Comparison::new(output.name, found, expected, tolerance(model.dtype()))?;
+                    Comparison::new(&output.name, found, expected, tolerance(model.dtype()))?;
                 if !comparison.is_equal() {
                     return Err(failed(format!(
                         "{} at batch {batch}, length {length} differs from the model by {:.1e}, expected at most {:.1e}",
@@ -126,20 +126,28 @@ fn check(script: &ScriptModule, model: &PreTrained) -> Result<()> {
 }
 
 /// Inputs of a given shape with every kind of value in them: ids over the whole
-/// vocabulary, rows of different lengths, all token types. The same each time.
+/// vocabulary, rows of different lengths (the fifth is all padding), all token
+/// types. The same each time.
 pub(crate) struct Example {
     pub(crate) input_ids: Tensor,
     pub(crate) attention_mask: Tensor,
     pub(crate) token_type_ids: Tensor,
 }
 
+/// How many choices an example of multiple choice has.
+const CHOICES: i64 = 3;
+
 impl Example {
     pub(crate) fn new(batch: i64, length: i64, model: &PreTrained) -> Result<Self> {
         let config = model.config();
+        let (shape, rows) = match model.architecture().input_shape() {
+            [Dim::Batch, Dim::Sequence] => (vec![batch, length], batch),
+            _ => (vec![batch, CHOICES, length], batch * CHOICES),
+        };
         let tensor = |value: &dyn Fn(i64, i64) -> i64| -> Result<Tensor> {
             let values: Vec<_> =
-                (0..batch * length).map(|i| value(i / length, i % length)).collect();
-            Ok(Tensor::f_from_slice(&values)?.f_view([batch, length])?.f_to_kind(Kind::Int64)?)
+                (0..rows * length).map(|i| value(i / length, i % length)).collect();
+            Ok(Tensor::f_from_slice(&values)?.f_view(&shape[..])?)
         };
         Ok(Self {
             // A prime far from any size walks through the vocabulary.

@@ -1,8 +1,10 @@
-//! Separating tied weights, on the state dict, before any model exists.
+//! Tied weights: separated, or kept together, on the state dict, before any
+//! model exists.
 //!
 //! A masked language model's decoder shares its weight with the word embedding.
-//! TorchScript wants every parameter to be one of its own; the transformers of
-//! old had a `torchscript` flag for it, <https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/modeling_utils.py>
+//! TorchScript once wanted every parameter to be one of its own, and
+//! transformers had a `torchscript` flag for it,
+//! <https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/modeling_utils.py>
 //! (`_tie_or_clone_weights`). Here it is a pass over named tensors. What counts
 //! as tied follows transformers 5.23 (`tie_weights`): one of two present, or
 //! both present and equal.
@@ -23,48 +25,69 @@ pub struct Tie {
     pub target: &'static str,
 }
 
-/// What became of an architecture's ties.
+/// What becomes of tied weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TieWeights {
+    /// Each name gets a storage of its own.
+    #[default]
+    Untie,
+    /// Both names share one storage, which is saved once.
+    Keep,
+}
+
+/// What became of an architecture's ties, as pairs of source and target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Untied {
-    /// Pairs that shared one value and now have separate storage.
+pub struct TieReport {
+    /// Pairs that share one storage.
+    pub tied: Vec<[String; 2]>,
+    /// Pairs that had one value and now have a storage each.
     pub untied: Vec<[String; 2]>,
     /// Pairs that stand in the checkpoint with different values, and keep them.
     pub different: Vec<[String; 2]>,
 }
 
-/// Gives both names of every tie a tensor with a storage of its own. With
-/// `tie_word_embeddings` false nothing is resolved: a name that is missing
-/// stays missing.
-pub fn untie(state: &mut StateDict, ties: &[Tie], tie_word_embeddings: bool) -> Result<Untied> {
-    let mut report = Untied::default();
-    if !tie_word_embeddings {
-        return Ok(report);
+impl TieReport {
+    pub(crate) fn add(&mut self, pair: Tie, ties: TieWeights) {
+        let pair = [pair.source.to_owned(), pair.target.to_owned()];
+        match ties {
+            TieWeights::Untie => self.untied.push(pair),
+            TieWeights::Keep => self.tied.push(pair),
+        }
     }
-    for Tie { source, target } in ties {
-        let pair = [(*source).to_owned(), (*target).to_owned()];
-        match (state.get(source), state.get(target)) {
-            (Some(a), Some(b)) => {
-                let alike = |a: &Tensor, b: &Tensor| a.size() == b.size() && a.kind() == b.kind();
-                if !(alike(&a.tensor, &b.tensor) && a.tensor.f_equal(&b.tensor)?) {
-                    report.different.push(pair);
+}
+
+/// Resolves the ties of a state dict: a name that is missing gets the other's
+/// values, and both get one storage or two. Names with different values are
+/// left as they are; a pair of which nothing is there is left alone.
+pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<TieReport> {
+    let mut report = TieReport::default();
+    for pair in pairs {
+        let (from, to) = match (state.get(pair.source), state.get(pair.target)) {
+            (Some(source), Some(target)) => {
+                if !equal(&source.tensor, &target.tensor)? {
+                    report.different.push([pair.source.to_owned(), pair.target.to_owned()]);
                     continue;
                 }
-                if a.tensor.data_ptr() == b.tensor.data_ptr() {
-                    let copy = b.tensor.f_detach_copy()?;
-                    state.replace(target, copy);
-                }
+                (pair.source, pair.target)
             }
-            (Some(present), None) => {
-                let (copy, file) = (present.tensor.f_detach_copy()?, present.file.clone());
-                state.insert((*target).to_owned(), copy, &file);
-            }
-            (None, Some(present)) => {
-                let (copy, file) = (present.tensor.f_detach_copy()?, present.file.clone());
-                state.insert((*source).to_owned(), copy, &file);
-            }
+            (Some(_), None) => (pair.source, pair.target),
+            (None, Some(_)) => (pair.target, pair.source),
             (None, None) => continue,
+        };
+        if let Some(entry) = state.get(from) {
+            let file = entry.file.clone();
+            let tensor = match ties {
+                TieWeights::Untie => entry.tensor.f_detach_copy()?,
+                // A tensor of its own, for the tracer; on the same storage.
+                TieWeights::Keep => entry.tensor.f_detach()?,
+            };
+            state.insert(to.to_owned(), tensor, &file);
         }
-        report.untied.push(pair);
+        report.add(*pair, ties);
     }
     Ok(report)
+}
+
+fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
+    Ok(a.size() == b.size() && a.kind() == b.kind() && a.f_equal(b)?)
 }

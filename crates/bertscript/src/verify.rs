@@ -29,10 +29,15 @@ impl Check {
 /// The eager model to hold a module against: from a checkpoint, or from the
 /// archive's own weights. Its dtype is the module's.
 pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<PreTrained> {
+    let metadata = module.metadata();
+    let returns = |name: &str| metadata.outputs.iter().any(|output| output.name == name);
     let options = LoadOptions {
-        architecture: Some(module.metadata().architecture()?),
+        architecture: Some(metadata.architecture()?),
         dtype: Some(module.dtype()),
-        random_init: None,
+        attention: Some(metadata.attention.parse()?),
+        hidden_states: returns("hidden_states.0"),
+        attentions: returns("attentions.0"),
+        ..LoadOptions::default()
     };
     if let Some(checkpoint) = checkpoint {
         return PreTrained::from_checkpoint(checkpoint, &options);
@@ -41,7 +46,7 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
     for (name, tensor) in module.parameters()? {
         state.insert(name, tensor.f_to_device(tch::Device::Cpu)?, "the archive");
     }
-    let architecture = module.metadata().architecture()?;
+    let architecture = metadata.architecture()?;
     PreTrained::from_state_dict(architecture, module.config().clone(), state, &options)
 }
 
@@ -76,9 +81,8 @@ pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> 
                 attention_mask: Some(&attention_mask),
                 token_type_ids: &token_type_ids,
             })?;
-            let names = model.architecture().outputs(model.config());
-            let expected: Vec<_> =
-                names.iter().map(|output| output.name.to_owned()).zip(expected).collect();
+            let names = model.outputs().into_iter().map(|output| output.name);
+            let expected: Vec<_> = names.zip(expected).collect();
             let inputs = Inputs::new(input_ids)
                 .attention_mask(attention_mask)
                 .token_type_ids(token_type_ids);

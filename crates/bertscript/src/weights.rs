@@ -14,6 +14,7 @@ use crate::checkpoint::StateDict;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use tch::Tensor;
 
@@ -31,6 +32,9 @@ struct Store {
     parameters: Vec<(String, Tensor)>,
     initialized: Vec<String>,
     missing: Vec<String>,
+    /// Tensors that were cast, by the storage they came from, so that those who
+    /// share one still do.
+    cast: BTreeMap<usize, Tensor>,
 }
 
 /// What a model took from its weights.
@@ -54,6 +58,7 @@ impl Weights {
             parameters: Vec::new(),
             initialized: Vec::new(),
             missing: Vec::new(),
+            cast: BTreeMap::new(),
         };
         Self { store: Rc::new(RefCell::new(store)), prefix: String::new() }
     }
@@ -80,7 +85,7 @@ impl Weights {
                     format!("expected a floating-point tensor, found {kind:?} in {}", entry.file);
                 return Err(Error::new(ErrorKind::Checkpoint, message).at(path));
             }
-            entry.tensor.f_to_kind(store.dtype.kind())?
+            store.cast(&entry.tensor)?
         } else if let Some(random) = &store.random {
             store.initialized.push(path.clone());
             random.tensor(&path, shape, init)?.f_to_kind(store.dtype.kind())?
@@ -116,6 +121,21 @@ impl Weights {
             initialized: std::mem::take(&mut store.initialized),
             unexpected: store.state.names().map(str::to_owned).collect(),
         })
+    }
+}
+
+impl Store {
+    fn cast(&mut self, tensor: &Tensor) -> Result<Tensor> {
+        if tensor.kind() == self.dtype.kind() {
+            return Ok(tensor.shallow_clone());
+        }
+        let storage = tensor.data_ptr() as usize;
+        if let Some(cast) = self.cast.get(&storage) {
+            return Ok(cast.f_detach()?);
+        }
+        let cast = tensor.f_to_kind(self.dtype.kind())?;
+        self.cast.insert(storage, cast.shallow_clone());
+        Ok(cast)
     }
 }
 

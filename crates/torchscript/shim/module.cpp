@@ -4,7 +4,8 @@
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include <cctype>
-#include <unordered_map>
+#include <map>
+#include <tuple>
 
 namespace {
 
@@ -124,11 +125,12 @@ ts_error* ts_module_eval(ts_module* self) {
   return guard([&] { self->module.eval(); });
 }
 
-// Moves every tensor, casts the floating-point ones. A tensor that stands under
-// several names stays one tensor.
+// Moves every tensor, casts the floating-point ones. Those that are the same
+// part of one storage still are afterwards.
 ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
   return guard([&] {
-    std::unordered_map<c10::TensorImpl*, at::Tensor> moved;
+    using Part = std::tuple<c10::StorageImpl*, int64_t, std::vector<int64_t>, std::vector<int64_t>, c10::ScalarType>;
+    std::map<Part, at::Tensor> moved;
     for (const Module& module : self->module.modules()) {
       const auto type = module.type();
       for (size_t i = 0; i < type->numAttributes(); ++i) {
@@ -137,7 +139,9 @@ ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
           continue;
         }
         const at::Tensor& tensor = slot.toTensor();
-        auto [entry, is_new] = moved.try_emplace(tensor.unsafeGetTensorImpl());
+        auto [entry, is_new] = moved.try_emplace(Part{
+            tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset(),
+            tensor.sizes().vec(), tensor.strides().vec(), tensor.scalar_type()});
         if (is_new) {
           auto options = tensor.options();
           if (device != nullptr) {
@@ -148,7 +152,7 @@ ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
           }
           entry->second = tensor.to(options);
         }
-        module._ivalue()->setSlot(i, entry->second);
+        module._ivalue()->setSlot(i, is_new ? entry->second : entry->second.detach());
       }
     }
   });

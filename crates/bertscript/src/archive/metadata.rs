@@ -39,13 +39,23 @@ pub struct Metadata {
     pub outputs: Vec<OutputInfo>,
     /// The bounds of the inputs.
     pub limits: Limits,
+    /// The labels of a classifier's outputs, by index.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// `regression`, `single_label_classification` or
+    /// `multi_label_classification`, where the checkpoint says so.
+    #[serde(default)]
+    pub problem_type: Option<String>,
     /// Groups of parameters that share one storage in this file.
     pub tied_groups: Vec<Vec<String>>,
     /// Groups that were tied in the checkpoint and are separate in this file.
     pub untied_groups: Vec<Vec<String>>,
-    /// Number of values in all parameters.
+    /// What sharing saves in this file, or separating costs, in bytes.
+    #[serde(default)]
+    pub tie_bytes: u64,
+    /// Number of values in all parameters, shared ones counted once.
     pub parameter_count: u64,
-    /// Size of all parameters.
+    /// Size of all parameters, shared ones counted once.
     pub parameter_bytes: u64,
     /// See [`weights_sha256`].
     pub weights_sha256: String,
@@ -60,7 +70,7 @@ pub struct InputInfo {
     pub name: String,
     /// The dtypes it may have.
     pub dtypes: Vec<String>,
-    /// Its shape, in symbols: `B` batch, `S` sequence.
+    /// Its shape, in symbols: `B` batch, `C` choice, `S` sequence.
     pub shape: Vec<String>,
     /// Whether it must be given.
     pub required: bool,
@@ -73,7 +83,7 @@ pub struct OutputInfo {
     pub name: String,
     /// Its dtype.
     pub dtype: String,
-    /// Its shape: numbers, and `B` and `S` for batch and sequence.
+    /// Its shape: numbers, and the inputs' symbols (`BC` is their product).
     pub shape: Vec<String>,
 }
 
@@ -92,33 +102,36 @@ impl Metadata {
     pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Result<Self> {
         let config = model.config();
         let dtype = model.dtype();
+        let symbols = |shape: &[Dim]| shape.iter().map(Dim::to_string).collect();
         let input = |name: &str, dtypes: &[&str], required| InputInfo {
             name: name.to_owned(),
             dtypes: dtypes.iter().map(|&dtype| dtype.to_owned()).collect(),
-            shape: vec!["B".to_owned(), "S".to_owned()],
+            shape: symbols(model.architecture().input_shape()),
             required,
         };
-        let outputs = model.architecture().outputs(config).into_iter().map(|output| OutputInfo {
-            name: output.name.to_owned(),
+        let outputs = model.outputs().into_iter().map(|output| OutputInfo {
+            name: output.name,
             dtype: dtype.name().to_owned(),
-            shape: output
-                .shape
-                .iter()
-                .map(|dim| match dim {
-                    Dim::Batch => "B".to_owned(),
-                    Dim::Sequence => "S".to_owned(),
-                    Dim::Fixed(size) => size.to_string(),
-                })
-                .collect(),
+            shape: symbols(&output.shape),
         });
         let parameters = model.parameters();
-        let parameter_count = parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum();
+        let ties = &model.report().ties;
+        let count = |name: &str| {
+            let found = parameters.iter().find(|(known, _)| known == name);
+            found.map_or(0, |(_, tensor)| tensor.numel() as u64)
+        };
+        let targets = |pairs: &[[String; 2]]| pairs.iter().map(|pair| count(&pair[1])).sum::<u64>();
+        let all: u64 = parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum();
+        let parameter_count = all - targets(&ties.tied);
+        let groups =
+            |pairs: &[[String; 2]]| pairs.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
+        let has_labels = model.architecture().has_labels();
         Ok(Self {
             format_version: FORMAT_VERSION,
             bertscript_version: env!("CARGO_PKG_VERSION").to_owned(),
             torch_version: torchscript::torch_version().to_owned(),
             architecture: model.architecture().name().to_owned(),
-            attention: "sdpa".to_owned(),
+            attention: model.attention().name().to_owned(),
             dtype: dtype.name().to_owned(),
             inputs: vec![
                 input("input_ids", &["int64", "int32"], true),
@@ -131,8 +144,11 @@ impl Metadata {
                 type_vocab_size: config.type_vocab_size,
                 max_position_embeddings: config.max_position_embeddings,
             },
-            tied_groups: Vec::new(),
-            untied_groups: model.report().ties.untied.iter().map(|pair| pair.to_vec()).collect(),
+            labels: if has_labels { config.labels.clone() } else { Vec::new() },
+            problem_type: config.problem_type.clone().filter(|_| has_labels),
+            tied_groups: groups(&ties.tied),
+            untied_groups: groups(&ties.untied),
+            tie_bytes: targets(&[&ties.tied[..], &ties.untied].concat()) * dtype.size() as u64,
             parameter_count,
             parameter_bytes: parameter_count * dtype.size() as u64,
             weights_sha256: weights_sha256(parameters)?,

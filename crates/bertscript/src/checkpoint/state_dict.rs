@@ -48,12 +48,6 @@ impl StateDict {
         self.entries.get(name)
     }
 
-    pub(crate) fn replace(&mut self, name: &str, tensor: Tensor) {
-        if let Some(entry) = self.entries.get_mut(name) {
-            entry.tensor = tensor;
-        }
-    }
-
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

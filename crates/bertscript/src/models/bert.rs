@@ -7,15 +7,20 @@
 //! Shapes: `B` batch, `S` sequence, `H` hidden size. Dropout is the identity at
 //! inference and does not appear.
 
-mod heads;
+mod classification;
+mod pretraining;
 
-pub(crate) use heads::{BertForMaskedLm, BertForPreTraining};
+pub(crate) use classification::{
+    BertForMultipleChoice, BertForQuestionAnswering, BertForSequenceClassification,
+    BertForTokenClassification,
+};
+pub(crate) use pretraining::{BertForMaskedLm, BertForNextSentencePrediction, BertForPreTraining};
 
 use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::Result;
-use crate::models::{Model, ModelInputs};
-use crate::nn::{Embedding, LayerNorm, Linear, boolean_mask, scaled_dot_product_attention};
+use crate::models::{Model, ModelInputs, ModelOutputs};
+use crate::nn::{Attention, Embedding, LayerNorm, Linear, boolean_mask};
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
 
@@ -73,26 +78,34 @@ struct BertSelfAttention {
     key: Linear,
     value: Linear,
     heads: [i64; 2],
+    attention: Attention,
 }
 
 impl BertSelfAttention {
-    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         let h = c.hidden_size;
         Ok(Self {
             query: Linear::load(&w.sub("query"), h, h)?,
             key: Linear::load(&w.sub("key"), h, h)?,
             value: Linear::load(&w.sub("value"), h, h)?,
             heads: [c.num_attention_heads, c.head_dim()],
+            attention,
         })
     }
 
-    /// hidden_states `[B,S,H]`, mask `[B,1,1,S]` of bool -> `[B,S,H]`
-    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    /// hidden_states `[B,S,H]`, mask `[B,1,1,S]` of bool -> `[B,S,H]`, and the
+    /// probabilities `[B,heads,S,S]` if the attention has them
+    fn forward(
+        &self,
+        hidden_states: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let query = self.split_heads(&self.query.forward(hidden_states)?)?;
         let key = self.split_heads(&self.key.forward(hidden_states)?)?;
         let value = self.split_heads(&self.value.forward(hidden_states)?)?;
-        let context = scaled_dot_product_attention(&query, &key, &value, mask)?;
-        Ok(context.f_transpose(1, 2)?.f_flatten(2, 3)?)
+        let (context, probabilities) =
+            self.attention.forward([&query, &key, &value], mask, self.heads[1])?;
+        Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
     }
 
     /// `[B,S,H]` -> `[B,heads,S,head_dim]`
@@ -129,17 +142,21 @@ struct BertAttention {
 }
 
 impl BertAttention {
-    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         Ok(Self {
-            self_attention: BertSelfAttention::load(&w.sub("self"), c)?,
+            self_attention: BertSelfAttention::load(&w.sub("self"), c, attention)?,
             output: BertOutput::load(&w.sub("output"), c, c.hidden_size)?,
         })
     }
 
-    /// `[B,S,H]` -> `[B,S,H]`
-    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let context = self.self_attention.forward(hidden_states, mask)?;
-        self.output.forward(&context, hidden_states)
+    /// `[B,S,H]` -> `[B,S,H]`, and the probabilities
+    fn forward(
+        &self,
+        hidden_states: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (context, probabilities) = self.self_attention.forward(hidden_states, mask)?;
+        Ok((self.output.forward(&context, hidden_states)?, probabilities))
     }
 }
 
@@ -171,19 +188,23 @@ struct BertLayer {
 }
 
 impl BertLayer {
-    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         Ok(Self {
-            attention: BertAttention::load(&w.sub("attention"), c)?,
+            attention: BertAttention::load(&w.sub("attention"), c, attention)?,
             intermediate: BertIntermediate::load(&w.sub("intermediate"), c)?,
             output: BertOutput::load(&w.sub("output"), c, c.intermediate_size)?,
         })
     }
 
-    /// `[B,S,H]` -> `[B,S,H]`
-    fn forward(&self, hidden_states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let attention_output = self.attention.forward(hidden_states, mask)?;
+    /// `[B,S,H]` -> `[B,S,H]`, and the probabilities
+    fn forward(
+        &self,
+        hidden_states: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (attention_output, probabilities) = self.attention.forward(hidden_states, mask)?;
         let intermediate_output = self.intermediate.forward(&attention_output)?;
-        self.output.forward(&intermediate_output, &attention_output)
+        Ok((self.output.forward(&intermediate_output, &attention_output)?, probabilities))
     }
 }
 
@@ -193,17 +214,43 @@ struct BertEncoder {
 }
 
 impl BertEncoder {
-    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         let layers = w.sub("layer");
-        let layer = (0..c.num_hidden_layers).map(|i| BertLayer::load(&layers.sub(i), c));
+        let layer = (0..c.num_hidden_layers).map(|i| BertLayer::load(&layers.sub(i), c, attention));
         Ok(Self { layer: layer.collect::<Result<_>>()? })
     }
 
-    /// `[B,S,H]` -> `[B,S,H]`
-    fn forward(&self, embeddings: Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        self.layer
-            .iter()
-            .try_fold(embeddings, |hidden_states, layer| layer.forward(&hidden_states, mask))
+    /// `[B,S,H]` -> `[B,S,H]`, with what every layer saw and did
+    fn forward(&self, embeddings: Tensor, mask: Option<&Tensor>) -> Result<Encoded> {
+        let mut encoded = Encoded {
+            last_hidden_state: embeddings.shallow_clone(),
+            hidden_states: vec![embeddings],
+            attentions: Vec::new(),
+        };
+        for layer in &self.layer {
+            let (hidden_states, probabilities) = layer.forward(&encoded.last_hidden_state, mask)?;
+            encoded.hidden_states.push(hidden_states.shallow_clone());
+            encoded.attentions.extend(probabilities);
+            encoded.last_hidden_state = hidden_states;
+        }
+        Ok(encoded)
+    }
+}
+
+/// What the encoder computed.
+struct Encoded {
+    /// `[B,S,H]`
+    last_hidden_state: Tensor,
+    /// The embeddings and the result of every layer, `[B,S,H]` each
+    hidden_states: Vec<Tensor>,
+    /// The probabilities of every layer, `[B,heads,S,S]`; none from SDPA
+    attentions: Vec<Tensor>,
+}
+
+impl Encoded {
+    /// A head's outputs with the encoder's own beside them.
+    fn with(self, outputs: Vec<Tensor>) -> ModelOutputs {
+        ModelOutputs { outputs, hidden_states: self.hidden_states, attentions: self.attentions }
     }
 }
 
@@ -230,15 +277,15 @@ struct BertTrunk {
 }
 
 impl BertTrunk {
-    fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         Ok(Self {
             embeddings: BertEmbeddings::load(&w.sub("embeddings"), c)?,
-            encoder: BertEncoder::load(&w.sub("encoder"), c)?,
+            encoder: BertEncoder::load(&w.sub("encoder"), c, attention)?,
         })
     }
 
     /// last_hidden_state `[B,S,H]`
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
         let mask = inputs.attention_mask.map(boolean_mask).transpose()?;
         let embeddings = self.embeddings.forward(inputs.input_ids, inputs.token_type_ids)?;
         self.encoder.forward(embeddings, mask.as_ref())
@@ -252,20 +299,25 @@ pub(crate) struct BertModel {
 }
 
 impl BertModel {
-    pub(crate) fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
-        Ok(Self { trunk: BertTrunk::load(w, c)?, pooler: BertPooler::load(&w.sub("pooler"), c)? })
+    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+        Ok(Self {
+            trunk: BertTrunk::load(w, c, attention)?,
+            pooler: BertPooler::load(&w.sub("pooler"), c)?,
+        })
     }
 
-    fn hidden_and_pooled(&self, inputs: ModelInputs<'_>) -> Result<(Tensor, Tensor)> {
-        let last_hidden_state = self.trunk.forward(inputs)?;
-        let pooler_output = self.pooler.forward(&last_hidden_state)?;
-        Ok((last_hidden_state, pooler_output))
+    /// With the pooler_output `[B,H]`
+    fn encode(&self, inputs: ModelInputs<'_>) -> Result<(Encoded, Tensor)> {
+        let encoded = self.trunk.forward(inputs)?;
+        let pooler_output = self.pooler.forward(&encoded.last_hidden_state)?;
+        Ok((encoded, pooler_output))
     }
 }
 
 impl Model for BertModel {
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>> {
-        let (last_hidden_state, pooler_output) = self.hidden_and_pooled(inputs)?;
-        Ok(vec![last_hidden_state, pooler_output])
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        let (encoded, pooler_output) = self.encode(inputs)?;
+        let last_hidden_state = encoded.last_hidden_state.shallow_clone();
+        Ok(encoded.with(vec![last_hidden_state, pooler_output]))
     }
 }

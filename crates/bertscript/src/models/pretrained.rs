@@ -2,15 +2,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
 
-use super::{Architecture, Model, ModelInputs};
+use super::{Architecture, Dim, Model, ModelInputs, OutputSpec};
 use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::untie::{Untied, untie};
+use crate::nn::Attention;
+use crate::untie::{TieReport, TieWeights, tie};
 use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 /// How to load a checkpoint.
@@ -24,6 +25,17 @@ pub struct LoadOptions {
     /// The seed for parameters that the checkpoint lacks; otherwise lacking one
     /// is an error.
     pub random_init: Option<u64>,
+    /// What becomes of tied weights.
+    pub ties: TieWeights,
+    /// How attention is computed; otherwise eager where its probabilities are
+    /// wanted, and SDPA where they are not.
+    pub attention: Option<Attention>,
+    /// Whether to return the hidden states of every layer too, as
+    /// `hidden_states.0` (the embeddings) and so on.
+    pub hidden_states: bool,
+    /// Whether to return the attention probabilities of every layer too, as
+    /// `attentions.0` and so on.
+    pub attentions: bool,
 }
 
 /// What loading found and did.
@@ -37,13 +49,15 @@ pub struct LoadReport {
     pub initialized: Vec<String>,
     /// Tied parameters.
     #[serde(flatten)]
-    pub ties: Untied,
+    pub ties: TieReport,
 }
 
-/// A model with its weights, ready to be traced. Every parameter has a storage
-/// of its own.
+/// A model with its weights, ready to be traced.
 pub struct PreTrained {
     architecture: Architecture,
+    attention: Attention,
+    hidden_states: bool,
+    attentions: bool,
     config: BertConfig,
     dtype: Dtype,
     model: Box<dyn Model>,
@@ -66,7 +80,7 @@ impl PreTrained {
                 .map_err(|error| error.at_path(&checkpoint.directory().join("config.json")))?,
         };
         if checkpoint.weights().is_none() && options.random_init.is_none() {
-            let message = "no model.safetensors here, and no random initialisation was asked for";
+            let message = "no weights are here, and no random initialisation was asked for";
             return Err(Error::new(ErrorKind::Checkpoint, message).at_path(checkpoint.directory()));
         }
         let place = checkpoint.weights().unwrap_or(checkpoint.directory());
@@ -81,22 +95,47 @@ impl PreTrained {
         mut state: StateDict,
         options: &LoadOptions,
     ) -> Result<Self> {
+        let attention = match (options.attention, options.attentions) {
+            (Some(Attention::Sdpa), true) => {
+                let message = "sdpa has no probabilities to return; attentions need eager";
+                return Err(Error::new(ErrorKind::InvalidInput, message).at("attention"));
+            }
+            (Some(attention), _) => attention,
+            (None, true) => Attention::Eager,
+            (None, false) => Attention::Sdpa,
+        };
         let dtype = options.dtype.unwrap_or_else(|| common_dtype(&state));
         let renamed = state.rename(architecture.has_base_prefix())?;
-        let mut ties = untie(&mut state, architecture.ties(), config.tie_word_embeddings)?;
+        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
+        let mut ties = tie(&mut state, pairs, options.ties)?;
 
         let random = options
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
         let weights = Weights::new(state, dtype, random);
-        let model = architecture.load(&weights, &config)?;
+        let model = architecture.load(&weights, &config, attention)?;
         let loaded = weights.finish()?;
-        if config.tie_word_embeddings {
-            initialize_ties(architecture, &loaded.parameters, &loaded.initialized, &mut ties)?;
+        for pair in pairs {
+            // Where both names were initialised, both get the first one's
+            // values, as transformers ties after initialising.
+            let new = |name: &str| {
+                let is_new = loaded.initialized.iter().any(|known| known == name);
+                loaded.parameters.iter().find(|(known, _)| is_new && known == name)
+            };
+            if let (Some((_, source)), Some((_, target))) = (new(pair.source), new(pair.target)) {
+                let mut target = target.shallow_clone();
+                match options.ties {
+                    TieWeights::Untie => target.f_copy_(source)?,
+                    TieWeights::Keep => target.set_data(source),
+                }
+                ties.add(*pair, options.ties);
+            }
         }
-        assert_separate(&loaded.parameters)?;
-        Ok(Self {
+        let model = Self {
             architecture,
+            attention,
+            hidden_states: options.hidden_states,
+            attentions: options.attentions,
             config,
             dtype,
             model,
@@ -107,12 +146,36 @@ impl PreTrained {
                 initialized: loaded.initialized,
                 ties,
             },
-        })
+        };
+        model.check_storages()?;
+        Ok(model)
+    }
+
+    /// The tracer must not take two parameters for one: only those that are
+    /// tied on purpose may share a storage.
+    fn check_storages(&self) -> Result<()> {
+        let mut owners = BTreeMap::new();
+        for (name, tensor) in &self.parameters {
+            if let Some(owner) = owners.insert(tensor.data_ptr() as usize, name) {
+                let pair = [owner.clone(), name.clone()];
+                let is = |tied: &[String; 2]| pair.iter().all(|name| tied.contains(name));
+                if !self.report.ties.tied.iter().any(is) {
+                    let message = format!("shares its storage with {owner}");
+                    return Err(Error::new(ErrorKind::Torch, message).at(name));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The architecture.
     pub fn architecture(&self) -> Architecture {
         self.architecture
+    }
+
+    /// How attention is computed.
+    pub fn attention(&self) -> Attention {
+        self.attention
     }
 
     /// The configuration.
@@ -135,8 +198,42 @@ impl PreTrained {
         &self.report
     }
 
+    /// What the model returns, in order: the outputs of its head, then hidden
+    /// states, then attentions, if they were asked for.
+    pub fn outputs(&self) -> Vec<OutputSpec> {
+        let c = &self.config;
+        let rows = match self.architecture.input_shape() {
+            [Dim::Batch, Dim::Sequence] => Dim::Batch,
+            _ => Dim::BatchChoice,
+        };
+        let layers = |count: i64, name: &str, shape: &[Dim]| -> Vec<OutputSpec> {
+            let name = |i| format!("{name}.{i}");
+            (0..count).map(|i| OutputSpec { name: name(i), shape: shape.to_vec() }).collect()
+        };
+        let mut outputs = self.architecture.outputs(c);
+        if self.hidden_states {
+            let shape = [rows, Dim::Sequence, Dim::Fixed(c.hidden_size)];
+            outputs.extend(layers(c.num_hidden_layers + 1, "hidden_states", &shape));
+        }
+        if self.attentions {
+            let heads = Dim::Fixed(c.num_attention_heads);
+            let shape = [rows, heads, Dim::Sequence, Dim::Sequence];
+            outputs.extend(layers(c.num_hidden_layers, "attentions", &shape));
+        }
+        outputs
+    }
+
+    /// Runs the model. The outputs come in the order of [`Self::outputs`].
     pub(crate) fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>> {
-        self.model.forward(inputs)
+        let found = self.model.forward(inputs)?;
+        let mut outputs = found.outputs;
+        if self.hidden_states {
+            outputs.extend(found.hidden_states);
+        }
+        if self.attentions {
+            outputs.extend(found.attentions);
+        }
+        Ok(outputs)
     }
 }
 
@@ -150,38 +247,4 @@ fn common_dtype(state: &StateDict) -> Dtype {
         Some(dtype) if floating.iter().all(|kind| *kind == dtype.kind()) => dtype,
         _ => Dtype::F32,
     }
-}
-
-/// Where both names of a tie were initialised, both get the first one's values,
-/// as transformers ties after initialising.
-fn initialize_ties(
-    architecture: Architecture,
-    parameters: &[(String, Tensor)],
-    initialized: &[String],
-    ties: &mut Untied,
-) -> Result<()> {
-    let parameter = |name: &str| {
-        let is_new = initialized.iter().any(|known| known == name);
-        parameters.iter().find(|(known, _)| is_new && known == name).map(|(_, tensor)| tensor)
-    };
-    for tie in architecture.ties() {
-        if let (Some(source), Some(target)) = (parameter(tie.source), parameter(tie.target)) {
-            target.shallow_clone().f_copy_(source)?;
-            ties.untied.push([tie.source.to_owned(), tie.target.to_owned()]);
-        }
-    }
-    Ok(())
-}
-
-/// The tracer knows parameters by identity: two names on one storage would
-/// become one.
-fn assert_separate(parameters: &[(String, Tensor)]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for (name, tensor) in parameters {
-        if !seen.insert(tensor.data_ptr() as usize) {
-            let message = "shares its storage with another parameter after untying";
-            return Err(Error::new(ErrorKind::Torch, message).at(name));
-        }
-    }
-    Ok(())
 }

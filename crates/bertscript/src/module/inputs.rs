@@ -2,13 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "looks at inputs before anything runs")]
 
-use crate::archive::Limits;
+use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use tch::{Kind, Tensor};
 
 /// The inputs of a run, by name; the order of arguments cannot be mistaken.
 ///
-/// All are `[B,S]`: batch by sequence.
+/// All are `[B,S]`, batch by sequence; of multiple choice `[B,C,S]`.
 #[derive(Debug)]
 pub struct Inputs {
     pub(super) input_ids: Tensor,
@@ -85,21 +85,25 @@ impl Inputs {
     }
 
     /// Refuses what would fail or, worse, poison a device inside libtorch.
-    pub(super) fn check(&self, limits: &Limits) -> Result<()> {
+    pub(super) fn check(&self, metadata: &Metadata) -> Result<()> {
+        let limits = &metadata.limits;
+        let symbols = metadata.inputs.first().map_or(&[][..], |input| &input.shape[..]);
         let shape = self.input_ids.size();
         check_kind("input_ids", &self.input_ids, &[Kind::Int64, Kind::Int])?;
-        match shape[..] {
-            [batch, _] if batch < 1 => {
+        if shape.len() != symbols.len() {
+            let expected = format!("{} dimensions, [{}]", symbols.len(), symbols.join(", "));
+            return Err(invalid(
+                "input_ids",
+                format!("found shape {shape:?}, expected {expected}"),
+            ));
+        }
+        if let Some((length, rows)) = shape.split_last() {
+            if rows.contains(&0) {
                 return Err(invalid("input_ids", format!("found an empty batch, shape {shape:?}")));
             }
-            [_, length] if !(1..=limits.max_position_embeddings).contains(&length) => {
-                let most = limits.max_position_embeddings;
+            let most = limits.max_position_embeddings;
+            if !(1..=most).contains(length) {
                 let message = format!("found sequence length {length}, expected 1 to {most}");
-                return Err(invalid("input_ids", message));
-            }
-            [_, _] => {}
-            _ => {
-                let message = format!("found shape {shape:?}, expected two dimensions, [B, S]");
                 return Err(invalid("input_ids", message));
             }
         }
@@ -140,17 +144,30 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
 
 /// Every value must be 0 to `count - 1`.
 fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
-    let length = tensor.size()[1] as usize;
     let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
     let values = Vec::<i64>::try_from(&flat)?;
     match values.iter().position(|value| !(0..count).contains(value)) {
         None => Ok(()),
         Some(at) => {
-            let (row, column, value) = (at / length, at % length, values[at]);
-            let most = count - 1;
-            Err(invalid(name, format!("found {value} at [{row}, {column}], expected 0 to {most}")))
+            let (place, value, most) = (index(at as i64, &tensor.size()), values[at], count - 1);
+            Err(invalid(name, format!("found {value} at {place:?}, expected 0 to {most}")))
         }
     }
+}
+
+/// The index in every dimension of the `at`-th value.
+fn index(mut at: i64, shape: &[i64]) -> Vec<i64> {
+    let mut place: Vec<_> = shape
+        .iter()
+        .rev()
+        .map(|size| {
+            let here = at % size;
+            at /= size;
+            here
+        })
+        .collect();
+    place.reverse();
+    place
 }
 
 fn dtype_name(kind: Kind) -> String {

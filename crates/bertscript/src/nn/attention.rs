@@ -1,23 +1,87 @@
-//! `torch.nn.functional.scaled_dot_product_attention`,
-//! <https://docs.pytorch.org/docs/2.11/generated/torch.nn.functional.scaled_dot_product_attention.html>
+//! Attention, in the two forms that transformers has.
+//!
+//! Source: `sdpa_attention_forward` and `eager_attention_forward`,
+//! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
 use tch::Tensor;
 
-/// query, key, value `[B,heads,S,head_dim]`, mask `[B,1,1,S]` of bool (true
-/// takes part) -> `[B,heads,S,head_dim]`. The scale is `1/sqrt(head_dim)`.
-///
-/// A row whose mask is all false attends to nothing: its result is zero.
-pub(crate) fn scaled_dot_product_attention(
-    query: &Tensor,
-    key: &Tensor,
-    value: &Tensor,
-    mask: Option<&Tensor>,
-) -> Result<Tensor> {
-    let (dropout_p, is_causal, enable_gqa) = (0., false, false);
-    Ok(Tensor::f_scaled_dot_product_attention(
-        query, key, value, mask, dropout_p, is_causal, None, enable_gqa,
-    )?)
+/// How attention is computed (transformers' `attn_implementation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attention {
+    /// One fused operator, `scaled_dot_product_attention`; needs torch 2.0 to
+    /// read. A row whose mask is all zero attends to nothing.
+    #[default]
+    Sdpa,
+    /// Written out in products and a softmax: any torch reads it, and the
+    /// probabilities can be returned. A row whose mask is all zero attends to
+    /// all alike.
+    Eager,
+}
+
+/// The lowest number that every dtype has; its exponential is zero in each.
+/// (Upstream adds the lowest of the dtype, which would bake the dtype in.)
+const MASKED: f64 = -65504.;
+
+impl Attention {
+    /// query, key, value `[B,heads,S,head_dim]`, mask `[B,1,1,S]` of bool (true
+    /// takes part) -> `[B,heads,S,head_dim]`, and from eager attention the
+    /// probabilities `[B,heads,S,S]`. The scale is `1/sqrt(head_dim)`.
+    pub(crate) fn forward(
+        self,
+        [query, key, value]: [&Tensor; 3],
+        mask: Option<&Tensor>,
+        head_dim: i64,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        match self {
+            Self::Sdpa => {
+                let (dropout_p, is_causal, enable_gqa) = (0., false, false);
+                let context = Tensor::f_scaled_dot_product_attention(
+                    query, key, value, mask, dropout_p, is_causal, None, enable_gqa,
+                )?;
+                Ok((context, None))
+            }
+            Self::Eager => {
+                let scaling = (head_dim as f64).powf(-0.5);
+                let scores = query.f_matmul(&key.f_transpose(2, 3)?)?.f_mul_scalar(scaling)?;
+                let scores = match mask {
+                    Some(mask) => scores.f_masked_fill(&mask.f_logical_not()?, MASKED)?,
+                    None => scores,
+                };
+                let probabilities = scores.f_softmax(-1, None::<tch::Kind>)?;
+                Ok((probabilities.f_matmul(value)?, Some(probabilities)))
+            }
+        }
+    }
+
+    /// transformers' name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sdpa => "sdpa",
+            Self::Eager => "eager",
+        }
+    }
+}
+
+impl fmt::Display for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Attention {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        [Self::Sdpa, Self::Eager].into_iter().find(|known| known.name() == name).ok_or_else(|| {
+            let message = format!("unknown attention {name:?}, expected sdpa or eager");
+            Error::new(ErrorKind::InvalidInput, message)
+        })
+    }
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

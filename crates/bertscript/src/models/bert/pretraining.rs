@@ -1,4 +1,4 @@
-//! BERT's heads.
+//! The heads of BERT's pre-training.
 //!
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
@@ -6,8 +6,8 @@ use super::{BertModel, BertTrunk};
 use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::Result;
-use crate::models::{Model, ModelInputs};
-use crate::nn::{LayerNorm, Linear};
+use crate::models::{Model, ModelInputs, ModelOutputs};
+use crate::nn::{Attention, LayerNorm, Linear};
 use crate::weights::{Init, Weights};
 use tch::Tensor;
 
@@ -63,17 +63,19 @@ pub(crate) struct BertForMaskedLm {
 }
 
 impl BertForMaskedLm {
-    pub(crate) fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         Ok(Self {
-            bert: BertTrunk::load(&w.sub("bert"), c)?,
+            bert: BertTrunk::load(&w.sub("bert"), c, attention)?,
             predictions: BertLmPredictionHead::load(&w.sub("cls").sub("predictions"), c)?,
         })
     }
 }
 
 impl Model for BertForMaskedLm {
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![self.predictions.forward(&self.bert.forward(inputs)?)?])
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        let encoded = self.bert.forward(inputs)?;
+        let logits = self.predictions.forward(&encoded.last_hidden_state)?;
+        Ok(encoded.with(vec![logits]))
     }
 }
 
@@ -86,10 +88,10 @@ pub(crate) struct BertForPreTraining {
 }
 
 impl BertForPreTraining {
-    pub(crate) fn load(w: &Weights, c: &BertConfig) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
         let cls = w.sub("cls");
         Ok(Self {
-            bert: BertModel::load(&w.sub("bert"), c)?,
+            bert: BertModel::load(&w.sub("bert"), c, attention)?,
             predictions: BertLmPredictionHead::load(&cls.sub("predictions"), c)?,
             seq_relationship: Linear::load(&cls.sub("seq_relationship"), c.hidden_size, 2)?,
         })
@@ -97,11 +99,33 @@ impl BertForPreTraining {
 }
 
 impl Model for BertForPreTraining {
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Vec<Tensor>> {
-        let (last_hidden_state, pooler_output) = self.bert.hidden_and_pooled(inputs)?;
-        Ok(vec![
-            self.predictions.forward(&last_hidden_state)?,
-            self.seq_relationship.forward(&pooler_output)?,
-        ])
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        let (encoded, pooler_output) = self.bert.encode(inputs)?;
+        let prediction_logits = self.predictions.forward(&encoded.last_hidden_state)?;
+        let seq_relationship_logits = self.seq_relationship.forward(&pooler_output)?;
+        Ok(encoded.with(vec![prediction_logits, seq_relationship_logits]))
+    }
+}
+
+/// `BertForNextSentencePrediction`: logits `[B,2]`
+pub(crate) struct BertForNextSentencePrediction {
+    bert: BertModel,
+    seq_relationship: Linear,
+}
+
+impl BertForNextSentencePrediction {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+        let seq_relationship = w.sub("cls").sub("seq_relationship");
+        Ok(Self {
+            bert: BertModel::load(&w.sub("bert"), c, attention)?,
+            seq_relationship: Linear::load(&seq_relationship, c.hidden_size, 2)?,
+        })
+    }
+}
+
+impl Model for BertForNextSentencePrediction {
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        let (encoded, pooler_output) = self.bert.encode(inputs)?;
+        Ok(encoded.with(vec![self.seq_relationship.forward(&pooler_output)?]))
     }
 }
