@@ -1,6 +1,7 @@
 """Makes the committed fixtures: tiny checkpoints with inputs and the outputs of transformers.
 
-Run by `cargo xtask fixtures`. The same versions give the same bytes.
+Run by `cargo xtask fixtures`. The same versions give the same bytes, but for the legacy
+files, whose storages are named by their addresses in memory.
 """
 
 import json
@@ -63,6 +64,27 @@ def run(model, **options):
 
 def save_safetensors(state, directory):
     save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_legacy(state, directory):
+    """The form of torch before 1.6, which bert-base-uncased still has."""
+    torch.save(state, directory / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+
+def save_sharded(save, pattern, index):
+    """Three files, and an index that says what is where."""
+
+    def save_shards(state, directory):
+        names, weight_map = sorted(state), {}
+        for i in range(3):
+            shard = {name: state[name].clone().contiguous() for name in names[i::3]}
+            file = pattern.format(i + 1, 3)
+            save(shard, directory / file)
+            weight_map.update(dict.fromkeys(shard, file))
+        text = json.dumps(dict(metadata={}, weight_map=weight_map), indent=2)
+        (directory / f"{index}.index.json").write_text(text + "\n")
+
+    return save_shards
 
 
 def write(directory, model, state, outputs, architecture=True, save=save_safetensors, **keys):
@@ -133,6 +155,24 @@ def main(root):
 
     model = build(BertForPreTraining, 9, hidden_act="gelu")
     write(root / "pretraining", model, model.state_dict(), run(model))
+
+    # One model in every form of file. The .bin has both names of the tie on one
+    # storage, a tensor with strides of its own, and what training left beside it.
+    model = build(BertForMaskedLM, 17, hidden_act="gelu")
+    outputs = run(model)
+    state = model.state_dict()
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    state[name] = state[name].t().contiguous().t()
+    parallel = {"state_dict": {"module." + name: tensor for name, tensor in state.items()}, "epoch": 3}
+    for name, save in [
+        ("format-safetensors", save_safetensors),
+        ("format-safetensors-sharded", save_sharded(save_file, "model-{}-of-{}.safetensors", "model.safetensors")),
+        ("format-zip", lambda state, directory: torch.save(state, directory / "pytorch_model.bin")),
+        ("format-legacy", save_legacy),
+        ("format-legacy-wrapped", lambda state, directory: save_legacy(parallel, directory)),
+        ("format-zip-sharded", save_sharded(torch.save, "pytorch_model-{}-of-{}.bin", "pytorch_model.bin")),
+    ]:
+        write(root / name, model, state, outputs, save=save)
 
     labels = {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"}
     for name, cls, seed, options in [

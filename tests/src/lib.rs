@@ -27,7 +27,7 @@ const fn golden(name: &'static str, architecture: Architecture) -> Golden {
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 16] = [
+pub const GOLDENS: [Golden; 17] = [
     golden("model", Architecture::BertModel),
     golden("model-eps", Architecture::BertModel),
     golden("model-bf16", Architecture::BertModel),
@@ -36,6 +36,7 @@ pub const GOLDENS: [Golden; 16] = [
     golden("masked-lm-bare", Architecture::BertForMaskedLM),
     golden("masked-lm-different", Architecture::BertForMaskedLM),
     golden("masked-lm-untied", Architecture::BertForMaskedLM),
+    golden("format-legacy-wrapped", Architecture::BertForMaskedLM),
     golden("pretraining", Architecture::BertForPreTraining),
     golden("next-sentence", Architecture::BertForNextSentencePrediction),
     golden("sequence-classification", Architecture::BertForSequenceClassification),
@@ -71,6 +72,16 @@ impl Golden {
         read_safetensors(&self.directory().join(file).with_extension("safetensors")).unwrap()
     }
 }
+
+/// One model in every form of weight file.
+pub const FORMATS: [&str; 6] = [
+    "format-safetensors",
+    "format-safetensors-sharded",
+    "format-zip",
+    "format-zip-sharded",
+    "format-legacy",
+    "format-legacy-wrapped",
+];
 
 /// A folder for one test, removed at its end.
 pub fn scratch() -> tempfile::TempDir {

@@ -224,7 +224,7 @@ fn checkpoints_that_are_not_there_or_damaged() {
     std::fs::remove_file(&weights).unwrap();
     refused(&export, &output, &["no weights are here"]);
     std::fs::write(path.join("pytorch_model.bin"), "").unwrap();
-    refused(&export, &output, &["pytorch_model.bin", "not supported"]);
+    refused(&export, &output, &["pytorch_model.bin", "not a file of torch.save"]);
 
     std::fs::remove_file(path.join("config.json")).unwrap();
     refused(&export, &output, &["config.json", "No such file"]);

@@ -1,13 +1,17 @@
 //! A Hugging Face checkpoint directory, read as it is.
 
+mod pickle;
 mod safetensors;
+mod sharded;
 mod state_dict;
+mod torch_file;
 
 pub use safetensors::{read as read_safetensors, write as write_safetensors};
 pub use state_dict::{Renamed, StateDict};
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
+use sharded::Index;
 use std::path::{Path, PathBuf};
 
 /// The tokenizer files that go into an archive when they stand in the directory.
@@ -31,13 +35,24 @@ pub struct Checkpoint {
     weights: Option<PathBuf>,
 }
 
+/// A reader of one weight file.
+type Reader = fn(&Path) -> Result<Vec<(String, tch::Tensor)>>;
+
+/// The weight files that a directory may have, in transformers' order, and
+/// whether they are an index of others.
+const WEIGHT_FILES: [(&str, Reader, bool); 4] = [
+    ("model.safetensors", safetensors::read, false),
+    ("model.safetensors.index.json", safetensors::read, true),
+    ("pytorch_model.bin", torch_file::read, false),
+    ("pytorch_model.bin.index.json", torch_file::read, true),
+];
+
 impl Checkpoint {
     /// Opens a directory with a `config.json`. Weights are optional: without
     /// them only a random model can be built.
     ///
     /// # Errors
-    /// A directory or `config.json` that is missing, unreadable or unsupported,
-    /// or weights in a format that is not read; each with its path.
+    /// A directory or `config.json` that is missing, unreadable or unsupported.
     pub fn open(directory: &Path) -> Result<Self> {
         let found = std::fs::metadata(directory)
             .map_err(|error| Error::io(directory, "open the checkpoint directory", error))?;
@@ -48,7 +63,8 @@ impl Checkpoint {
         let path = directory.join("config.json");
         let config_json = read_side_file(&path)?;
         let config = BertConfig::from_json(&config_json).map_err(|error| error.at_path(&path))?;
-        let weights = find_weights(directory)?;
+        let weights = WEIGHT_FILES.iter().map(|(name, ..)| directory.join(name));
+        let weights = weights.into_iter().find(|path| path.is_file());
         Ok(Self { directory: directory.to_owned(), config_json, config, weights })
     }
 
@@ -67,19 +83,36 @@ impl Checkpoint {
         &self.config_json
     }
 
-    /// The weight file, if there is one.
+    /// The weight file, or the index of several, if there is one.
     pub fn weights(&self) -> Option<&Path> {
         self.weights.as_deref()
     }
 
-    /// The tensors under the file's own names, empty without a weight file.
-    /// They lie in the mapped file: nothing is copied yet.
+    /// The tensors under the files' own names, empty without weight files. They
+    /// lie in the mapped files: nothing is copied yet.
     pub fn state_dict(&self) -> Result<StateDict> {
-        let Some(path) = &self.weights else { return Ok(StateDict::default()) };
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut state = StateDict::default();
-        for (name, tensor) in safetensors::read(path)? {
-            state.insert(name, tensor, &file);
+        let Some(path) = &self.weights else { return Ok(state) };
+        let name = file_name(path);
+        let found = WEIGHT_FILES.iter().find(|(known, ..)| **known == *name);
+        let Some((_, read, is_index)) = found else { return Ok(state) };
+        if !is_index {
+            for (tensor_name, tensor) in read(path)? {
+                state.insert(tensor_name, tensor, &name);
+            }
+            return Ok(state);
+        }
+        let index =
+            Index::from_json(&read_side_file(path)?).map_err(|error| error.at_path(path))?;
+        for file in index.files(&self.directory) {
+            let name = file_name(&file);
+            for (tensor_name, tensor) in read(&file)? {
+                state.insert(tensor_name, tensor, &name);
+            }
+            if let Some(missing) = index.tensors_of(&name).find(|name| state.get(name).is_none()) {
+                let message = format!("the index says that {missing} is here, but it is not");
+                return Err(Error::new(ErrorKind::Checkpoint, message).at_path(&file));
+            }
         }
         Ok(state)
     }
@@ -105,20 +138,6 @@ fn read_side_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| Error::io(path, doing, error))
 }
 
-fn find_weights(directory: &Path) -> Result<Option<PathBuf>> {
-    let path = directory.join("model.safetensors");
-    if path.is_file() {
-        return Ok(Some(path));
-    }
-    // Refused by name: to overlook these would turn a trained model into a random one.
-    for name in
-        ["model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"]
-    {
-        let path = directory.join(name);
-        if path.is_file() {
-            let message = "weights in this form are not supported yet, only model.safetensors";
-            return Err(Error::new(ErrorKind::Unsupported, message).at_path(&path));
-        }
-    }
-    Ok(None)
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

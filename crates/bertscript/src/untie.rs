@@ -14,6 +14,7 @@
 use crate::checkpoint::StateDict;
 use crate::error::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use tch::Tensor;
 
 /// Two names that an architecture ties.
@@ -86,6 +87,26 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
         report.add(*pair, ties);
     }
     Ok(report)
+}
+
+/// Gives a storage of its own to every tensor that shares one without being
+/// tied: two names on one storage of a `pytorch_model.bin`, say, whose
+/// configuration does not tie them.
+pub(crate) fn separate(state: &mut StateDict, report: &TieReport) -> Result<()> {
+    let mut owners = BTreeMap::new();
+    let mut shared = Vec::new();
+    for (name, tensor) in state.tensors() {
+        let place = (tensor.numel() > 0).then(|| tensor.data_ptr() as usize);
+        let Some(owner) = place.and_then(|place| owners.insert(place, name)) else { continue };
+        let is_pair = |pair: &[String; 2]| pair.iter().all(|one| one == owner || one == name);
+        if !report.tied.iter().any(is_pair) {
+            shared.push((name.to_owned(), tensor.f_detach_copy()?));
+        }
+    }
+    for (name, tensor) in shared {
+        state.replace(&name, tensor);
+    }
+    Ok(())
 }
 
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {

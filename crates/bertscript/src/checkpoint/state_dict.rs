@@ -29,6 +29,8 @@ pub struct Renamed {
 
 /// The prefix of the encoder inside a model with a head.
 const BASE_PREFIX: &str = "bert.";
+/// What `torch.nn.DataParallel` puts before every name.
+const PARALLEL_PREFIX: &str = "module.";
 /// The modules of the encoder.
 const BASE_MODULES: [&str; 3] = ["embeddings.", "encoder.", "pooler."];
 /// Buffers that older files carry and the model makes itself.
@@ -42,6 +44,12 @@ impl StateDict {
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
         self.entries.remove(name)
+    }
+
+    pub(crate) fn replace(&mut self, name: &str, tensor: Tensor) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.tensor = tensor;
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
@@ -60,14 +68,21 @@ impl StateDict {
 
     /// Brings every name to what transformers calls it now: `LayerNorm.weight`
     /// and `.bias` for `gamma` and `beta`, and the encoder with the prefix
-    /// `bert.` or without it, as the architecture wants. Old buffers are dropped.
+    /// `bert.` or without it, as the architecture wants. The prefix `module.` of
+    /// every name is taken off, old buffers are dropped.
     pub fn rename(&mut self, with_prefix: bool) -> Result<Vec<Renamed>> {
         // Decided once, by looking at all names, never by trying.
-        let has_prefix = self.names().any(|name| name.starts_with(BASE_PREFIX));
+        let parallel = self.names().all(|name| name.starts_with(PARALLEL_PREFIX));
+        let stem = |name: &str| match name.strip_prefix(PARALLEL_PREFIX) {
+            Some(stem) if parallel => stem.to_owned(),
+            _ => name.to_owned(),
+        };
+        let has_prefix = self.names().any(|name| stem(name).starts_with(BASE_PREFIX));
         let mut renamed = Vec::new();
         let mut entries = BTreeMap::new();
         for (from, entry) in std::mem::take(&mut self.entries) {
-            let base = from.strip_prefix(BASE_PREFIX).unwrap_or(&from);
+            let full = stem(&from);
+            let base = full.strip_prefix(BASE_PREFIX).unwrap_or(&full);
             if OLD_BUFFERS.contains(&base) {
                 continue;
             }
@@ -76,7 +91,7 @@ impl StateDict {
                 (false, true) if BASE_MODULES.iter().any(|module| base.starts_with(module)) => {
                     format!("{BASE_PREFIX}{base}")
                 }
-                _ => from.clone(),
+                _ => full.clone(),
             };
             let to = modern_layer_norm(&name);
             if to != from {
@@ -157,6 +172,14 @@ mod tests {
                 "cls.predictions.bias"
             ]
         );
+    }
+
+    #[test]
+    fn data_parallel_names_lose_their_prefix() {
+        let mut parallel = state(&["module.bert.pooler.dense.bias", "module.classifier.bias"]);
+        parallel.rename(true).unwrap();
+        let names: Vec<_> = parallel.names().collect();
+        assert_eq!(names, ["bert.pooler.dense.bias", "classifier.bias"]);
     }
 
     #[test]

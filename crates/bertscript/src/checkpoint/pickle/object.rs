@@ -1,0 +1,105 @@
+//! What a pickle of weights is made of.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::rc::Rc;
+use tch::Kind;
+
+/// The index of an object in its [`Pickle`].
+pub(crate) type Id = usize;
+
+/// An object, by what it means to weights.
+#[derive(Debug, Clone)]
+pub(crate) enum Object {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float,
+    Text(Rc<str>),
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    Global(Global),
+    Storage(Storage),
+    Tensor(TensorRecord),
+    /// A value that weights have no use for, such as a device.
+    Opaque,
+    /// The integer that a legacy file begins with does not fit 64 bits.
+    Long(Vec<u8>),
+}
+
+/// The names that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Parameter,
+    Size,
+    Device,
+    Dtype,
+    Storage(Kind),
+}
+
+/// A storage that lies elsewhere in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Storage {
+    pub(crate) kind: Kind,
+    pub(crate) key: Rc<str>,
+    /// Number of elements.
+    pub(crate) numel: i64,
+    /// Where it lies in the storage of `key`, in elements, if it is a view.
+    pub(crate) view: Option<(i64, i64)>,
+}
+
+/// A tensor on a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TensorRecord {
+    pub(crate) storage: Storage,
+    pub(crate) offset: i64,
+    pub(crate) size: Vec<i64>,
+    pub(crate) stride: Vec<i64>,
+}
+
+const GLOBALS: [(&str, Global); 18] = [
+    ("collections.OrderedDict", Global::OrderedDict),
+    ("torch._utils._rebuild_tensor", Global::RebuildTensor),
+    ("torch._utils._rebuild_tensor_v2", Global::RebuildTensor),
+    ("torch._utils._rebuild_parameter", Global::RebuildParameter),
+    ("torch.nn.parameter.Parameter", Global::Parameter),
+    ("torch.Size", Global::Size),
+    ("torch.device", Global::Device),
+    ("torch.FloatStorage", Global::Storage(Kind::Float)),
+    ("torch.HalfStorage", Global::Storage(Kind::Half)),
+    ("torch.BFloat16Storage", Global::Storage(Kind::BFloat16)),
+    ("torch.DoubleStorage", Global::Storage(Kind::Double)),
+    ("torch.LongStorage", Global::Storage(Kind::Int64)),
+    ("torch.IntStorage", Global::Storage(Kind::Int)),
+    ("torch.ShortStorage", Global::Storage(Kind::Int16)),
+    ("torch.CharStorage", Global::Storage(Kind::Int8)),
+    ("torch.ByteStorage", Global::Storage(Kind::Uint8)),
+    ("torch.BoolStorage", Global::Storage(Kind::Bool)),
+    ("torch.storage.UntypedStorage", Global::Storage(Kind::Uint8)),
+];
+
+const DTYPES: [&str; 10] = [
+    "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
+];
+
+/// What a name means.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a name that is not among them.
+pub(super) fn global(name: &str) -> Result<Global> {
+    if let Some((_, global)) = GLOBALS.iter().find(|(known, _)| *known == name) {
+        return Ok(*global);
+    }
+    if name.strip_prefix("torch.").is_some_and(|dtype| DTYPES.contains(&dtype)) {
+        return Ok(Global::Dtype);
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "the pickle names {name:?}, which is not among the names of weights; nothing was run"
+        ),
+    ))
+}

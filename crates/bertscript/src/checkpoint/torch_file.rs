@@ -1,0 +1,237 @@
+//! `pytorch_model.bin`: what `torch.save` writes, in the zip form of torch 1.6
+//! and in the legacy form before it.
+//!
+//! Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/serialization.py>
+
+#![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
+
+use super::pickle::{Object, Pickle, Storage, TensorRecord};
+use crate::error::{Error, ErrorKind, Result};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use tch::Tensor;
+use torchscript::MappedFile;
+
+/// What a legacy file begins with.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const LEGACY_PROTOCOL: i64 = 1001;
+
+/// Where each storage's elements begin in the file, and how many there are
+/// bytes for.
+type Places = HashMap<String, (u64, u64)>;
+
+/// Reads every tensor, sorted by name. Contiguous tensors lie in the mapped
+/// file; tensors on one storage still share it.
+///
+/// # Errors
+/// [`ErrorKind::Io`]; [`ErrorKind::Unsupported`] for a name or opcode that
+/// weights do not need, by that name; [`ErrorKind::Checkpoint`] for what is
+/// malformed or truncated. Nothing in the file is ever run.
+pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let file = File::open(path).map_err(|error| Error::io(path, "open the file", error))?;
+    read_file(&file).map_err(|error| error.at_path(path))
+}
+
+fn read_file(file: &File) -> Result<Vec<(String, Tensor)>> {
+    let mut reader = BufReader::new(file);
+    let start = reader.fill_buf().map_err(unreadable)?;
+    let (pickle, places) = if start.starts_with(b"PK\x03\x04") {
+        read_zip(&mut reader)?
+    } else if start.starts_with(b"version ") {
+        return Err(malformed(
+            "a Git LFS pointer stands in place of the weights; fetch them with `git lfs pull`",
+        ));
+    } else if start.first() == Some(&0x80) {
+        read_legacy(&mut reader)?
+    } else if start.get(257..262) == Some(b"ustar") {
+        let message = "the tar form, which torch wrote before 2018, is not supported; load and save it with a newer torch";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    } else {
+        return Err(malformed("not a file of torch.save"));
+    };
+    let mapped = MappedFile::new(file)?;
+    let mut tensors = Vec::new();
+    for (name, record) in state_dict(&pickle)? {
+        let tensor = tensor(&mapped, &places, record).map_err(|error| error.at(name))?;
+        tensors.push((name.to_owned(), tensor));
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
+}
+
+/// A zip of `<top>/data.pkl` and `<top>/data/<key>`, stored, not compressed.
+fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
+    let damaged =
+        |error: zip::result::ZipError| malformed("a truncated or damaged zip file").because(error);
+    let mut archive = zip::ZipArchive::new(reader).map_err(damaged)?;
+    let (mut top, mut places, mut order) = (None, Places::new(), Vec::new());
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(damaged)?;
+        let path = entry.name().map_err(damaged)?;
+        let Some((folder, name)) = path.split_once('/') else { continue };
+        if name == "data.pkl" {
+            top = Some(folder.to_owned());
+        }
+        if name == "byteorder" {
+            order.push(index);
+        }
+        if let Some(key) = name.strip_prefix("data/") {
+            if entry.compression() != zip::CompressionMethod::Stored {
+                return Err(malformed(format!("the record {name} is compressed")));
+            }
+            let start = entry.data_start().ok_or_else(|| malformed("a record without data"))?;
+            places.insert(key.to_owned(), (start, entry.size()));
+        }
+    }
+    for index in order {
+        let mut text = String::new();
+        let entry = archive.by_index(index).map_err(damaged)?;
+        entry.take(16).read_to_string(&mut text).map_err(unreadable)?;
+        if text != "little" {
+            return Err(Error::new(ErrorKind::Unsupported, format!("byte order {text:?}")));
+        }
+    }
+    let top = top.ok_or_else(|| malformed("a zip file, but none of torch.save: no data.pkl"))?;
+    let entry = archive.by_name(&format!("{top}/data.pkl")).map_err(damaged)?;
+    Ok((Pickle::read(&mut BufReader::new(entry))?, places))
+}
+
+/// Five pickles in a row (magic, protocol, system, object, storage keys), then
+/// for each key its number of elements and the elements.
+fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
+    if !matches!(Pickle::read(reader)?.root(), Object::Long(magic) if *magic == MAGIC) {
+        return Err(malformed("not a file of torch.save: its magic number is missing"));
+    }
+    if !matches!(Pickle::read(reader)?.root(), Object::Int(LEGACY_PROTOCOL)) {
+        return Err(malformed(format!("expected protocol {LEGACY_PROTOCOL}")));
+    }
+    let system = Pickle::read(reader)?;
+    if let Object::Dict(entries) = system.root() {
+        for (key, value) in entries {
+            let little = matches!(system.get(*key), Object::Text(key) if **key == *"little_endian");
+            if little && !matches!(system.get(*value), Object::Bool(true)) {
+                return Err(Error::new(ErrorKind::Unsupported, "written on a big-endian machine"));
+            }
+        }
+    }
+    let pickle = Pickle::read(reader)?;
+    let kinds: HashMap<_, _> =
+        pickle.storages().map(|storage| (storage.key.clone(), storage.kind)).collect();
+    let keys = Pickle::read(reader)?;
+    let Object::List(list) = keys.root() else {
+        return Err(malformed("the list of storages is missing"));
+    };
+    let mut places = Places::new();
+    for id in list {
+        let Object::Text(key) = keys.get(*id) else {
+            return Err(malformed("a storage key that is no text"));
+        };
+        let kind =
+            kinds.get(key).ok_or_else(|| malformed(format!("no tensor has storage {key}")))?;
+        let mut numel = [0; 8];
+        reader.read_exact(&mut numel).map_err(|error| malformed("truncated").because(error))?;
+        let size = u64::try_from(i64::from_le_bytes(numel))
+            .ok()
+            .and_then(|numel| numel.checked_mul(kind.elt_size_in_bytes() as u64))
+            .ok_or_else(|| malformed(format!("storage {key} has an impossible size")))?;
+        let start = reader.stream_position().map_err(unreadable)?;
+        let end = start.checked_add(size).ok_or_else(|| malformed("a storage beyond the file"))?;
+        places.insert(key.to_string(), (start, size));
+        reader.seek(SeekFrom::Start(end)).map_err(unreadable)?;
+    }
+    Ok((pickle, places))
+}
+
+/// The named tensors: of the object itself, or of its `state_dict` or `model`.
+fn state_dict(pickle: &Pickle) -> Result<Vec<(&str, &TensorRecord)>> {
+    let tensors = |entries: &[(usize, usize)]| {
+        let entries = entries.iter().map(|(key, value)| (pickle.get(*key), pickle.get(*value)));
+        let named = entries.filter_map(|(key, value)| match (key, value) {
+            (Object::Text(name), Object::Tensor(tensor)) => Some((&**name, tensor)),
+            _ => None,
+        });
+        named.collect::<Vec<_>>()
+    };
+    let Object::Dict(entries) = pickle.root() else {
+        return Err(malformed("the file holds no dict of named tensors"));
+    };
+    for wrapper in ["state_dict", "model"] {
+        for (key, value) in entries {
+            if let (Object::Text(name), Object::Dict(inner)) =
+                (pickle.get(*key), pickle.get(*value))
+                && **name == *wrapper
+            {
+                return Ok(tensors(inner));
+            }
+        }
+    }
+    let found = tensors(entries);
+    if found.is_empty() && !entries.is_empty() {
+        return Err(malformed(
+            "the file's dict holds no tensors, nor a state_dict or model that does",
+        ));
+    }
+    Ok(found)
+}
+
+fn tensor(mapped: &MappedFile, places: &Places, record: &TensorRecord) -> Result<Tensor> {
+    let TensorRecord { storage, offset, size, stride } = record;
+    let Storage { kind, key, numel, view } = storage;
+    let (start, bytes) =
+        places.get(&**key).ok_or_else(|| malformed(format!("storage {key} is missing")))?;
+    let (view_offset, numel) = view.unwrap_or((0, *numel));
+    let item = kind.elt_size_in_bytes() as u64;
+    let invalid = || {
+        malformed(format!(
+            "size {size:?}, stride {stride:?} at {offset} leaves a storage of {numel}"
+        ))
+    };
+    // The storage's own bounds first, then the tensor's in it.
+    let end = view_offset.checked_add(numel).and_then(|end| u64::try_from(end).ok());
+    let end = end.and_then(|end| end.checked_mul(item)).ok_or_else(invalid)?;
+    if view_offset < 0 || numel < 0 || end > *bytes || size.len() != stride.len() {
+        return Err(malformed(format!("storage {key} has {bytes} bytes, expected at least {end}")));
+    }
+    if *offset < 0 || size.iter().chain(stride).any(|value| *value < 0) {
+        return Err(invalid());
+    }
+    let last = size.iter().zip(stride).try_fold(*offset, |last, (size, stride)| {
+        last.checked_add((size - 1).max(0).checked_mul(*stride)?)
+    });
+    let is_empty = size.contains(&0);
+    if !is_empty && last.is_none_or(|last| last >= numel) {
+        return Err(invalid());
+    }
+    let byte = |element: i64| -> Result<usize> {
+        let bytes = element.checked_add(view_offset).and_then(|at| u64::try_from(at).ok());
+        let at = bytes.and_then(|at| at.checked_mul(item)).and_then(|at| at.checked_add(*start));
+        at.and_then(|at| usize::try_from(at).ok()).ok_or_else(invalid)
+    };
+    if is_empty {
+        return Ok(Tensor::f_zeros(&size[..], (*kind, tch::Device::Cpu))?);
+    }
+    if is_contiguous(size, stride) {
+        return Ok(mapped.tensor(byte(*offset)?, size, *kind)?);
+    }
+    let whole = mapped.tensor(byte(0)?, &[numel], *kind)?;
+    Ok(whole.f_as_strided(&size[..], &stride[..], *offset)?.f_contiguous()?)
+}
+
+fn is_contiguous(size: &[i64], stride: &[i64]) -> bool {
+    let mut expected = 1i64;
+    size.iter().zip(stride).rev().all(|(size, stride)| {
+        let fits = *size == 1 || *stride == expected;
+        expected = expected.saturating_mul(*size);
+        fits
+    })
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot read the file").because(error)
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Checkpoint, message)
+}
