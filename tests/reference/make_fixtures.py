@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.activations import ACT2FN
 
-from oracle import ACTIVATIONS, flatten, old_names, perturb, without_decoder
+from oracle import ACTIVATIONS, FORMS, flatten, old_names, perturb, without_decoder
 
 CONFIG = dict(
     vocab_size=128,
@@ -62,32 +62,7 @@ def run(model, **options):
     return flatten(outputs)
 
 
-def save_safetensors(state, directory):
-    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
-
-
-def save_legacy(state, directory):
-    """The form of torch before 1.6, which bert-base-uncased still has."""
-    torch.save(state, directory / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-
-
-def save_sharded(save, pattern, index):
-    """Three files, and an index that says what is where."""
-
-    def save_shards(state, directory):
-        names, weight_map = sorted(state), {}
-        for i in range(3):
-            shard = {name: state[name].clone().contiguous() for name in names[i::3]}
-            file = pattern.format(i + 1, 3)
-            save(shard, directory / file)
-            weight_map.update(dict.fromkeys(shard, file))
-        text = json.dumps(dict(metadata={}, weight_map=weight_map), indent=2)
-        (directory / f"{index}.index.json").write_text(text + "\n")
-
-    return save_shards
-
-
-def write(directory, model, state, outputs, architecture=True, save=save_safetensors, **keys):
+def write(directory, model, state, outputs, architecture=True, save=FORMS["safetensors"], **keys):
     directory.mkdir(parents=True, exist_ok=True)
     config = model.config
     text = dict(
@@ -105,9 +80,6 @@ def write(directory, model, state, outputs, architecture=True, save=save_safeten
         del text["architectures"], text["model_type"], text["tie_word_embeddings"]
     text.update(keys)
     (directory / "config.json").write_text(json.dumps(text, indent=2) + "\n")
-    if save is save_safetensors:
-        # Cloned: safetensors refuses tensors that share storage.
-        state = {name: state[name].clone().contiguous() for name in sorted(state)}
     save(state, directory)
     save_file(inputs(model), directory / "inputs.safetensors")
     save_file(outputs, directory / "outputs.safetensors")
@@ -165,12 +137,8 @@ def main(root):
     state[name] = state[name].t().contiguous().t()
     parallel = {"state_dict": {"module." + name: tensor for name, tensor in state.items()}, "epoch": 3}
     for name, save in [
-        ("format-safetensors", save_safetensors),
-        ("format-safetensors-sharded", save_sharded(save_file, "model-{}-of-{}.safetensors", "model.safetensors")),
-        ("format-zip", lambda state, directory: torch.save(state, directory / "pytorch_model.bin")),
-        ("format-legacy", save_legacy),
-        ("format-legacy-wrapped", lambda state, directory: save_legacy(parallel, directory)),
-        ("format-zip-sharded", save_sharded(torch.save, "pytorch_model-{}-of-{}.bin", "pytorch_model.bin")),
+        *((f"format-{form}", save) for form, save in FORMS.items()),
+        ("format-legacy-wrapped", lambda state, directory: FORMS["legacy"](parallel, directory)),
     ]:
         write(root / name, model, state, outputs, save=save)
 

@@ -1,6 +1,9 @@
 """What the fixtures and the live check share."""
 
+import json
+
 import torch
+from safetensors.torch import save_file
 from transformers.activations import ACT2FN
 
 # Those without parameters of their own.
@@ -42,3 +45,44 @@ def flatten(outputs):
         else:
             flat[name] = value.contiguous()
     return flat
+
+
+def save_safetensors(state, directory):
+    # Cloned: safetensors refuses tensors that share storage.
+    state = {name: state[name].clone().contiguous() for name in sorted(state)}
+    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_zip(state, directory):
+    torch.save(state, directory / "pytorch_model.bin")
+
+
+def save_legacy(state, directory):
+    """The form of torch before 1.6, which bert-base-uncased still has."""
+    torch.save(state, directory / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+
+def save_sharded(save, pattern, index):
+    """Three files, and an index that says what is where."""
+
+    def save_shards(state, directory):
+        names, weight_map = sorted(state), {}
+        for i in range(3):
+            shard = {name: state[name].clone().contiguous() for name in names[i::3]}
+            file = pattern.format(i + 1, 3)
+            save(shard, directory / file)
+            weight_map.update(dict.fromkeys(shard, file))
+        text = json.dumps(dict(metadata={}, weight_map=weight_map), indent=2)
+        (directory / f"{index}.index.json").write_text(text + "\n")
+
+    return save_shards
+
+
+# Every form of weight file.
+FORMS = {
+    "safetensors": save_safetensors,
+    "safetensors-sharded": save_sharded(save_file, "model-{}-of-{}.safetensors", "model.safetensors"),
+    "zip": save_zip,
+    "zip-sharded": save_sharded(torch.save, "pytorch_model-{}-of-{}.bin", "pytorch_model.bin"),
+    "legacy": save_legacy,
+}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SEED
-from oracle import ACTIVATIONS, flatten, old_names, perturb, without_decoder
+from oracle import ACTIVATIONS, FORMS, flatten, old_names, perturb, without_decoder
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -77,12 +77,10 @@ def pretrained(cls, directory):
     return cls.from_pretrained(directory, attn_implementation="sdpa", dtype=torch.float32).eval()
 
 
-def write(directory, model, state=None):
+def write(directory, model, state=None, form="safetensors"):
     """A checkpoint directory; with `state`, those tensors under those names."""
-    model.save_pretrained(directory)
-    if state is not None:
-        state = {name: tensor.clone().contiguous() for name, tensor in state.items()}
-        save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(directory)
+    FORMS[form](model.state_dict() if state is None else state, directory)
     return directory
 
 
@@ -134,8 +132,23 @@ SHAPES = [(batch, length) for batch in (1, 5) for length in (1, 3, 7, 64)]
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_architecture_and_activation(tmp_path, cls, activation, eps):
     model = oracle(cls, hidden_act=activation, layer_norm_eps=eps)
-    program = torch.jit.load(export(write(tmp_path, model)))
+    # The forms take turns; the next test shows that they give the same bits.
+    form = list(FORMS)[(ACTIVATIONS.index(activation) + CLASSES.index(cls)) % len(FORMS)]
+    program = torch.jit.load(export(write(tmp_path, model, form=form)))
     assert_shapes_equal(program, model, SHAPES)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_form_of_weights_gives_the_same_bits(tmp_path, cls):
+    model = oracle(cls)
+    digests = set()
+    for form in FORMS:
+        (tmp_path / form).mkdir()
+        file = export(write(tmp_path / form, model, form=form))
+        program = torch.jit.load(file)
+        assert all(torch.equal(program.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+        digests.add(json.loads(cli("inspect", file, "--json"))["metadata"]["weights_sha256"])
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("cls", CLASSES)
