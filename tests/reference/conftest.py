@@ -1,9 +1,29 @@
-"""Says which random models were made, so that a failure can be repeated."""
+"""Fixtures of the live check, and the seed of its random models, so that a failure can be repeated."""
 
+import hashlib
 import os
+
+import pytest
+import torch
+
+from live import MINILM, cli
 
 SEED = int(os.environ.get("BERTSCRIPT_SEED") or int.from_bytes(os.urandom(4), "big"))
 
 
 def pytest_report_header():
     return f"random models of BERTSCRIPT_SEED={SEED}"
+
+
+@pytest.fixture(autouse=True)
+def reproducible(request):
+    torch.manual_seed(SEED ^ (int(hashlib.sha256(request.node.name.encode()).hexdigest(), 16) % 2**32))
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory):
+    file = tmp_path_factory.mktemp("minilm") / "minilm.pt"
+    cli("export", MINILM, "-o", file)
+    return file

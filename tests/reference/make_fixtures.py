@@ -36,6 +36,7 @@ CONFIG = dict(
     type_vocab_size=2,
 )
 
+
 def build(cls, seed, attention="sdpa", **options):
     torch.manual_seed(seed)
     config = BertConfig(**CONFIG, **options)
@@ -170,9 +171,7 @@ def main(root):
     activations = {name: ACT2FN[name](x).clone() for name in ACTIVATIONS}
     save_file({"x": x, **activations}, root / "activations.safetensors")
 
-    provenance = dict(
-        torch=torch.__version__, transformers=transformers.__version__, command="cargo xtask fixtures"
-    )
+    provenance = dict(torch=torch.__version__, transformers=transformers.__version__, command="cargo xtask fixtures")
     (root / "PROVENANCE.json").write_text(json.dumps(provenance, indent=2) + "\n")
 
 

@@ -52,6 +52,11 @@ pub const GOLDENS: [Golden; 17] = [
 ];
 
 impl Golden {
+    /// The row of this name.
+    pub fn named_row(name: &str) -> Self {
+        GOLDENS.into_iter().find(|golden| golden.name == name).unwrap()
+    }
+
     /// Its folder.
     pub fn directory(&self) -> PathBuf {
         fixture(self.name)

@@ -157,7 +157,9 @@ fn a_row_alone_equals_the_row_in_a_padded_batch() {
             let inputs =
                 bertscript::Inputs::new(cut("input_ids")).token_type_ids(cut("token_type_ids"));
             let alone = module.run(&inputs).unwrap();
-            for (output, (name, found)) in module.metadata().outputs.iter().zip(alone.iter()) {
+            for (output, (name, found)) in
+                module.metadata().unwrap().outputs.iter().zip(alone.iter())
+            {
                 // Of outputs for each token, those of padding are not the row's.
                 let mut expected = batch.get(name).unwrap().narrow(0, row, 1);
                 for (dim, symbol) in output.shape.iter().enumerate() {

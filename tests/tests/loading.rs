@@ -2,7 +2,7 @@
 
 use bertscript::{
     Architecture, Archive, Checkpoint, Device, Dtype, ErrorKind, LoadOptions, Module, PreTrained,
-    TieWeights, trace,
+    Survey, TieWeights, trace,
 };
 use bertscript_tests::{copy_of, fixture, scratch};
 use tch::{Kind, Tensor};
@@ -189,4 +189,21 @@ fn tied_weights_can_be_kept_on_one_storage_saved_once() {
         let (saved, expected) = (untied - tied, (128 * 32 + 128) * size);
         assert!(saved.abs_diff(expected) < 1024, "{saved} bytes saved, {expected} are shared");
     }
+}
+
+#[test]
+fn a_survey_says_what_export_would_find() {
+    let survey = |name: &str, architecture| {
+        Survey::of(&Checkpoint::open(&fixture(name)).unwrap(), architecture).unwrap()
+    };
+    let found = survey("masked-lm", None);
+    assert_eq!(found.architecture, "BertForMaskedLM");
+    assert!(found.missing.is_empty() && found.unexpected.is_empty());
+    assert_eq!(found.tied, [DECODER, "cls.predictions.decoder.bias"]);
+    assert_eq!(found.renamed.len(), 12);
+
+    let found = survey("model", Some(Architecture::BertForNextSentencePrediction));
+    assert_eq!(found.missing, ["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
+    let found = survey("pretraining", Some(Architecture::BertModel));
+    assert!(found.unexpected.contains(&"cls.predictions.bias".to_owned()));
 }

@@ -3,15 +3,18 @@
 use bertscript::{
     Archive, Device, Dtype, ErrorKind, Inputs, LoadOptions, Module, PreTrained, trace,
 };
-use bertscript_tests::{GOLDENS, Golden, scratch};
+use bertscript_tests::{Golden, scratch};
 use tch::{Kind, Tensor};
 
-const GOLDEN: Golden = GOLDENS[8]; // both heads of pre-training
+/// Both heads of pre-training.
+fn golden() -> Golden {
+    Golden::named_row("pretraining")
+}
 
 fn module() -> Module {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    let checkpoint = GOLDEN.checkpoint();
+    let checkpoint = golden().checkpoint();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let script = trace(&model).unwrap();
     Archive::new(&model, &checkpoint).unwrap().save(&script, &path).unwrap();
@@ -131,7 +134,7 @@ fn a_refused_input_leaves_the_module_usable() {
 fn the_dtype_is_chosen_at_load() {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    let checkpoint = GOLDEN.checkpoint();
+    let checkpoint = golden().checkpoint();
     for exported in Dtype::ALL {
         let options = LoadOptions { dtype: Some(exported), ..LoadOptions::default() };
         let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();

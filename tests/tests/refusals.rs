@@ -145,7 +145,7 @@ fn programs_of_others_and_of_the_future() {
         module.save(std::fs::File::create(&path).unwrap(), files).unwrap();
         refused(&["inspect", text(&path)], &scratch.path().join("out"), words);
     };
-    save(&[], &["without bertscript.json: not made by bertscript"]);
+    save(&[], &["the program has no method `forward`"]);
     save(
         &[("bertscript.json", br#"{"format_version": 2, "unheard_of": true}"#)],
         &["format version 2", "reads up to 1", "newer bertscript"],

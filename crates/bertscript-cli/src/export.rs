@@ -3,7 +3,8 @@
 use crate::output;
 use crate::progress::Progress;
 use bertscript::{
-    Architecture, Archive, Attention, Checkpoint, Dtype, LoadOptions, PreTrained, TieWeights, trace,
+    Architecture, Archive, Attention, Checkpoint, Dtype, FixedShape, LoadOptions, PreTrained,
+    TieWeights, trace, trace_fixed_shapes,
 };
 use clap::Args;
 use std::fmt::Write;
@@ -51,6 +52,10 @@ pub(crate) struct Export {
     /// attentions.0, ..; takes eager attention
     #[arg(long)]
     output_attentions: bool,
+    /// Trace for this shape only, batch by length; may be given several times.
+    /// Inputs are padded to the next shape, larger ones refused
+    #[arg(long, value_name = "BxS")]
+    fixed_shape: Vec<FixedShape>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -72,9 +77,13 @@ impl Export {
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
         progress.stage("tracing, and running other shapes against the model");
-        let script = trace(&model)?;
+        let script = if self.fixed_shape.is_empty() {
+            trace(&model)?
+        } else {
+            trace_fixed_shapes(&model, &self.fixed_shape)?
+        };
         progress.stage("hashing the weights");
-        let archive = Archive::new(&model, &checkpoint)?;
+        let archive = Archive::new(&model, &checkpoint)?.with_fixed_shapes(&self.fixed_shape);
         progress.stage("writing the archive");
         archive.save(&script, &self.output)?;
         drop(progress);
@@ -154,9 +163,12 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
         )?;
     }
     writeln!(text, "packed        {}", metadata.files.join(", "))?;
-    writeln!(
-        text,
-        "checked       equal to the model at other batch sizes and lengths; no device, shape or constant in its code"
-    )?;
+    let checked = if metadata.fixed_shapes.is_empty() {
+        "equal to the model at other batch sizes and lengths; no device, shape or constant in its code".to_owned()
+    } else {
+        let shapes = output::shapes(&metadata.fixed_shapes);
+        format!("equal to the model at {shapes} and smaller; larger inputs are refused")
+    };
+    writeln!(text, "checked       {checked}")?;
     Ok(text)
 }

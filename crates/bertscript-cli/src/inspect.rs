@@ -1,16 +1,25 @@
 //! `bertscript inspect`
 
 use crate::output;
-use bertscript::{Archive, Metadata};
+use bertscript::{Architecture, Archive, Checkpoint, Device, Metadata, Module, Survey};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Describe an exported file without loading or running it.
+/// Describe an exported file, or what a checkpoint would become.
+///
+/// A file made by `export` is described without loading or running it. Of a
+/// TorchScript file made by another program, the code is loaded but not run. Of
+/// a checkpoint directory, it is said what `export` would make of it, and which
+/// parameters are missing, renamed or not used.
 #[derive(Args)]
 pub(crate) struct Inspect {
-    /// The exported file
-    file: PathBuf,
+    /// The TorchScript file, or the checkpoint directory
+    path: PathBuf,
+    /// Of a directory: the model class to look for [default: what config.json
+    /// names]
+    #[arg(long, value_name = "CLASS")]
+    architecture: Option<Architecture>,
     /// Print the description as JSON
     #[arg(long)]
     json: bool,
@@ -18,8 +27,11 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
-        let archive = Archive::open(&self.file)?;
-        let size = std::fs::metadata(&self.file)?.len();
+        if self.path.is_dir() {
+            return self.checkpoint();
+        }
+        let size = std::fs::metadata(&self.path).map_or(0, |found| found.len());
+        let Some(archive) = Archive::open(&self.path)? else { return self.program(size) };
         if self.json {
             output::print_json(&serde_json::json!({
                 "file_bytes": size,
@@ -30,6 +42,90 @@ impl Inspect {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// A TorchScript program that does not describe itself.
+    fn program(&self, size: u64) -> anyhow::Result<ExitCode> {
+        let module = Module::load(&self.path, Device::Cpu, None)?;
+        let parameters = module.parameters()?;
+        let count: usize = parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
+        let schema = module.schema();
+        if self.json {
+            let inputs = schema.arguments.iter().map(|argument| {
+                serde_json::json!({
+                    "name": argument.name,
+                    "type": argument.type_name,
+                    "required": !argument.has_default,
+                })
+            });
+            output::print_json(&serde_json::json!({
+                "file_bytes": size,
+                "metadata": null,
+                "dtype": module.dtype().name(),
+                "parameter_count": count,
+                "inputs": inputs.collect::<Vec<_>>(),
+                "returns": schema.returns,
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut lines = vec![
+            ("program", "TorchScript, not made by bertscript".to_owned()),
+            ("parameters", output::count(count as u64)),
+            ("dtype", module.dtype().to_string()),
+            ("file", output::bytes(size)),
+        ];
+        for (i, argument) in schema.arguments.iter().enumerate() {
+            let optional = if argument.has_default { ", optional" } else { "" };
+            let text = format!("{} {}{optional}", argument.name, argument.type_name);
+            lines.push((if i == 0 { "inputs" } else { "" }, text));
+        }
+        lines.push(("returns", schema.returns.clone()));
+        output::print(&lay_out(&lines))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What export would make of a checkpoint directory.
+    fn checkpoint(&self) -> anyhow::Result<ExitCode> {
+        let checkpoint = Checkpoint::open(&self.path)?;
+        let survey = Survey::of(&checkpoint, self.architecture)?;
+        if self.json {
+            output::print_json(&survey)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let list = |names: &[String]| match names {
+            [] => "none".to_owned(),
+            [first, ..] if names.len() > 10 => {
+                format!("{}, such as {first} (--json lists all)", names.len())
+            }
+            _ => names.join(&format!("\n{:14}", "")),
+        };
+        let renamed: Vec<_> =
+            survey.renamed.iter().map(|name| format!("{} to {}", name.from, name.to)).collect();
+        let lines = [
+            ("architecture", survey.architecture.clone()),
+            ("weights", survey.weights.clone().unwrap_or_else(|| "none".to_owned())),
+            ("dtype", survey.dtype.clone()),
+            (
+                "parameters",
+                format!(
+                    "{} of {} found",
+                    survey.parameters - survey.missing.len(),
+                    survey.parameters
+                ),
+            ),
+            ("missing", list(&survey.missing)),
+            ("tied", list(&survey.tied)),
+            ("renamed", list(&renamed)),
+            ("not used", list(&survey.unexpected)),
+            ("packs", list(&survey.files)),
+        ];
+        output::print(&lay_out(&lines))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Keys in one column, values in the next.
+fn lay_out(lines: &[(&str, String)]) -> String {
+    lines.iter().map(|(key, value)| format!("{key:<13} {value}\n")).collect()
 }
 
 fn describe(m: &Metadata, size: u64) -> String {
@@ -71,6 +167,9 @@ fn describe(m: &Metadata, size: u64) -> String {
         let text = format!("{} [{}] {}", out.name, out.shape.join(", "), out.dtype);
         lines.push((if i == 0 { "outputs" } else { "" }, text));
     }
+    if !m.fixed_shapes.is_empty() {
+        lines.push(("fixed shapes", output::shapes(&m.fixed_shapes)));
+    }
     let limits = &m.limits;
     lines.push((
         "limits",
@@ -88,5 +187,5 @@ fn describe(m: &Metadata, size: u64) -> String {
             m.bertscript_version, m.torch_version, m.format_version
         ),
     ));
-    lines.iter().map(|(key, value)| format!("{key:<13} {value}\n")).collect()
+    lay_out(&lines)
 }

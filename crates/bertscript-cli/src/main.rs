@@ -1,13 +1,14 @@
 //! The `bertscript` command.
 
 mod export;
+mod generate;
 mod inspect;
 mod output;
 mod progress;
 mod run;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Turn a Hugging Face BERT checkpoint into one portable TorchScript file, and
@@ -33,6 +34,8 @@ enum Command {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Verify(verify::Verify),
+    Completions(generate::Completions),
+    Man(generate::Man),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         Command::Inspect(command) => command.execute(),
         Command::Run(command) => command.execute(),
         Command::Verify(command) => command.execute(),
+        Command::Completions(command) => command.execute(&mut Cli::command()),
+        Command::Man(command) => command.execute(Cli::command()),
     };
     match done {
         Ok(code) => code,

@@ -2,7 +2,7 @@
 
 use crate::output;
 use crate::progress::Progress;
-use bertscript::{Device, Dtype, Inputs, Module, read_safetensors, write_safetensors};
+use bertscript::{Device, Dtype, Module, read_safetensors, write_safetensors};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,9 @@ use std::time::Instant;
 ///
 /// The input file holds input_ids and, if wanted, attention_mask and
 /// token_type_ids, each [batch, sequence]. The output file gets the model's
-/// outputs under their names; `inspect` lists them.
+/// outputs under their names; `inspect` lists them. A TorchScript file made by
+/// another program runs too: its inputs are named as its forward names them, its
+/// outputs by what it returns, or output.0, output.1 and so on.
 #[derive(Args)]
 pub(crate) struct Run {
     /// The exported file
@@ -58,10 +60,10 @@ impl Run {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start("loading");
         let module = self.place.load(&self.file)?;
-        let inputs = Inputs::from_named(read_safetensors(&self.inputs)?)?;
+        let inputs = read_safetensors(&self.inputs)?;
         progress.stage("running");
         let started = Instant::now();
-        let outputs = module.run(&inputs)?.into_tensors();
+        let outputs = module.run_named(inputs)?.into_tensors();
         let elapsed = started.elapsed();
         write_safetensors(&self.outputs, &outputs)?;
         drop(progress);

@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
-use crate::trace::scan_code;
+use crate::trace::{FixedShape, scan_code};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -40,6 +40,14 @@ impl Archive {
         files.extend(checkpoint.tokenizer_files()?);
         let names = files.iter().map(|(name, _)| name.clone()).collect();
         Ok(Self { metadata: Metadata::new(model, names)?, config: model.config().clone(), files })
+    }
+
+    /// Says that the program was traced for fixed shapes.
+    #[must_use]
+    pub fn with_fixed_shapes(mut self, shapes: &[FixedShape]) -> Self {
+        let shapes = FixedShape::in_order(shapes);
+        self.metadata.fixed_shapes = shapes.iter().map(|shape| shape.sizes().to_vec()).collect();
+        self
     }
 
     /// Writes the program and the files beside it to `path`, whole or not at
@@ -70,19 +78,25 @@ impl Archive {
         for name in reader.records()? {
             if name.starts_with("code/") && name.ends_with(".py") {
                 let code = reader.record(&name)?.unwrap_or_default();
-                scan_code(&name, &String::from_utf8_lossy(&code), &self.config)?;
+                scan_code(
+                    &name,
+                    &String::from_utf8_lossy(&code),
+                    &self.config,
+                    &self.metadata.fixed_shapes,
+                )?;
             }
         }
         Ok(())
     }
 
-    /// Reads what stands beside the program. None of its code is loaded.
+    /// Reads what stands beside the program; none of its code is loaded. `None`
+    /// if nothing does: a TorchScript program made by somebody else.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Archive`] for a file that is no archive
-    /// of this library or a damaged one, [`ErrorKind::VersionMismatch`] for one
-    /// of a newer format.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// [`ErrorKind::Io`], [`ErrorKind::Archive`] for a file that is no
+    /// TorchScript archive or a damaged one, [`ErrorKind::VersionMismatch`] for
+    /// one of a newer format.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
         let failed = |error| Error::io(path, "open the archive", error);
         let mut start = Vec::new();
         let file = File::open(path).map_err(failed)?;
@@ -92,11 +106,11 @@ impl Archive {
     }
 
     /// Reads an archive in memory, as [`Self::open`] does a file.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>> {
         Self::read(bytes, ArchiveReader::from_bytes(bytes)).map_err(|error| error.at("archive"))
     }
 
-    fn read(start: &[u8], reader: torchscript::Result<ArchiveReader<'_>>) -> Result<Self> {
+    fn read(start: &[u8], reader: torchscript::Result<ArchiveReader<'_>>) -> Result<Option<Self>> {
         let invalid = |message: &str| Error::new(ErrorKind::Archive, message);
         if !start.starts_with(b"PK\x03\x04") {
             return Err(invalid("not a TorchScript archive"));
@@ -107,17 +121,19 @@ impl Archive {
         if !records.iter().any(|name| name == "constants.pkl") {
             return Err(invalid("a zip file, but not a TorchScript archive"));
         }
-        let mut extra = |name: &str| {
-            reader.extra_file(name).map_err(damaged)?.ok_or_else(|| {
-                invalid(&format!("a TorchScript archive without {name}: not made by bertscript"))
-            })
+        let Some(metadata) = reader.extra_file(METADATA_FILE).map_err(damaged)? else {
+            return Ok(None);
         };
-        let metadata = Metadata::from_json(&extra(METADATA_FILE)?)?;
+        let metadata = Metadata::from_json(&metadata)?;
+        let mut extra = |name: &str| {
+            let file = reader.extra_file(name).map_err(damaged)?;
+            file.ok_or_else(|| invalid(&format!("the extra file {name} is missing")))
+        };
         let config =
             BertConfig::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
         let files = metadata.files.iter().map(|name| Ok((name.clone(), extra(name)?)));
         let files = files.collect::<Result<_>>()?;
-        Ok(Self { metadata, config, files })
+        Ok(Some(Self { metadata, config, files }))
     }
 
     /// The description of the program.

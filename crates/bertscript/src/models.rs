@@ -2,8 +2,10 @@
 
 mod bert;
 mod pretrained;
+mod survey;
 
 pub use pretrained::{LoadOptions, LoadReport, PreTrained};
+pub use survey::Survey;
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,32 +1,35 @@
-//! Loading an archive onto a device and running it.
+//! Loading a TorchScript program onto a device and running it.
 
 mod inputs;
+mod outputs;
 
 pub use inputs::Inputs;
+pub use outputs::Outputs;
 
 use crate::archive::{Archive, Metadata};
-use crate::config::BertConfig;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use std::path::Path;
 use tch::Tensor;
-use torchscript::{InferenceMode, NamedTensor, ScriptModule, Value};
+use torchscript::{InferenceMode, MethodSchema, NamedTensor, ScriptModule, Value};
 
-/// An archive made ready for one device and one dtype.
+/// A program made ready for one device and one dtype: an archive of this
+/// library, or any TorchScript module with a `forward`.
 ///
 /// A module may be shared by any number of threads, which may run it at the
 /// same time; nothing is locked.
 #[derive(Debug)]
 pub struct Module {
     script: ScriptModule,
-    archive: Archive,
+    archive: Option<Archive>,
+    schema: MethodSchema,
     device: tch::Device,
     dtype: Dtype,
 }
 
 impl Module {
-    /// Loads an archive from a file. The weights are cast to `dtype`, or keep
-    /// the dtype they were exported with.
+    /// Loads a program from a file. The weights are cast to `dtype`, or keep
+    /// the dtype they have in it.
     ///
     /// # Errors
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
@@ -39,7 +42,7 @@ impl Module {
         load().map_err(|error| error.at_path(path))
     }
 
-    /// Loads an archive from memory, as [`Self::load`] does from a file.
+    /// Loads a program from memory, as [`Self::load`] does from a file.
     pub fn from_bytes(bytes: &[u8], device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let archive = Archive::from_bytes(bytes)?;
         let device = device.resolve()?;
@@ -48,59 +51,98 @@ impl Module {
 
     fn prepare(
         mut script: ScriptModule,
-        archive: Archive,
+        archive: Option<Archive>,
         device: tch::Device,
         dtype: Option<Dtype>,
     ) -> Result<Self> {
-        let stored = archive.metadata().dtype()?;
+        if !script.has_method("forward")? {
+            return Err(Error::new(ErrorKind::Archive, "the program has no method `forward`"));
+        }
+        let stored = match &archive {
+            Some(archive) => archive.metadata().dtype()?,
+            None => stored_dtype(&script)?,
+        };
         let dtype = dtype.unwrap_or(stored);
         if dtype != stored {
             script.to(None, Some(dtype.kind()))?;
         }
         script.eval()?;
-        Ok(Self { script, archive, device, dtype })
+        let schema = script.schema("forward")?;
+        Ok(Self { script, archive, schema, device, dtype })
     }
 
     /// Runs the model.
     ///
-    /// The inputs are checked before libtorch sees them and moved to the
-    /// module's device; the outputs stay there.
+    /// The inputs of an archive of this library are checked before libtorch
+    /// sees them. All are moved to the module's device; the outputs stay there.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] with the argument's name, what was found in
     /// it and the bound. The module stays usable.
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
-        inputs.check(self.metadata())?;
-        let _inference = InferenceMode::enter();
-        let on_device = |tensor: Option<&Tensor>| -> Result<Value> {
-            Ok(tensor
-                .map(|tensor| tensor.f_to_device(self.device))
-                .transpose()?
-                .map_or(Value::None, Value::Tensor))
-        };
-        let arguments = [
-            on_device(Some(&inputs.input_ids))?,
-            on_device(inputs.attention_mask.as_ref())?,
-            on_device(inputs.token_type_ids.as_ref())?,
-        ];
-        let tensors = self.script.call("forward", &arguments, &[])?.into_tensors()?;
-        let names = &self.metadata().outputs;
-        if tensors.len() != names.len() {
-            let message = format!("expected {} outputs, found {}", names.len(), tensors.len());
-            return Err(Error::new(ErrorKind::Archive, message));
+        if let Some(metadata) = self.metadata() {
+            inputs.check(metadata)?;
         }
-        let named = names.iter().map(|output| output.name.clone()).zip(tensors);
-        Ok(Outputs { tensors: named.collect() })
+        let named = [
+            ("input_ids", Some(&inputs.input_ids)),
+            ("attention_mask", inputs.attention_mask.as_ref()),
+            ("token_type_ids", inputs.token_type_ids.as_ref()),
+        ];
+        self.call(named.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))))
     }
 
-    /// The description of the model.
-    pub fn metadata(&self) -> &Metadata {
-        self.archive.metadata()
+    /// Runs the model on tensors under the names of `forward`'s arguments,
+    /// which a program of somebody else may choose freely.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; and for a name that is not an argument, or an argument
+    /// that is missing.
+    pub fn run_named(&self, tensors: Vec<(String, Tensor)>) -> Result<Outputs> {
+        if self.archive.is_some() {
+            return self.run(&Inputs::from_named(tensors)?);
+        }
+        self.call(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }
 
-    /// The configuration of the model.
-    pub fn config(&self) -> &BertConfig {
-        self.archive.config()
+    fn call<'a>(&self, tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<Outputs> {
+        let arguments = &self.schema.arguments;
+        let mut keywords = Vec::new();
+        for (name, tensor) in tensors {
+            if !arguments.iter().any(|argument| argument.name == name) {
+                let names: Vec<_> =
+                    arguments.iter().map(|argument| argument.name.as_str()).collect();
+                let message = format!("unknown input, expected {}", names.join(", "));
+                return Err(Error::new(ErrorKind::InvalidInput, message).at(name));
+            }
+            keywords.push((name, Value::Tensor(tensor.f_to_device(self.device)?)));
+        }
+        for argument in arguments.iter().filter(|argument| !argument.has_default) {
+            if !keywords.iter().any(|(name, _)| *name == argument.name) {
+                let message = "the input is missing";
+                return Err(Error::new(ErrorKind::InvalidInput, message).at(&argument.name));
+            }
+        }
+        let _inference = InferenceMode::enter();
+        let value = self.script.call("forward", &[], &keywords)?;
+        match self.metadata() {
+            Some(metadata) => Outputs::named(value, &metadata.outputs),
+            None => Outputs::numbered(value),
+        }
+    }
+
+    /// The archive's description of itself, if it is one of this library.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.archive.as_ref().map(Archive::metadata)
+    }
+
+    /// What stands beside the program, if it is an archive of this library.
+    pub fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    /// The signature of `forward`.
+    pub fn schema(&self) -> &MethodSchema {
+        &self.schema
     }
 
     /// The dtype it runs in.
@@ -108,41 +150,17 @@ impl Module {
         self.dtype
     }
 
-    /// The weights, by transformers' names.
+    /// The parameters, by the names of the program's `state_dict`.
     pub fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
-        let named = self.script.named_tensors()?.into_iter();
+        let named = self.script.named_tensors()?.into_iter().filter(|named| named.is_parameter);
         Ok(named.map(|NamedTensor { name, tensor, .. }| (name, tensor)).collect())
     }
 }
 
-/// The outputs of a run, by name.
-#[derive(Debug)]
-pub struct Outputs {
-    tensors: Vec<(String, Tensor)>,
-}
-
-impl Outputs {
-    /// The output of this name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] with the names there are.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor).ok_or_else(
-            || {
-                let names: Vec<_> = self.tensors.iter().map(|(name, _)| name.as_str()).collect();
-                let message = format!("no output {name:?}, the model has {}", names.join(", "));
-                Error::new(ErrorKind::InvalidInput, message)
-            },
-        )
-    }
-
-    /// All outputs in the model's order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
-    }
-
-    /// All outputs in the model's order.
-    pub fn into_tensors(self) -> Vec<(String, Tensor)> {
-        self.tensors
-    }
+/// The dtype of a program's first floating-point weight; float32 without any.
+fn stored_dtype(script: &ScriptModule) -> Result<Dtype> {
+    let tensors = script.named_tensors()?;
+    let kinds = tensors.iter().map(|named| named.tensor.f_kind());
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    Ok(kinds.into_iter().find_map(Dtype::from_kind).unwrap_or(Dtype::F32))
 }

@@ -1,8 +1,10 @@
 //! A loaded model becomes a TorchScript program: any batch, any length, no
 //! device and no dtype in its code, its weights real parameters.
 
+mod fixed;
 mod scan;
 
+pub use fixed::{FixedShape, trace_fixed_shapes};
 pub(crate) use scan::scan_code;
 
 use crate::compare::{Comparison, tolerance};
@@ -41,10 +43,7 @@ def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, to
 /// [`ErrorKind::Verification`] if the program differs from the model or holds a
 /// constant that should be a parameter.
 pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
-    let mut script = ScriptModule::new(model.architecture().name())?;
-    for (name, tensor) in model.parameters() {
-        script.register_parameter(name, tensor)?;
-    }
+    let mut script = register(model)?;
     let example = Example::new(2, 3.min(model.config().max_position_embeddings), model)?;
     script.trace(
         UNMASKED,
@@ -74,7 +73,20 @@ pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
     )?;
     script.define(FORWARD)?;
     script.eval()?;
-    check(&script, model)?;
+    let longest = model.config().max_position_embeddings;
+    for (batch, length) in [(1, 1), (3, 7), (2, 64), (1, longest)] {
+        let shape = Example::shape(batch, length.min(longest), model);
+        check_shape(&script, model, &shape)?;
+    }
+    Ok(script)
+}
+
+/// An empty program with the model's parameters.
+fn register(model: &PreTrained) -> Result<ScriptModule> {
+    let mut script = ScriptModule::new(model.architecture().name())?;
+    for (name, tensor) in model.parameters() {
+        script.register_parameter(name, tensor)?;
+    }
     Ok(script)
 }
 
@@ -87,38 +99,36 @@ fn returned(outputs: Result<Vec<Tensor>>) -> Result<Value> {
     }
 }
 
-fn check(script: &ScriptModule, model: &PreTrained) -> Result<()> {
+/// Compares program and model on inputs of a shape, with a mask and without,
+/// and looks for weights that became constants.
+fn check_shape(script: &ScriptModule, model: &PreTrained, shape: &[i64]) -> Result<()> {
     let failed = |message: String| Error::new(ErrorKind::Verification, message).at("trace");
     #[expect(clippy::disallowed_methods, reason = "looks at a finished trace")]
     let baked = script.constants("forward")?.iter().map(|c| c.size()).find(|size| !size.is_empty());
     if let Some(shape) = baked {
         return Err(failed(format!("a tensor of shape {shape:?} became a constant of the code")));
     }
-    let longest = model.config().max_position_embeddings;
-    for (batch, length) in [(1, 1), (3, 7), (2, 64), (1, longest)] {
-        let inputs = Example::new(batch, length.min(longest), model)?;
-        for mask in [None, Some(&inputs.attention_mask)] {
-            let expected = model.forward(ModelInputs {
-                input_ids: &inputs.input_ids,
-                attention_mask: mask,
-                token_type_ids: &inputs.token_type_ids,
-            })?;
-            let arguments = [
-                Value::from(&inputs.input_ids),
-                Value::from(mask),
-                Value::from(&inputs.token_type_ids),
-            ];
-            let found = script.call("forward", &arguments, &[])?.into_tensors()?;
-            let outputs = model.outputs();
-            for ((output, found), expected) in outputs.iter().zip(&found).zip(&expected) {
-                let comparison =
-                    Comparison::new(&output.name, found, expected, tolerance(model.dtype()))?;
-                if !comparison.is_equal() {
-                    return Err(failed(format!(
-                        "{} at batch {batch}, length {length} differs from the model by {:.1e}, expected at most {:.1e}",
-                        output.name, comparison.max_abs_error, comparison.bound
-                    )));
-                }
+    let inputs = Example::of_shape(shape, model)?;
+    for mask in [None, Some(&inputs.attention_mask)] {
+        let expected = model.forward(ModelInputs {
+            input_ids: &inputs.input_ids,
+            attention_mask: mask,
+            token_type_ids: &inputs.token_type_ids,
+        })?;
+        let arguments = [
+            Value::from(&inputs.input_ids),
+            Value::from(mask),
+            Value::from(&inputs.token_type_ids),
+        ];
+        let found = script.call("forward", &arguments, &[])?.into_tensors()?;
+        for ((output, found), expected) in model.outputs().iter().zip(&found).zip(&expected) {
+            let comparison =
+                Comparison::new(&output.name, found, expected, tolerance(model.dtype()))?;
+            if !comparison.is_equal() {
+                return Err(failed(format!(
+                    "{} at shape {shape:?} differs from the model by {:.1e}, expected at most {:.1e}",
+                    output.name, comparison.max_abs_error, comparison.bound
+                )));
             }
         }
     }
@@ -139,15 +149,25 @@ const CHOICES: i64 = 3;
 
 impl Example {
     pub(crate) fn new(batch: i64, length: i64, model: &PreTrained) -> Result<Self> {
+        Self::of_shape(&Self::shape(batch, length, model), model)
+    }
+
+    /// The shape of an input of this batch and length.
+    pub(crate) fn shape(batch: i64, length: i64, model: &PreTrained) -> Vec<i64> {
+        match model.architecture().input_shape() {
+            [Dim::Batch, Dim::Sequence] => vec![batch, length],
+            _ => vec![batch, CHOICES, length],
+        }
+    }
+
+    pub(crate) fn of_shape(shape: &[i64], model: &PreTrained) -> Result<Self> {
         let config = model.config();
-        let (shape, rows) = match model.architecture().input_shape() {
-            [Dim::Batch, Dim::Sequence] => (vec![batch, length], batch),
-            _ => (vec![batch, CHOICES, length], batch * CHOICES),
-        };
+        let length = shape.last().copied().unwrap_or(1);
+        let rows: i64 = shape.iter().rev().skip(1).product();
         let tensor = |value: &dyn Fn(i64, i64) -> i64| -> Result<Tensor> {
             let values: Vec<_> =
                 (0..rows * length).map(|i| value(i / length, i % length)).collect();
-            Ok(Tensor::f_from_slice(&values)?.f_view(&shape[..])?)
+            Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
         };
         Ok(Self {
             // A prime far from any size walks through the vocabulary.

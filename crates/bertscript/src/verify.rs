@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
-use crate::module::{Inputs, Module};
+use crate::module::{Inputs, Module, Outputs};
 use crate::trace::Example;
 use serde::Serialize;
 use tch::Tensor;
@@ -29,7 +29,11 @@ impl Check {
 /// The eager model to hold a module against: from a checkpoint, or from the
 /// archive's own weights. Its dtype is the module's.
 pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<PreTrained> {
-    let metadata = module.metadata();
+    let archive = module.archive().ok_or_else(|| {
+        let message = "the program does not say what model it is; give inputs and the outputs expected for them";
+        Error::new(ErrorKind::InvalidInput, message)
+    })?;
+    let metadata = archive.metadata();
     let returns = |name: &str| metadata.outputs.iter().any(|output| output.name == name);
     let options = LoadOptions {
         architecture: Some(metadata.architecture()?),
@@ -47,7 +51,7 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
         state.insert(name, tensor.f_to_device(tch::Device::Cpu)?, "the archive");
     }
     let architecture = metadata.architecture()?;
-    PreTrained::from_state_dict(architecture, module.config().clone(), state, &options)
+    PreTrained::from_state_dict(architecture, archive.config().clone(), state, &options)
 }
 
 /// Checks that the weights are those the archive was written with. Only a
@@ -56,7 +60,9 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
 /// # Errors
 /// [`ErrorKind::Verification`] with both digests.
 pub fn check_weights(module: &Module) -> Result<()> {
-    let Metadata { weights_sha256: expected, .. } = module.metadata();
+    let Some(Metadata { weights_sha256: expected, .. }) = module.metadata() else {
+        return Ok(());
+    };
     let found = weights_sha256(&module.parameters()?)?;
     if found == *expected {
         return Ok(());
@@ -66,51 +72,69 @@ pub fn check_weights(module: &Module) -> Result<()> {
 }
 
 /// Runs module and model on batches and lengths up to the greatest, with and
-/// without padding.
+/// without padding; a program of fixed shapes on those, and on smaller ones.
 pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> {
-    let longest = model.config().max_position_embeddings;
     let mut checks = Vec::new();
-    for batch in [1, 5] {
-        let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
-        lengths.dedup();
-        for length in lengths {
-            let Example { input_ids, attention_mask, token_type_ids } =
-                Example::new(batch, length, model)?;
-            let expected = model.forward(ModelInputs {
-                input_ids: &input_ids,
-                attention_mask: Some(&attention_mask),
-                token_type_ids: &token_type_ids,
-            })?;
-            let names = model.outputs().into_iter().map(|output| output.name);
-            let expected: Vec<_> = names.zip(expected).collect();
-            let inputs = Inputs::new(input_ids)
-                .attention_mask(attention_mask)
-                .token_type_ids(token_type_ids);
-            checks.push(Check {
-                case: format!("batch {batch}, length {length}"),
-                outputs: against_reference(module, &inputs, &expected)?,
-            });
-        }
+    for shape in shapes(module, model) {
+        let Example { input_ids, attention_mask, token_type_ids } =
+            Example::of_shape(&shape, model)?;
+        let expected = model.forward(ModelInputs {
+            input_ids: &input_ids,
+            attention_mask: Some(&attention_mask),
+            token_type_ids: &token_type_ids,
+        })?;
+        let names = model.outputs().into_iter().map(|output| output.name);
+        let expected: Vec<_> = names.zip(expected).collect();
+        let inputs =
+            Inputs::new(input_ids).attention_mask(attention_mask).token_type_ids(token_type_ids);
+        let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
+        checks.push(Check {
+            case: format!("shape {}", sizes.join("x")),
+            outputs: compare(module, &module.run(&inputs)?, &expected)?,
+        });
     }
     Ok(checks)
 }
 
-/// Runs the module and compares the outputs that the reference names.
+fn shapes(module: &Module, model: &PreTrained) -> Vec<Vec<i64>> {
+    let fixed = module.metadata().map_or(&[][..], |metadata| &metadata.fixed_shapes);
+    if !fixed.is_empty() {
+        let smaller = |shape: &Vec<i64>| shape.iter().map(|size| (size * 2 / 3).max(1)).collect();
+        return fixed.iter().flat_map(|shape| [smaller(shape), shape.clone()]).collect();
+    }
+    let longest = model.config().max_position_embeddings;
+    let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
+    lengths.dedup();
+    let shape = |batch| move |length: &i64| Example::shape(batch, *length, model);
+    lengths.iter().map(shape(1)).chain(lengths.iter().map(shape(5))).collect()
+}
+
+/// Runs the module on named tensors and compares the outputs that the reference
+/// names. Any program can be asked.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if the reference is empty or names an output the
 /// model does not have.
 pub fn against_reference(
     module: &Module,
-    inputs: &Inputs,
+    inputs: Vec<(String, Tensor)>,
     reference: &[(String, Tensor)],
-) -> Result<Vec<Comparison>> {
+) -> Result<Check> {
     if reference.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "the reference holds no outputs"));
     }
-    let outputs = module.run(inputs)?;
-    let compared = reference.iter().map(|(name, expected)| {
-        Comparison::new(name, outputs.get(name)?, expected, tolerance(module.dtype()))
-    });
+    let outputs = compare(module, &module.run_named(inputs)?, reference)?;
+    Ok(Check { case: "given inputs".to_owned(), outputs })
+}
+
+fn compare(
+    module: &Module,
+    outputs: &Outputs,
+    reference: &[(String, Tensor)],
+) -> Result<Vec<Comparison>> {
+    let tolerance = tolerance(module.dtype());
+    let compared = reference
+        .iter()
+        .map(|(name, expected)| Comparison::new(name, outputs.get(name)?, expected, tolerance));
     compared.collect()
 }

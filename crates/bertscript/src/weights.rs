@@ -99,6 +99,14 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// How many parameters the model asked for, which of them were missing, and
+    /// what was left over.
+    pub(crate) fn survey(&self) -> (usize, Vec<String>, Vec<String>) {
+        let store = self.store.borrow();
+        let unexpected = store.state.names().map(str::to_owned).collect();
+        (store.parameters.len(), store.missing.clone(), unexpected)
+    }
+
     /// Ends loading.
     ///
     /// # Errors

@@ -39,6 +39,10 @@ pub struct Metadata {
     pub outputs: Vec<OutputInfo>,
     /// The bounds of the inputs.
     pub limits: Limits,
+    /// The shapes that the program was traced for, if it takes no others: inputs
+    /// are padded to the next one.
+    #[serde(default)]
+    pub fixed_shapes: Vec<Vec<i64>>,
     /// The labels of a classifier's outputs, by index.
     #[serde(default)]
     pub labels: Vec<String>,
@@ -144,6 +148,7 @@ impl Metadata {
                 type_vocab_size: config.type_vocab_size,
                 max_position_embeddings: config.max_position_embeddings,
             },
+            fixed_shapes: Vec::new(),
             labels: if has_labels { config.labels.clone() } else { Vec::new() },
             problem_type: config.problem_type.clone().filter(|_| has_labels),
             tied_groups: groups(&ties.tied),

@@ -3,8 +3,6 @@
 //!
 //! Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/serialization.py>
 
-#![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
-
 use super::pickle::{Object, Pickle, Storage, TensorRecord};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::HashMap;

@@ -239,7 +239,7 @@ impl PreTrained {
 }
 
 /// The dtype that all floating-point tensors have.
-fn common_dtype(state: &StateDict) -> Dtype {
+pub(super) fn common_dtype(state: &StateDict) -> Dtype {
     let kinds = state.tensors().map(|(_, tensor)| tensor.kind());
     let floating: Vec<_> = kinds
         .filter(|kind| matches!(kind, Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double))

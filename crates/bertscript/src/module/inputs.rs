@@ -107,6 +107,13 @@ impl Inputs {
                 return Err(invalid("input_ids", message));
             }
         }
+        let fits = |traced: &[i64]| shape.iter().zip(traced).all(|(size, most)| size <= most);
+        let traced = &metadata.fixed_shapes;
+        if !traced.is_empty() && !traced.iter().any(|shape| fits(shape)) {
+            let message =
+                format!("found shape {shape:?}, which fits none of the traced shapes {traced:?}");
+            return Err(invalid("input_ids", message));
+        }
         check_values("input_ids", &self.input_ids, limits.vocab_size)?;
         if let Some(mask) = &self.attention_mask {
             check_kind("attention_mask", mask, &[Kind::Int64, Kind::Int, Kind::Bool])?;

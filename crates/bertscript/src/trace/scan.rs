@@ -3,11 +3,13 @@
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 
+const VIEW: &str = "torch.view(";
+
 /// Words that a portable program has no use for: each would pin a device, or a
 /// shape of the example inputs.
 const FORBIDDEN: [&str; 10] = [
     "device(",
-    "torch.view(",
+    VIEW,
     "torch.reshape(",
     "torch.expand(",
     "torch.repeat(",
@@ -18,19 +20,29 @@ const FORBIDDEN: [&str; 10] = [
     "CONSTANTS.",
 ];
 
-/// Checks one source file of an archive.
+/// Checks one source file of an archive. Only a program of fixed shapes may
+/// view its inputs, as exactly those shapes.
 ///
 /// # Errors
 /// [`ErrorKind::Verification`] with the line.
-pub(crate) fn scan_code(file: &str, code: &str, config: &BertConfig) -> Result<()> {
+pub(crate) fn scan_code(
+    file: &str,
+    code: &str,
+    config: &BertConfig,
+    fixed_shapes: &[Vec<i64>],
+) -> Result<()> {
     // The integer lists that the architecture itself needs.
-    let allowed = [vec![config.hidden_size], vec![config.num_attention_heads, config.head_dim()]];
+    let mut allowed =
+        vec![vec![config.hidden_size], vec![config.num_attention_heads, config.head_dim()]];
+    allowed.extend(fixed_shapes.iter().cloned());
+    let is_pinned = |word: &str| word == VIEW && !fixed_shapes.is_empty();
     for (number, line) in code.lines().enumerate() {
         let found = |what: String| {
             let message = format!("{what} in `{}`", line.trim());
             Err(Error::new(ErrorKind::Verification, message).at(format!("{file}:{}", number + 1)))
         };
-        if let Some(word) = FORBIDDEN.iter().find(|word| line.contains(**word)) {
+        if let Some(word) = FORBIDDEN.iter().find(|word| line.contains(**word) && !is_pinned(word))
+        {
             return found(format!("`{word}` pins a device, a shape or a constant"));
         }
         if let Some(list) = integer_lists(line).find(|list| !allowed.contains(list)) {
@@ -40,10 +52,13 @@ pub(crate) fn scan_code(file: &str, code: &str, config: &BertConfig) -> Result<(
     Ok(())
 }
 
-/// Every list of integer literals in a line: `[1, 7]`, not `List[int]` or `[x]`.
+/// Every list of integer literals in a line: `[1, 7]`, not `List[int]`, `[x]` or
+/// the index `(x)[0]`.
 fn integer_lists(line: &str) -> impl Iterator<Item = Vec<i64>> {
-    line.split('[').skip(1).filter_map(|rest| {
-        let inside = rest.split(']').next()?;
+    let is_list =
+        |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_)]".contains(c));
+    line.match_indices('[').filter(move |(at, _)| is_list(*at)).filter_map(|(at, _)| {
+        let inside = line[at + 1..].split(']').next()?;
         inside.split(',').map(|item| item.trim().parse().ok()).collect()
     })
 }
@@ -54,7 +69,7 @@ mod tests {
 
     fn scan(line: &str) -> Result<()> {
         let config = br#"{"hidden_size": 32, "num_attention_heads": 4, "vocab_size": 100}"#;
-        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap())
+        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap(), &[])
     }
 
     #[test]
@@ -79,6 +94,7 @@ mod tests {
             "x = torch.layer_norm(y, [32], w, b, 1e-12, True)",
             "def f(self: Self, x: List[int]) -> Tuple[Tensor, Tensor]:",
             "x = annotate(List[int], [])",
+            "x = torch.narrow((y)[0], 0, 0, B)",
         ] {
             scan(line).unwrap();
         }

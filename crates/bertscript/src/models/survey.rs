@@ -1,0 +1,72 @@
+//! What a checkpoint holds for an architecture, before anything is made of it.
+
+use super::Architecture;
+use super::pretrained::common_dtype;
+use crate::checkpoint::{Checkpoint, Renamed};
+use crate::error::Result;
+use crate::nn::Attention;
+use crate::untie::{TieWeights, tie};
+use crate::weights::Weights;
+use serde::Serialize;
+
+/// What exporting a checkpoint would find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Survey {
+    /// The model class.
+    pub architecture: String,
+    /// The weight file, or the index of several.
+    pub weights: Option<String>,
+    /// The dtype that the export would have.
+    pub dtype: String,
+    /// Number of parameters that the architecture has.
+    pub parameters: usize,
+    /// Those that the checkpoint lacks.
+    pub missing: Vec<String>,
+    /// Those that are tied to another.
+    pub tied: Vec<String>,
+    /// Names that the checkpoint spells differently.
+    pub renamed: Vec<Renamed>,
+    /// Names in the checkpoint that the architecture does not use.
+    pub unexpected: Vec<String>,
+    /// The files that would ride along.
+    pub files: Vec<String>,
+}
+
+impl Survey {
+    /// Looks through a checkpoint for an architecture, or for the one that its
+    /// `config.json` names.
+    ///
+    /// # Errors
+    /// Those of reading the files, and of a parameter with another shape than
+    /// the configuration says. Missing parameters are no error here.
+    pub fn of(checkpoint: &Checkpoint, architecture: Option<Architecture>) -> Result<Self> {
+        let config = checkpoint.config();
+        let architecture = match architecture {
+            Some(architecture) => architecture,
+            None => Architecture::from_config(config)
+                .map_err(|error| error.at_path(&checkpoint.directory().join("config.json")))?,
+        };
+        let mut state = checkpoint.state_dict()?;
+        let dtype = common_dtype(&state);
+        let renamed = state.rename(architecture.has_base_prefix())?;
+        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
+        let ties = tie(&mut state, pairs, TieWeights::Keep)?;
+        let weights = Weights::new(state, dtype, None);
+        architecture.load(&weights, config, Attention::default())?;
+        let (parameters, missing, unexpected) = weights.survey();
+        let mut files = vec!["config.json".to_owned()];
+        files.extend(checkpoint.tokenizer_files()?.into_iter().map(|(name, _)| name));
+        let file_name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);
+        Ok(Self {
+            architecture: architecture.name().to_owned(),
+            weights: checkpoint.weights().and_then(file_name),
+            dtype: dtype.name().to_owned(),
+            parameters,
+            missing,
+            tied: ties.tied.into_iter().map(|[_, target]| target).collect(),
+            renamed,
+            unexpected,
+            files,
+        })
+    }
+}

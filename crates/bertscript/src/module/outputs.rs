@@ -1,0 +1,85 @@
+//! What a model answers, by name.
+
+use crate::archive::OutputInfo;
+use crate::error::{Error, ErrorKind, Result};
+use tch::Tensor;
+use torchscript::Value;
+
+/// The outputs of a run, by name.
+#[derive(Debug)]
+pub struct Outputs {
+    tensors: Vec<(String, Tensor)>,
+}
+
+impl Outputs {
+    /// The value of a program that says how its outputs are called.
+    pub(super) fn named(value: Value, names: &[OutputInfo]) -> Result<Self> {
+        let tensors = value.into_tensors()?;
+        if tensors.len() != names.len() {
+            let message = format!("expected {} outputs, found {}", names.len(), tensors.len());
+            return Err(Error::new(ErrorKind::Archive, message));
+        }
+        let names = names.iter().map(|output| output.name.clone());
+        Ok(Self { tensors: names.zip(tensors).collect() })
+    }
+
+    /// The value of any other program: a dict has names of its own, of a tuple
+    /// or list each item gets its number, `output.0` and so on.
+    pub(super) fn numbered(value: Value) -> Result<Self> {
+        let mut tensors = Vec::new();
+        flatten("output", value, &mut tensors)?;
+        Ok(Self { tensors })
+    }
+
+    /// The output of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] with the names there are.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor).ok_or_else(
+            || {
+                let names: Vec<_> = self.tensors.iter().map(|(name, _)| name.as_str()).collect();
+                let message = format!("no output {name:?}, the model has {}", names.join(", "));
+                Error::new(ErrorKind::InvalidInput, message)
+            },
+        )
+    }
+
+    /// All outputs in the model's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// All outputs in the model's order.
+    pub fn into_tensors(self) -> Vec<(String, Tensor)> {
+        self.tensors
+    }
+}
+
+fn flatten(name: &str, value: Value, tensors: &mut Vec<(String, Tensor)>) -> Result<()> {
+    match value {
+        Value::Tensor(tensor) => tensors.push((name.to_owned(), tensor)),
+        // An optional output that was not computed.
+        Value::None => {}
+        Value::Tuple(items) | Value::List(items) => {
+            for (i, item) in items.into_iter().enumerate() {
+                flatten(&format!("{name}.{i}"), item, tensors)?;
+            }
+        }
+        Value::Dict(entries) => {
+            for (key, item) in entries {
+                let Value::String(key) = key else {
+                    let message = "the program returns a dict whose keys are no text";
+                    return Err(Error::new(ErrorKind::Unsupported, message));
+                };
+                let inner = if name == "output" { key } else { format!("{name}.{key}") };
+                flatten(&inner, item, tensors)?;
+            }
+        }
+        other => {
+            let message = format!("{name}: expected tensors, found {other:?}");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    }
+    Ok(())
+}

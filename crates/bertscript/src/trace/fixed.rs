@@ -1,0 +1,213 @@
+//! Programs for fixed shapes, as TorchScript once had to be: several traces in
+//! one file, each pinned to its shape, and a dispatcher that pads to the next.
+//!
+//! Accelerators that compile for static shapes want this. On a processor it
+//! costs the work on the padding; `docs/fixed-shapes.md` has figures.
+
+use super::{Example, check_shape, register, returned};
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::{Architecture, Dim, ModelInputs, PreTrained};
+use std::fmt::{self, Write};
+use std::str::FromStr;
+use torchscript::ScriptModule;
+
+/// A shape that a trace is pinned to: `BxS`, such as `1x128`; of multiple
+/// choice `BxCxS`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FixedShape(Vec<i64>);
+
+impl FixedShape {
+    /// The sizes.
+    pub fn sizes(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// Each shape once, those of less work first: the order in which a program
+    /// tries them.
+    pub(crate) fn in_order(shapes: &[Self]) -> Vec<Self> {
+        let volume =
+            |shape: &Self| shape.0.iter().fold(1i64, |all, size| all.saturating_mul(*size));
+        let mut shapes = shapes.to_vec();
+        shapes.sort_by_key(|shape| (volume(shape), shape.clone()));
+        shapes.dedup();
+        shapes
+    }
+}
+
+impl fmt::Display for FixedShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: Vec<_> = self.0.iter().map(i64::to_string).collect();
+        f.write_str(&sizes.join("x"))
+    }
+}
+
+impl FromStr for FixedShape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let sizes: Option<Vec<i64>> =
+            text.split('x').map(|size| size.parse().ok().filter(|size| *size > 0)).collect();
+        match sizes {
+            Some(sizes) if sizes.len() > 1 => Ok(Self(sizes)),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("unknown shape {text:?}, expected BxS, such as 1x128"),
+            )),
+        }
+    }
+}
+
+/// Traces a model once for each shape. The weights are stored once.
+///
+/// The program's `forward` is that of [`super::trace`]: it pads its inputs to
+/// the smallest traced shape that holds them, with a mask that leaves the
+/// padding out, and cuts the outputs back. What fits no shape is an error that
+/// names both.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for a shape that the model cannot have, and
+/// [`ErrorKind::Verification`] as for [`super::trace`].
+pub fn trace_fixed_shapes(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
+    let shapes = FixedShape::in_order(shapes);
+    check_possible(model, &shapes)?;
+
+    let mut script = register(model)?;
+    for shape in &shapes {
+        let example = Example::of_shape(shape.sizes(), model)?;
+        let inputs = [
+            ("input_ids", &example.input_ids),
+            ("attention_mask", &example.attention_mask),
+            ("token_type_ids", &example.token_type_ids),
+        ];
+        script.trace(&method(shape), &inputs, |x| {
+            // The one place where a size is meant to be baked in.
+            let pinned = |i: usize| x[i].f_view(shape.sizes());
+            let run = || -> Result<_> {
+                model.forward(ModelInputs {
+                    input_ids: &pinned(0)?,
+                    attention_mask: Some(&pinned(1)?),
+                    token_type_ids: &pinned(2)?,
+                })
+            };
+            returned(run())
+        })?;
+    }
+    script.define(&dispatcher(model, &shapes))?;
+    script.eval()?;
+    for shape in &shapes {
+        let smaller: Vec<_> = shape.sizes().iter().map(|size| (size * 2 / 3).max(1)).collect();
+        check_shape(&script, model, shape.sizes())?;
+        check_shape(&script, model, &smaller)?;
+    }
+    Ok(script)
+}
+
+fn check_possible(model: &PreTrained, shapes: &[FixedShape]) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
+    let symbols = model.architecture().input_shape();
+    let longest = model.config().max_position_embeddings;
+    let choices = model.architecture() == Architecture::BertForMultipleChoice;
+    if choices && model.outputs().len() > 1 {
+        let message = "fixed shapes of multiple choice cannot return hidden states or attentions";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    for shape in shapes {
+        if shape.0.len() != symbols.len() {
+            let symbols: Vec<_> = symbols.iter().map(Dim::to_string).collect();
+            return invalid(format!("found the shape {shape}, expected {}", symbols.join("x")));
+        }
+        if let Some(length) = shape.0.last().filter(|length| **length > longest) {
+            return invalid(format!(
+                "found the shape {shape} of length {length}, expected at most {longest}"
+            ));
+        }
+    }
+    if shapes.is_empty() {
+        return invalid("expected at least one shape".to_owned());
+    }
+    Ok(())
+}
+
+fn method(shape: &FixedShape) -> String {
+    format!("_forward_{shape}")
+}
+
+/// TorchScript source of `forward`.
+fn dispatcher(model: &PreTrained, shapes: &[FixedShape]) -> String {
+    let symbols: Vec<_> = model.architecture().input_shape().iter().map(Dim::to_string).collect();
+    let pad = model.config().pad_token_id.unwrap_or(0);
+    let names: Vec<_> = shapes.iter().map(FixedShape::to_string).collect();
+    let names = names.join(", ");
+    let given = vec!["{}"; symbols.len()].join("x");
+    let sizes: Vec<_> = (0..symbols.len()).map(|i| format!("input_ids.size({i})")).collect();
+
+    let mut source = format!(
+        "
+def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, token_type_ids: Optional[Tensor] = None):
+    if attention_mask is None:
+        mask = torch.ones_like(input_ids)
+    else:
+        mask = attention_mask
+    if token_type_ids is None:
+        token_types = torch.zeros_like(input_ids)
+    else:
+        token_types = token_type_ids
+    {} = {}
+",
+        symbols.join(", "),
+        sizes.join(", ")
+    );
+    let fits = |shape: &FixedShape| {
+        let pairs = symbols.iter().zip(shape.sizes());
+        let fits: Vec<_> = pairs.map(|(symbol, size)| format!("{symbol} <= {size}")).collect();
+        fits.join(" and ")
+    };
+    let any: Vec<_> = shapes.iter().map(|shape| format!("({})", fits(shape))).collect();
+    let _ = writeln!(
+        source,
+        "    assert {}, \"the input of shape {given} fits none of the traced shapes {names}\".format({})",
+        any.join(" or "),
+        symbols.join(", ")
+    );
+    for (i, shape) in shapes.iter().enumerate() {
+        let branch = match i {
+            0 if shapes.len() == 1 => "if True".to_owned(),
+            0 => format!("if {}", fits(shape)),
+            _ if i + 1 == shapes.len() => "else".to_owned(),
+            _ => format!("elif {}", fits(shape)),
+        };
+        // torch pads from the last dimension to the first.
+        let pairs = symbols.iter().zip(shape.sizes()).rev();
+        let pads: Vec<_> = pairs.map(|(symbol, size)| format!("0, {size} - {symbol}")).collect();
+        let _ = write!(
+            source,
+            "    {branch}:
+        pads = [{}]
+        x = self.{}(torch.constant_pad_nd(input_ids, pads, {pad}), torch.constant_pad_nd(mask, pads, 0), torch.constant_pad_nd(token_types, pads, 0))
+        result = {}
+",
+            pads.join(", "),
+            method(shape),
+            cut_back(model)
+        );
+    }
+    source.push_str("    return result\n");
+    source
+}
+
+/// The outputs without what belongs to the padding.
+fn cut_back(model: &PreTrained) -> String {
+    let outputs = model.outputs();
+    let cut = |i: usize| {
+        let start = if outputs.len() == 1 { "x".to_owned() } else { format!("x[{i}]") };
+        outputs[i].shape.iter().enumerate().fold(start, |text, (dim, symbol)| match symbol {
+            Dim::Fixed(_) => text,
+            symbol => format!("{text}.narrow({dim}, 0, {symbol})"),
+        })
+    };
+    let all: Vec<_> = (0..outputs.len()).map(cut).collect();
+    match all.as_slice() {
+        [one] => one.clone(),
+        several => format!("({})", several.join(", ")),
+    }
+}

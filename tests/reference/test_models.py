@@ -1,0 +1,192 @@
+"""The live check of results: fresh random models and a real one, against transformers."""
+
+import json
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
+
+from live import (
+    CLASSES,
+    MINILM,
+    SHAPES,
+    as_tuple,
+    assert_equal,
+    assert_shapes_equal,
+    cli,
+    example,
+    export,
+    pretrained,
+    random_model,
+    write,
+)
+from oracle import ACTIVATIONS, FORMS, flatten, old_names, without_decoder
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-5])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_architecture_and_activation(tmp_path, cls, activation, eps):
+    model = random_model(cls, hidden_act=activation, layer_norm_eps=eps)
+    # The forms take turns; the next test shows that they give the same bits.
+    form = list(FORMS)[(ACTIVATIONS.index(activation) + CLASSES.index(cls)) % len(FORMS)]
+    program = torch.jit.load(export(write(tmp_path, model, form=form)))
+    assert_shapes_equal(program, model, SHAPES)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_form_of_weights_gives_the_same_bits(tmp_path, cls):
+    model = random_model(cls)
+    digests = set()
+    for form in FORMS:
+        (tmp_path / form).mkdir()
+        file = export(write(tmp_path / form, model, form=form))
+        program = torch.jit.load(file)
+        assert all(torch.equal(program.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+        digests.add(json.loads(cli("inspect", file, "--json"))["metadata"]["weights_sha256"])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_shape_and_way_of_calling(tmp_path, cls):
+    model = random_model(cls, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, max_position_embeddings=512)
+    file = export(write(tmp_path, model))
+    program = torch.jit.load(file)
+    assert_shapes_equal(program, model, SHAPES + [(1, 512), (5, 512)])
+
+    inputs = example(3, 9, model.config)
+    ids, mask, types = inputs.values()
+    assert_equal(program(ids, mask, types), model(**inputs))
+    assert_equal(program(ids), model(ids))
+    assert_equal(program(ids, mask), model(ids, mask))
+    # The call of 2019 that transformers 2.0 broke: segments second, here by name.
+    assert_equal(program(ids, token_type_ids=types), model(ids, token_type_ids=types))
+    assert_equal(program(ids.int(), mask.bool(), types.int()), model(**inputs))
+
+    save_file(inputs, tmp_path / "in.safetensors")
+    cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors")
+    found = load_file(tmp_path / "out.safetensors")
+    reference = model(**inputs)
+    assert set(found) == set(reference.keys())
+    assert_equal(tuple(found[name] for name in reference.keys()), reference)
+    save_file({k: v.contiguous() for k, v in reference.items()}, tmp_path / "ref.safetensors")
+    cli("verify", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "ref.safetensors")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_eager_attention_returns_everything(tmp_path, cls):
+    model = random_model(cls, attention="eager")
+    file = export(write(tmp_path, model), "--output-hidden-states", "--output-attentions")
+    program = torch.jit.load(file)
+    for batch, length in SHAPES:
+        inputs = example(batch, length, model.config)
+        reference = model(**inputs, output_hidden_states=True, output_attentions=True)
+        assert_equal(program(**inputs), reference)
+    names = [output["name"] for output in json.loads(cli("inspect", file, "--json"))["metadata"]["outputs"]]
+    assert names == list(flatten(reference))
+    with zipfile.ZipFile(file) as archive:
+        code = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".py"))
+    assert "scaled_dot_product_attention" not in code
+
+
+def test_minilm_equals_transformers(minilm):
+    model = pretrained(BertModel, MINILM)
+    assert_shapes_equal(torch.jit.load(minilm), model, SHAPES + [(1, 512), (5, 512)])
+    cli("verify", minilm, "--checkpoint", MINILM)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(tmp_path, minilm, dtype):
+    tiny = random_model(BertForPreTraining)
+    for model, directory, full in [
+        (pretrained(BertModel, MINILM), MINILM, minilm),
+        (tiny, write(tmp_path, tiny), export(tmp_path)),
+    ]:
+        short = {torch.float16: "f16", torch.bfloat16: "bf16"}[dtype]
+        half = tmp_path / "half.pt"
+        cli("export", directory, "-o", half, "--dtype", short)
+        assert all(p.dtype == dtype for p in torch.jit.load(half).parameters())
+        for batch, length in [(1, 7), (5, 64)]:
+            inputs = example(batch, length, model.config)
+            reference = model(**inputs)
+            assert_equal(torch.jit.load(half)(**inputs), reference, dtype)
+            # Cast by Python after loading: no dtype is baked into the code.
+            assert_equal(torch.jit.load(full).to(dtype)(**inputs), reference, dtype)
+
+
+def test_the_walk_through_of_2019(tmp_path):
+    """The example of the old TorchScript page: a random model from a configuration alone."""
+    config = dict(
+        vocab_size_or_config_json_file=32000,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        torchscript=True,
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    vocabulary = (MINILM / "vocab.txt").read_text().split("\n")
+    text = "[CLS] who was jim henson ? [SEP] jim henson was a puppet ##eer [SEP]".split()
+    text[8] = "[MASK]"
+    ids = torch.tensor([[vocabulary.index(token) for token in text]])
+    segments = torch.tensor([[0] * 7 + [1] * 7])
+    assert ids.shape == segments.shape == (1, 14)
+
+    def exported(name, seed):
+        file = tmp_path / name
+        cli("export", tmp_path, "-o", file, "--architecture", "BertModel", "--random-init", seed)
+        return file, json.loads(cli("inspect", file, "--json"))["metadata"]["weights_sha256"]
+
+    file, digest = exported("one.pt", 7)
+    program = torch.jit.load(file)
+    model = BertModel._from_config(BertConfig(vocab_size=32000), attn_implementation="sdpa").eval()
+    model.load_state_dict(program.state_dict(), strict=True)
+    reference = model(ids, token_type_ids=segments)
+    assert_equal(program(ids, token_type_ids=segments), reference)
+    save_file(dict(input_ids=ids, token_type_ids=segments), tmp_path / "in.safetensors")
+    cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors")
+    found = load_file(tmp_path / "out.safetensors")
+    assert_equal((found["last_hidden_state"], found["pooler_output"]), reference)
+
+    for name, parameter in program.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        elif "LayerNorm" in name:
+            assert (parameter == 1).all()
+        else:
+            assert abs(parameter.std().item() / 0.02 - 1) < 0.05, name
+    assert not program.embeddings.word_embeddings.weight[0].any()
+
+    assert exported("two.pt", 7)[1] == digest
+    assert exported("two.pt", 8)[1] != digest
+
+
+def test_masked_lm_without_decoder_and_with_old_names(tmp_path):
+    model = random_model(BertForMaskedLM)
+    state = without_decoder(old_names(model.state_dict()))
+    program = torch.jit.load(export(write(tmp_path, model, state)))
+    assert set(program.state_dict()) == set(model.state_dict())
+    assert_shapes_equal(program, model, SHAPES)
+    embedding = program.bert.embeddings.word_embeddings.weight
+    decoder = program.cls.predictions.decoder.weight
+    assert embedding.untyped_storage().data_ptr() != decoder.untyped_storage().data_ptr()
+    decoder.zero_()
+    assert embedding.any()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_padding_changes_nothing(tmp_path, cls):
+    model = random_model(cls)
+    program = torch.jit.load(export(write(tmp_path, model)))
+    inputs = example(4, 13, model.config)
+    batch = as_tuple(program(**inputs))
+    for row in range(4):
+        length = int(inputs["attention_mask"][row].sum(-1).max())
+        cut = {name: tensor[row : row + 1, ..., :length] for name, tensor in inputs.items()}
+        for alone, among, expected in zip(as_tuple(program(**cut)), batch, model(**cut).values()):
+            assert_equal(alone, {"": expected})
+            # Of outputs for each token, those of padding are not the row's.
+            per_token = among.dim() > 1 and among.shape[1] == 13
+            assert_equal(alone, {"": among[row : row + 1, :length] if per_token else among[row : row + 1]})

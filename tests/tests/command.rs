@@ -1,0 +1,67 @@
+//! The command itself: help, completions, manual, JSON, streams.
+
+use bertscript_tests::{bertscript, bertscript_ok, fixture, scratch};
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let help = bertscript_ok(&["--help"]);
+    for word in ["export", "inspect", "run", "verify", "completions", "man", "Exit codes"] {
+        assert!(help.contains(word), "{word} is missing from:\n{help}");
+    }
+    assert_eq!(bertscript::<&str>(&[]).status.code(), Some(2));
+    assert!(bertscript_ok(&["--version"]).starts_with("bertscript 0."));
+}
+
+#[test]
+fn completions_and_manual_are_generated() {
+    for shell in ["bash", "zsh", "fish"] {
+        let text = bertscript_ok(&["completions", shell]);
+        assert!(text.contains("fixed-shape") && text.contains("verify"), "{shell}");
+    }
+    let scratch = scratch();
+    bertscript_ok(&["man", scratch.path().to_str().unwrap()]);
+    let page = std::fs::read_to_string(scratch.path().join("bertscript-export.1")).unwrap();
+    assert!(page.contains("random") && page.contains(".TH"), "{page}");
+    assert!(scratch.path().join("bertscript.1").is_file());
+}
+
+#[test]
+fn json_is_all_that_stdout_gets() {
+    let scratch = scratch();
+    let file = scratch.path().join("model.pt");
+    let (file, directory) = (file.to_str().unwrap(), fixture("masked-lm"));
+    let directory = directory.to_str().unwrap();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&bertscript_ok(arguments)).unwrap()
+    };
+    let export = json(&["export", directory, "-o", file, "--json"]);
+    assert_eq!(export["metadata"]["architecture"], "BertForMaskedLM");
+    assert_eq!(export["report"]["renamed"].as_array().unwrap().len(), 12);
+    assert_eq!(export["file_bytes"], std::fs::metadata(file).unwrap().len());
+    assert_eq!(json(&["inspect", file, "--json"])["metadata"], export["metadata"]);
+    assert_eq!(json(&["inspect", directory, "--json"])["parameters"], 44);
+    let verify = json(&["verify", file, "--json"]);
+    assert_eq!(verify["equal"], true);
+    assert_eq!(verify["checks"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn verify_fails_on_a_wrong_reference_and_says_where() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (file, wrong) = (path("model.pt"), path("wrong.safetensors"));
+    let directory = fixture("model");
+    bertscript_ok(&["export", directory.to_str().unwrap(), "-o", &file]);
+    let mut reference =
+        bertscript::read_safetensors(&directory.join("outputs.safetensors")).unwrap();
+    reference[1].1 += 0.001;
+    bertscript::write_safetensors(wrong.as_ref(), &reference).unwrap();
+    let inputs = directory.join("inputs.safetensors");
+    let output =
+        bertscript(&["verify", &file, "--inputs", inputs.to_str().unwrap(), "--outputs", &wrong]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let line = text.lines().find(|line| line.contains("DIFFERS")).unwrap();
+    assert!(line.contains("pooler_output") && line.contains("1.00e-3"), "{text}");
+    assert!(text.contains("NOT equal"), "{text}");
+}
