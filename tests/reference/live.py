@@ -78,13 +78,21 @@ def export(directory, *arguments):
     return file
 
 
-def example(batch, length, config):
-    """Ids, a mask that leaves at least one token a row, and token types."""
-    lengths = torch.randint(1, length + 1, (batch,))
-    lengths[0] = length
+def example(batch, length, config, padded=False):
+    """Ids, a mask that leaves at least one token a row, and token types.
+
+    The mask has holes anywhere, or, when `padded`, zeros at the end of rows but the first.
+    """
+    if padded:
+        lengths = torch.randint(1, length + 1, (batch, 1))
+        lengths[0] = length
+        mask = (torch.arange(length) < lengths).long()
+    else:
+        mask = torch.randint(0, 2, (batch, length))
+        mask[torch.arange(batch), torch.randint(0, length, (batch,))] = 1
     inputs = dict(
         input_ids=torch.randint(0, config.vocab_size, (batch, length)),
-        attention_mask=(torch.arange(length) < lengths.unsqueeze(1)).long(),
+        attention_mask=mask,
         token_type_ids=torch.randint(0, config.type_vocab_size, (batch, length)),
     )
     if "BertForMultipleChoice" in (config.architectures or []):

@@ -172,15 +172,16 @@ def test_masked_lm_without_decoder_and_with_old_names(tmp_path):
     embedding = program.bert.embeddings.word_embeddings.weight
     decoder = program.cls.predictions.decoder.weight
     assert embedding.untyped_storage().data_ptr() != decoder.untyped_storage().data_ptr()
+    before = embedding.clone()
     decoder.zero_()
-    assert embedding.any()
+    assert torch.equal(embedding, before)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_padding_changes_nothing(tmp_path, cls):
     model = random_model(cls)
     program = torch.jit.load(export(write(tmp_path, model)))
-    inputs = example(4, 13, model.config)
+    inputs = example(4, 13, model.config, padded=True)
     batch = as_tuple(program(**inputs))
     for row in range(4):
         length = int(inputs["attention_mask"][row].sum(-1).max())
@@ -190,3 +191,14 @@ def test_padding_changes_nothing(tmp_path, cls):
             # Of outputs for each token, those of padding are not the row's.
             per_token = among.dim() > 1 and among.shape[1] == 13
             assert_equal(alone, {"": among[row : row + 1, :length] if per_token else among[row : row + 1]})
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_no_mask_equals_a_mask_of_ones(tmp_path, cls):
+    model = random_model(cls)
+    program = torch.jit.load(export(write(tmp_path, model)))
+    inputs = example(5, 13, model.config)
+    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
+    masked = as_tuple(program(**inputs))
+    del inputs["attention_mask"]
+    assert_equal(program(**inputs), dict(enumerate(masked)))

@@ -58,8 +58,9 @@ impl TieReport {
 }
 
 /// Resolves the ties of a state dict: a name that is missing gets the other's
-/// values, and both get one storage or two. Names with different values are
-/// left as they are; a pair of which nothing is there is left alone.
+/// values, and both get one storage or two. Names with different values keep
+/// them; a pair of which nothing is there is left alone. Afterwards no two
+/// tensors share a storage but those that are tied.
 pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<TieReport> {
     let mut report = TieReport::default();
     for pair in pairs {
@@ -67,6 +68,11 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
             (Some(source), Some(target)) => {
                 if !equal(&source.tensor, &target.tensor)? {
                     report.different.push([pair.source.to_owned(), pair.target.to_owned()]);
+                    continue;
+                }
+                if ties == TieWeights::Untie {
+                    // Both are there; `separate` sees to it that they stay two.
+                    report.add(*pair, ties);
                     continue;
                 }
                 (pair.source, pair.target)
@@ -86,13 +92,14 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
         }
         report.add(*pair, ties);
     }
+    separate(state, &report)?;
     Ok(report)
 }
 
 /// Gives a storage of its own to every tensor that shares one without being
 /// tied: two names on one storage of a `pytorch_model.bin`, say, whose
 /// configuration does not tie them.
-pub(crate) fn separate(state: &mut StateDict, report: &TieReport) -> Result<()> {
+fn separate(state: &mut StateDict, report: &TieReport) -> Result<()> {
     let mut owners = BTreeMap::new();
     let mut shared = Vec::new();
     for (name, tensor) in state.tensors() {

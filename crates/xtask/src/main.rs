@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask demo` and `cargo xtask test` do
 //! everything from a fresh clone on, set-up included.
 
+mod bench;
 mod check;
 mod command;
 mod demo;
@@ -41,6 +42,9 @@ enum Command {
     Tidy,
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
+    /// Measure what docs/ states: export and load beside Python, and what
+    /// padding costs
+    Bench,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check => check::check(),
         Command::Tidy => tidy::tidy(),
         Command::Fixtures => fixtures::fixtures(),
+        Command::Bench => bench::bench(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

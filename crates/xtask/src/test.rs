@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(cargo_counts("test a ... ok"), None);
         let pytest = "3 failed, 120 passed, 1 skipped, 2 warnings, 1 error in 80.12s (0:01:20)";
         assert_eq!(pytest_counts(pytest), Some(Counts { passed: 120, failed: 4, skipped: 1 }));
-        assert_eq!(pytest_counts("tests/reference/test_live.py ...."), None);
+        assert_eq!(pytest_counts("tests/reference/test_models.py ...."), None);
     }
 }

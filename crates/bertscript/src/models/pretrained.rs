@@ -8,7 +8,7 @@ use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::Attention;
-use crate::untie::{TieReport, TieWeights, separate, tie};
+use crate::untie::{TieReport, TieWeights, tie};
 use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -108,7 +108,6 @@ impl PreTrained {
         let renamed = state.rename(architecture.has_base_prefix())?;
         let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
         let mut ties = tie(&mut state, pairs, options.ties)?;
-        separate(&mut state, &ties)?;
 
         let random = options
             .random_init
