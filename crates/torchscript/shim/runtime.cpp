@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/InferenceMode.h>
+#include <torch/csrc/jit/python/update_graph_executor_opt.h>
 #include <torch/version.h>
 
 #include <dlfcn.h>
@@ -43,6 +44,13 @@ void* ts_inference_mode_new() {
 
 void ts_inference_mode_free(void* guard) {
   delete static_cast<c10::InferenceMode*>(guard);
+}
+
+// Switches the graph optimiser of this thread, and returns what it was.
+int ts_graph_optimizer_set(int enabled) {
+  const bool before = torch::jit::getGraphExecutorOptimize();
+  torch::jit::setGraphExecutorOptimize(enabled != 0);
+  return before ? 1 : 0;
 }
 
 // The number of CUDA devices; `reason` says why there is none.

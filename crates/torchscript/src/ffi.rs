@@ -183,5 +183,6 @@ unsafe extern "C" {
     pub(crate) fn ts_torch_version() -> *const c_char;
     pub(crate) fn ts_inference_mode_new() -> *mut c_void;
     pub(crate) fn ts_inference_mode_free(guard: *mut c_void);
+    pub(crate) fn ts_graph_optimizer_set(enabled: c_int) -> c_int;
     pub(crate) fn ts_cuda_device_count(count: *mut i64, reason: *mut *mut TsValue) -> *mut TsError;
 }

@@ -54,6 +54,6 @@ pub use archive::ArchiveReader;
 pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
-pub use runtime::{InferenceMode, cuda_device_count, torch_version};
+pub use runtime::{InferenceMode, Unoptimized, cuda_device_count, torch_version};
 pub use trace::is_tracing;
 pub use value::Value;

@@ -30,6 +30,31 @@ impl Drop for InferenceMode {
     }
 }
 
+/// While it lives, this thread runs graphs as they are written, without
+/// profiling and optimising them first: the better choice for a program that is
+/// called a few times only. Guards end in the reverse order of their making.
+#[derive(Debug)]
+pub struct Unoptimized {
+    before: i32,
+    // As above: the switch belongs to the thread.
+    thread_bound: PhantomData<*const ()>,
+}
+
+impl Unoptimized {
+    /// Switches the optimiser off for this thread.
+    pub fn enter() -> Self {
+        // SAFETY: sets a thread-local flag.
+        Self { before: unsafe { ffi::ts_graph_optimizer_set(0) }, thread_bound: PhantomData }
+    }
+}
+
+impl Drop for Unoptimized {
+    fn drop(&mut self) {
+        // SAFETY: as above, on the same thread.
+        unsafe { ffi::ts_graph_optimizer_set(self.before) };
+    }
+}
+
 /// The version of the libtorch this crate was compiled against.
 pub fn torch_version() -> &'static str {
     // SAFETY: a literal with static lifetime.
