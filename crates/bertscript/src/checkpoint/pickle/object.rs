@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::rc::Rc;
 use tch::Kind;
 
-/// The index of an object in its [`Pickle`].
+/// The index of an object in its [`super::Pickle`].
 pub(crate) type Id = usize;
 
 /// An object, by what it means to weights.
