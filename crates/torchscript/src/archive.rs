@@ -38,7 +38,9 @@ impl ScriptModule {
         });
         match sink.failure {
             Some(failure) => Err(Error::callback(failure.into())),
-            None => outcome,
+            // A buffering writer must not lose its last part on being dropped.
+            None => outcome
+                .and_then(|()| sink.writer.flush().map_err(|error| Error::callback(error.into()))),
         }
     }
 

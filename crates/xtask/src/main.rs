@@ -36,7 +36,7 @@ enum Command {
         #[arg(long)]
         no_live: bool,
     },
-    /// What CI runs: formatting, lints, documentation, tidy, and all tests
+    /// What CI runs before the tests: formatting, tidy, lints, documentation
     Check,
     /// Check the rules of the house: file sizes, names, the direction of imports
     Tidy,
