@@ -147,3 +147,33 @@ fn the_dtype_is_chosen_at_load() {
         assert_eq!(Module::load(&path, Device::Cpu, None).unwrap().dtype(), exported);
     }
 }
+
+#[test]
+fn weights_that_are_not_those_of_the_description_are_noticed() {
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    let checkpoint = golden().checkpoint();
+    let load = |seed| {
+        let architecture = Some(bertscript::Architecture::BertModel);
+        let options =
+            LoadOptions { architecture, random_init: Some(seed), ..LoadOptions::default() };
+        let bare = scratch.path().join("bare");
+        std::fs::create_dir_all(&bare).unwrap();
+        std::fs::write(bare.join("config.json"), checkpoint.config_json()).unwrap();
+        PreTrained::from_checkpoint(&bertscript::Checkpoint::open(&bare).unwrap(), &options)
+            .unwrap()
+    };
+    let (described, other) = (load(1), load(2));
+    let archive = Archive::new(&described, &checkpoint).unwrap();
+    archive.save(&trace(&described).unwrap(), &path).unwrap();
+    let module = Module::load(&path, Device::Cpu, None).unwrap();
+    assert!(bertscript::verify::check_weights(&module).unwrap());
+    let cast = Module::load(&path, Device::Cpu, Some(Dtype::BF16)).unwrap();
+    assert!(!bertscript::verify::check_weights(&cast).unwrap());
+
+    archive.save(&trace(&other).unwrap(), &path).unwrap();
+    let module = Module::load(&path, Device::Cpu, None).unwrap();
+    let error = bertscript::verify::check_weights(&module).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Verification);
+    assert!(error.to_string().contains("expected SHA-256"), "{error}");
+}

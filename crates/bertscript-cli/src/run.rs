@@ -50,10 +50,6 @@ impl Place {
         }
         Module::load(file, self.device, self.dtype)
     }
-
-    pub(crate) fn dtype(&self) -> Option<Dtype> {
-        self.dtype
-    }
 }
 
 impl Run {

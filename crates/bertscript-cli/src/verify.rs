@@ -45,14 +45,13 @@ impl Verify {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start("loading");
         let module = self.place.load(&self.file)?;
+        let mut same_weights = false;
         let checks = if let (Some(inputs), Some(outputs)) = (&self.inputs, &self.outputs) {
             let (inputs, reference) = (read_safetensors(inputs)?, read_safetensors(outputs)?);
             vec![verify::against_reference(&module, inputs, &reference)?]
         } else {
-            if self.place.dtype().is_none() {
-                progress.stage("hashing the weights");
-                verify::check_weights(&module)?;
-            }
+            progress.stage("hashing the weights");
+            same_weights = verify::check_weights(&module)?;
             let checkpoint = self.checkpoint.as_deref().map(Checkpoint::open).transpose()?;
             let model = verify::eager_model(&module, checkpoint.as_ref())?;
             progress.stage("running the file and the eager model");
@@ -61,9 +60,16 @@ impl Verify {
         drop(progress);
         let equal = checks.iter().all(Check::is_equal);
         if self.json {
-            output::print_json(&serde_json::json!({ "equal": equal, "checks": checks }))?;
+            output::print_json(&serde_json::json!({
+                "equal": equal,
+                "same_weights": same_weights,
+                "checks": checks,
+            }))?;
         } else {
             output::print(&report(&checks, equal))?;
+            if same_weights {
+                output::print("weights as exported: their SHA-256 is that of the file\n")?;
+            }
         }
         Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

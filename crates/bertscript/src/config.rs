@@ -3,14 +3,14 @@
 //! Source: `BertConfig`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/configuration_bert.py>
 
 use crate::activation::{ACTIVATIONS, Activation};
-use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The configuration of a BERT checkpoint. It is read from `config.json` or not
-/// had at all: a model has no default size.
+/// had at all: a model has no default size. Its `dtype` (once `torch_dtype`) is
+/// not read: the weights themselves say what they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BertConfig {
     /// The class names in `architectures`, such as `BertForMaskedLM`.
@@ -43,8 +43,6 @@ pub struct BertConfig {
     pub labels: Vec<String>,
     /// `problem_type`, where the checkpoint states one.
     pub problem_type: Option<String>,
-    /// The dtype the checkpoint claims to have.
-    pub dtype: Option<Dtype>,
 }
 
 /// The keys as they stand in the file.
@@ -72,8 +70,6 @@ struct Raw {
     id2label: Option<BTreeMap<String, String>>,
     num_labels: Option<usize>,
     problem_type: Option<String>,
-    dtype: Option<String>,
-    torch_dtype: Option<String>,
     pruned_heads: Option<Value>,
     quantization_config: Option<Value>,
 }
@@ -100,7 +96,6 @@ impl BertConfig {
             vocab_size: raw.vocab_size()?,
             hidden_act: raw.activation()?,
             labels: raw.labels()?,
-            dtype: raw.dtype(),
             architectures: raw.architectures.unwrap_or_default(),
             hidden_size: raw.hidden_size.unwrap_or(768),
             num_hidden_layers: raw.num_hidden_layers.unwrap_or(12),
@@ -251,10 +246,6 @@ impl Raw {
         labels.into_iter().collect::<Option<_>>().ok_or_else(|| {
             invalid("id2label", "an id stands twice in different spellings".to_owned())
         })
-    }
-
-    fn dtype(&self) -> Option<Dtype> {
-        self.dtype.as_deref().or(self.torch_dtype.as_deref())?.parse().ok()
     }
 }
 

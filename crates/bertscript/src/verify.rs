@@ -1,6 +1,6 @@
 //! Does an archive compute what it should?
 
-use crate::archive::{Metadata, weights_sha256};
+use crate::archive::weights_sha256;
 use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,18 +54,20 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
     PreTrained::from_state_dict(architecture, archive.config().clone(), state, &options)
 }
 
-/// Checks that the weights are those the archive was written with. Only a
-/// module that keeps its dtype can be asked.
+/// Checks that the weights are those the archive was written with. `false` if
+/// that cannot be asked: of a module that was cast to another dtype, or of a
+/// program that carries no digest.
 ///
 /// # Errors
 /// [`ErrorKind::Verification`] with both digests.
-pub fn check_weights(module: &Module) -> Result<()> {
-    let Some(Metadata { weights_sha256: expected, .. }) = module.metadata() else {
-        return Ok(());
-    };
-    let found = weights_sha256(&module.parameters()?)?;
+pub fn check_weights(module: &Module) -> Result<bool> {
+    let Some(metadata) = module.metadata() else { return Ok(false) };
+    if metadata.dtype()? != module.dtype() {
+        return Ok(false);
+    }
+    let (expected, found) = (&metadata.weights_sha256, weights_sha256(&module.parameters()?)?);
     if found == *expected {
-        return Ok(());
+        return Ok(true);
     }
     let message = format!("expected SHA-256 {expected}, found {found}");
     Err(Error::new(ErrorKind::Verification, message).at("weights"))

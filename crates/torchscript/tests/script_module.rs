@@ -214,6 +214,10 @@ fn a_failing_writer_is_the_reason_that_comes_back() {
         assert_eq!(error.into_source().unwrap().to_string(), "disk full");
     }
     example().save(Full(whole), &[]).unwrap();
+    // A buffer that is full only at the end reports its failure too.
+    let buffered = std::io::BufWriter::with_capacity(2 * whole, Full(whole - 1));
+    let error = example().save(buffered, &[]).unwrap_err();
+    assert_eq!(error.into_source().unwrap().to_string(), "disk full");
 }
 
 #[test]
