@@ -1,11 +1,16 @@
 //! The `bertscript` command.
 
+mod embed;
 mod export;
 mod generate;
 mod inspect;
 mod output;
+mod predict;
 mod progress;
 mod run;
+mod sink;
+mod stream;
+mod tokenize;
 mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -32,6 +37,9 @@ struct Cli {
 enum Command {
     Export(export::Export),
     Inspect(inspect::Inspect),
+    Embed(embed::Embed),
+    Predict(predict::Predict),
+    Tokenize(tokenize::Tokenize),
     Run(run::Run),
     Verify(verify::Verify),
     Completions(generate::Completions),
@@ -42,6 +50,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Export(command) => command.execute(),
         Command::Inspect(command) => command.execute(),
+        Command::Embed(command) => command.execute(),
+        Command::Predict(command) => command.execute(),
+        Command::Tokenize(command) => command.execute(),
         Command::Run(command) => command.execute(),
         Command::Verify(command) => command.execute(),
         Command::Completions(command) => command.execute(&mut Cli::command()),

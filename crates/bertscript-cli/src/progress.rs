@@ -21,6 +21,15 @@ impl Progress {
     pub(crate) fn stage(&self, stage: &'static str) {
         self.0.set_message(stage);
     }
+
+    /// Makes room for what is printed now.
+    pub(crate) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+
+    pub(crate) fn say(&self, message: String) {
+        self.0.set_message(message);
+    }
 }
 
 impl Drop for Progress {

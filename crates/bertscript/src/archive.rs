@@ -8,6 +8,7 @@ mod metadata;
 
 pub use metadata::{FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256};
 
+use crate::assets::Assets;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::config::BertConfig;
@@ -29,17 +30,16 @@ const CONFIG_FILE: &str = "config.json";
 pub struct Archive {
     metadata: Metadata,
     config: BertConfig,
-    files: Vec<(String, Vec<u8>)>,
+    assets: Assets,
 }
 
 impl Archive {
-    /// Describes a model, and takes along the checkpoint's `config.json` and
-    /// tokenizer files.
+    /// Describes a model, and takes along what stands beside its weights: see
+    /// [`Checkpoint::assets`].
     pub fn new(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
-        let mut files = vec![(CONFIG_FILE.to_owned(), checkpoint.config_json().to_owned())];
-        files.extend(checkpoint.tokenizer_files()?);
-        let names = files.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self { metadata: Metadata::new(model, names)?, config: model.config().clone(), files })
+        let assets = checkpoint.assets()?;
+        let names = assets.names().map(str::to_owned).collect();
+        Ok(Self { metadata: Metadata::new(model, names)?, config: model.config().clone(), assets })
     }
 
     /// Says that the program was traced for fixed shapes.
@@ -58,7 +58,7 @@ impl Archive {
     pub fn save(&self, script: &ScriptModule, path: &Path) -> Result<()> {
         let metadata = self.metadata.to_json()?;
         let mut files: Vec<(&str, &[u8])> = vec![(METADATA_FILE, &metadata)];
-        files.extend(self.files.iter().map(|(name, data)| (name.as_str(), data.as_slice())));
+        files.extend(self.assets.iter());
         atomic_file::write(path, |temporary| {
             let file = File::create(temporary)
                 .map_err(|error| Error::io(path, "write the archive", error))?;
@@ -132,8 +132,8 @@ impl Archive {
         let config =
             BertConfig::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
         let files = metadata.files.iter().map(|name| Ok((name.clone(), extra(name)?)));
-        let files = files.collect::<Result<_>>()?;
-        Ok(Some(Self { metadata, config, files }))
+        let assets = files.collect::<Result<_>>()?;
+        Ok(Some(Self { metadata, config, assets }))
     }
 
     /// The description of the program.
@@ -146,8 +146,8 @@ impl Archive {
         &self.config
     }
 
-    /// The extra files with their contents.
-    pub fn files(&self) -> &[(String, Vec<u8>)] {
-        &self.files
+    /// The extra files beside the description.
+    pub fn assets(&self) -> &Assets {
+        &self.assets
     }
 }

@@ -1,27 +1,34 @@
 //! A Hugging Face checkpoint directory, read as it is.
 
+mod modules;
 mod pickle;
 mod safetensors;
 mod sharded;
 mod state_dict;
 mod torch_file;
 
+pub(crate) use modules::{MODULES_FILE, ModuleEntry, read_modules};
+pub(crate) use safetensors::from_bytes as safetensors_from_bytes;
 pub use safetensors::{read as read_safetensors, write as write_safetensors};
 pub use state_dict::{Renamed, StateDict};
 
+use crate::assets::Assets;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use sharded::Index;
 use std::path::{Path, PathBuf};
 
-/// The tokenizer files that go into an archive when they stand in the directory.
-pub const TOKENIZER_FILES: [&str; 5] = [
+/// The files that text needs, which go into an archive when they are there.
+const TEXT_FILES: [&str; 6] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
     "special_tokens_map.json",
     "added_tokens.json",
+    "sentence_bert_config.json",
 ];
+/// Those of sentence-transformers, which stand in its own folder.
+const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
 
 /// No configuration or tokenizer file comes near this size.
 const LARGEST_SIDE_FILE: u64 = 256 << 20;
@@ -29,6 +36,9 @@ const LARGEST_SIDE_FILE: u64 = 256 << 20;
 /// An opened checkpoint: its configuration and where its weights are.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// What was opened
+    root: PathBuf,
+    /// Where the model is: in old sentence-transformers models a folder of its own
     directory: PathBuf,
     config_json: Vec<u8>,
     config: BertConfig,
@@ -48,27 +58,29 @@ const WEIGHT_FILES: [(&str, Reader, bool); 4] = [
 ];
 
 impl Checkpoint {
-    /// Opens a directory with a `config.json`. Weights are optional: without
-    /// them only a random model can be built.
+    /// Opens a directory with a `config.json`, or with a `modules.json` that
+    /// says where it is. Weights are optional: without them only a random model
+    /// can be built.
     ///
     /// # Errors
     /// A directory or `config.json` that is missing, unreadable or unsupported.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let found = std::fs::metadata(directory)
-            .map_err(|error| Error::io(directory, "open the checkpoint directory", error))?;
+    pub fn open(root: &Path) -> Result<Self> {
+        let found = std::fs::metadata(root)
+            .map_err(|error| Error::io(root, "open the checkpoint directory", error))?;
         if !found.is_dir() {
             let message = "expected a checkpoint directory, found a file";
-            return Err(Error::new(ErrorKind::Checkpoint, message).at_path(directory));
+            return Err(Error::new(ErrorKind::Checkpoint, message).at_path(root));
         }
+        let directory = transformer_directory(root)?;
         let path = directory.join("config.json");
         let config_json = read_side_file(&path)?;
         let config = BertConfig::from_json(&config_json).map_err(|error| error.at_path(&path))?;
         let weights = WEIGHT_FILES.iter().map(|(name, ..)| directory.join(name));
         let weights = weights.into_iter().find(|path| path.is_file());
-        Ok(Self { directory: directory.to_owned(), config_json, config, weights })
+        Ok(Self { root: root.to_owned(), directory, config_json, config, weights })
     }
 
-    /// The directory.
+    /// The directory that the configuration and the weights are in.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -117,15 +129,56 @@ impl Checkpoint {
         Ok(state)
     }
 
-    /// The tokenizer files that are there, by name.
-    pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        TOKENIZER_FILES
-            .iter()
-            .map(|name| (*name, self.directory.join(name)))
-            .filter(|(_, path)| path.is_file())
-            .map(|(name, path)| Ok((name.to_owned(), read_side_file(&path)?)))
-            .collect()
+    /// What goes into an archive beside the weights: the configuration, the
+    /// tokenizer, and the recipe of sentence-transformers.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a malformed `modules.json`.
+    pub fn assets(&self) -> Result<Assets> {
+        let mut assets = Assets::default();
+        assets.insert("config.json", self.config_json.clone());
+        let mut take = |name: &str, path: PathBuf| -> Result<()> {
+            if path.is_file() {
+                assets.insert(name, read_side_file(&path)?);
+            }
+            Ok(())
+        };
+        for name in TEXT_FILES {
+            take(name, self.directory.join(name))?;
+        }
+        for name in RECIPE_FILES {
+            take(name, self.root.join(name))?;
+        }
+        let Some(modules) = assets.get(MODULES_FILE) else { return Ok(assets) };
+        let modules = read_modules(modules).map_err(|error| error.at_path(&self.root))?;
+        for module in modules.iter().skip(1) {
+            let has_weights = module.class() == "Dense";
+            let folder = self.root.join(&module.path);
+            let config = folder.join("config.json");
+            if config.is_file() {
+                assets.insert(module.file("config.json"), read_side_file(&config)?);
+            }
+            // Of weights, whatever their form, a safetensors file is made.
+            let found = WEIGHT_FILES.iter().filter(|(.., is_index)| has_weights && !is_index);
+            let found = found.map(|(name, read, _)| (folder.join(name), read));
+            if let Some((path, read)) = found.into_iter().find(|(path, _)| path.is_file()) {
+                let contents =
+                    safetensors::to_bytes(&read(&path)?).map_err(|error| error.at_path(&path))?;
+                assets.insert(module.file("model.safetensors"), contents);
+            }
+        }
+        Ok(assets)
     }
+}
+
+/// The folder of the Transformer module, where there are modules.
+fn transformer_directory(root: &Path) -> Result<PathBuf> {
+    let path = root.join(MODULES_FILE);
+    if root.join("config.json").is_file() || !path.is_file() {
+        return Ok(root.to_owned());
+    }
+    let modules = read_modules(&read_side_file(&path)?).map_err(|error| error.at_path(&path))?;
+    Ok(modules.first().map_or(root.to_owned(), |module| root.join(&module.path)))
 }
 
 fn read_side_file(path: &Path) -> Result<Vec<u8>> {

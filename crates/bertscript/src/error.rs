@@ -35,6 +35,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// Two results that must agree do not.
     Verification,
+    /// Somebody asked for it to be stopped.
+    Cancelled,
     /// libtorch failed.
     Torch,
 }
@@ -45,19 +47,26 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     place: Option<String>,
+    text: Option<usize>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, place: None, message: message.into(), source: None }
+        Self { kind, place: None, text: None, message: message.into(), source: None }
     }
 
     /// Names the place, unless a deeper layer has named it already.
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
         self.place.get_or_insert_with(|| place.into());
         self
+    }
+
+    /// Names a text of the caller's, by its number from 0.
+    pub(crate) fn at_text(mut self, number: usize) -> Self {
+        self.text = Some(number);
+        self.at(format!("text {number}"))
     }
 
     pub(crate) fn at_path(self, path: &Path) -> Self {
@@ -81,6 +90,16 @@ impl Error {
     /// The file, parameter or argument concerned.
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()
+    }
+
+    /// The number, from 0, of the caller's text concerned.
+    pub fn text(&self) -> Option<usize> {
+        self.text
+    }
+
+    /// What was found and expected, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 }
 

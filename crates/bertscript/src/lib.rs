@@ -93,6 +93,7 @@
 
 mod activation;
 mod archive;
+mod assets;
 mod atomic_file;
 mod checkpoint;
 mod compare;
@@ -102,6 +103,8 @@ mod error;
 mod models;
 mod module;
 mod nn;
+mod tasks;
+mod text;
 mod trace;
 mod untie;
 pub mod verify;
@@ -111,9 +114,8 @@ pub use activation::{ACTIVATIONS, Activation};
 pub use archive::{
     Archive, FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256,
 };
-pub use checkpoint::{
-    Checkpoint, Renamed, StateDict, TOKENIZER_FILES, read_safetensors, write_safetensors,
-};
+pub use assets::Assets;
+pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
 pub use config::BertConfig;
 pub use device::{Device, Dtype};
@@ -121,5 +123,14 @@ pub use error::{Error, ErrorKind, Result};
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
 pub use module::{Inputs, Module, Outputs};
 pub use nn::Attention;
+pub use tasks::{
+    AggregationStrategy, Answer, AnswerOptions, Cancel, Classification, ClassifyOptions,
+    EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
+    FunctionToApply, LabelScore, LongTexts,
+};
+pub use text::{
+    Dense, EncodeOptions, Encoding, Padding, PoolingMode, Prompts, Recipe, Similarity, Step, Text,
+    Tokenizer, Truncation,
+};
 pub use trace::{FixedShape, trace, trace_fixed_shapes};
 pub use untie::{Tie, TieReport, TieWeights, tie};

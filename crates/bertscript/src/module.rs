@@ -7,8 +7,11 @@ pub use inputs::Inputs;
 pub use outputs::Outputs;
 
 use crate::archive::{Archive, Metadata};
+use crate::assets::Assets;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::{Recipe, Tokenizer};
+use once_cell::sync::OnceCell;
 use std::path::Path;
 use tch::Tensor;
 use torchscript::{InferenceMode, MethodSchema, NamedTensor, ScriptModule, Value};
@@ -25,6 +28,8 @@ pub struct Module {
     schema: MethodSchema,
     device: tch::Device,
     dtype: Dtype,
+    tokenizer: OnceCell<Tokenizer>,
+    recipe: OnceCell<Option<Recipe>>,
 }
 
 impl Module {
@@ -68,7 +73,8 @@ impl Module {
         }
         script.eval()?;
         let schema = script.schema("forward")?;
-        Ok(Self { script, archive, schema, device, dtype })
+        let (tokenizer, recipe) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { script, archive, schema, device, dtype, tokenizer, recipe })
     }
 
     /// Runs the model.
@@ -138,6 +144,31 @@ impl Module {
     /// What stands beside the program, if it is an archive of this library.
     pub fn archive(&self) -> Option<&Archive> {
         self.archive.as_ref()
+    }
+
+    /// The file's tokenizer, which is built when it is first wanted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the file has none; those of
+    /// [`Tokenizer::from_assets`].
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.get_or_try_init(|| Tokenizer::from_assets(self.assets()?))
+    }
+
+    /// The file's sentence-transformers recipe, if it has one.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::from_assets`].
+    pub fn recipe(&self) -> Result<Option<&Recipe>> {
+        let recipe = self.recipe.get_or_try_init(|| Recipe::from_assets(self.assets()?));
+        Ok(recipe?.as_ref())
+    }
+
+    fn assets(&self) -> Result<&Assets> {
+        self.archive.as_ref().map(Archive::assets).ok_or_else(|| {
+            let message = "the program carries no tokenizer: bertscript did not export it";
+            Error::new(ErrorKind::Unsupported, message)
+        })
     }
 
     /// The signature of `forward`.

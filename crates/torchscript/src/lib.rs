@@ -47,6 +47,7 @@ mod ffi;
 mod mapped;
 mod module;
 mod runtime;
+mod shared;
 mod trace;
 mod value;
 
@@ -55,5 +56,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use runtime::{InferenceMode, Unoptimized, cuda_device_count, torch_version};
+pub use shared::SharedTensor;
 pub use trace::is_tracing;
 pub use value::Value;

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
 
 use crate::error::{Error, ErrorKind, Result};
-use safetensors::tensor::{Metadata, TensorView, serialize_to_file};
+use safetensors::tensor::{Metadata, TensorView, serialize, serialize_to_file};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -87,31 +87,71 @@ fn read_header(path: &Path, file: &mut File) -> Result<(Metadata, usize)> {
     Ok((metadata, (PREFIX + header_length) as usize))
 }
 
+/// Reads every tensor of a file in memory.
+pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
+    let malformed = |error: safetensors::SafeTensorError| {
+        let message = format!("malformed safetensors file: {error}");
+        Error::new(ErrorKind::Checkpoint, message)
+    };
+    let file = safetensors::SafeTensors::deserialize(bytes).map_err(malformed)?;
+    let tensors = file.iter().map(|(name, view)| {
+        let kind = kind_of(view.dtype()).ok_or_else(|| {
+            let message = format!("{name}: tensors of dtype {} are not supported", view.dtype());
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+        Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+    });
+    tensors.collect()
+}
+
+/// The contents of a file of these tensors.
+pub(crate) fn to_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let owned = tensors.iter().map(Owned::new).collect::<Result<Vec<_>>>()?;
+    serialize(views(&owned)?, None)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+}
+
 /// Writes tensors of any device; the file appears whole or not at all.
 pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let mut owned = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
-            let message = format!("a tensor of {:?} cannot be written", tensor.kind());
-            Error::new(ErrorKind::Unsupported, message).at(name)
-        })?;
-        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        let tensor = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
-        let elements = tensor.numel();
-        let mut bytes = vec![0; elements * tensor.kind().elt_size_in_bytes()];
-        tensor.f_copy_data_u8(&mut bytes, elements)?;
-        owned.push((name, dtype, shape, bytes));
-    }
-    let views = owned.iter().map(|(name, dtype, shape, bytes)| {
-        TensorView::new(*dtype, shape.clone(), bytes)
-            .map(|view| (*name, view))
-            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()).at(*name))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
+    let owned = tensors.iter().map(Owned::new).collect::<Result<Vec<_>>>()?;
+    let views = views(&owned)?;
     crate::atomic_file::write(path, |temporary| {
         serialize_to_file(views, None, temporary)
             .map_err(|error| Error::new(ErrorKind::Io, "cannot write the file").because(error))
     })
+}
+
+/// A tensor as its bytes.
+struct Owned<'a> {
+    name: &'a str,
+    dtype: safetensors::Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Owned<'a> {
+    fn new((name, tensor): &'a (String, Tensor)) -> Result<Self> {
+        let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
+            let message = format!("a tensor of {:?} cannot be written", tensor.kind());
+            Error::new(ErrorKind::Unsupported, message).at(name)
+        })?;
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        let tensor = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
+        let elements = tensor.numel();
+        let mut bytes = vec![0; elements * tensor.kind().elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut bytes, elements)?;
+        Ok(Self { name, dtype, shape, bytes })
+    }
+}
+
+fn views<'a>(owned: &'a [Owned<'a>]) -> Result<Vec<(&'a str, TensorView<'a>)>> {
+    let view = |tensor: &'a Owned<'a>| {
+        TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)
+            .map(|view| (tensor.name, view))
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()).at(tensor.name))
+    };
+    owned.iter().map(view).collect()
 }
 
 const DTYPES: [(safetensors::Dtype, Kind); 10] = [

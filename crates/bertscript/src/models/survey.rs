@@ -54,8 +54,7 @@ impl Survey {
         let weights = Weights::new(state, dtype, None);
         architecture.load(&weights, config, Attention::default())?;
         let (parameters, missing, unexpected) = weights.survey();
-        let mut files = vec!["config.json".to_owned()];
-        files.extend(checkpoint.tokenizer_files()?.into_iter().map(|(name, _)| name));
+        let files = checkpoint.assets()?.names().map(str::to_owned).collect();
         let file_name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);
         Ok(Self {
             architecture: architecture.name().to_owned(),

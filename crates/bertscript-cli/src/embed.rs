@@ -1,0 +1,152 @@
+//! `bertscript embed`
+
+use crate::progress::Progress;
+use crate::run::Place;
+use crate::sink::Sink;
+use crate::stream::Chunks;
+use anyhow::Context;
+use bertscript::{Cancel, EmbedOptions, ErrorKind, LongTexts, Module, PoolingMode};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Embed texts.
+///
+/// Texts are read one a line and embedded as they come, so the input may be of
+/// any size. Where the checkpoint was a sentence-transformers model, its recipe
+/// (pooling, dense layers, normalisation, prompts) is followed. Ctrl-C stops,
+/// and what is done is kept.
+#[derive(Args)]
+pub(crate) struct Embed {
+    /// The exported file
+    file: PathBuf,
+    /// The texts, one a line [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Where the embeddings go: .npy, .safetensors or .jsonl [default: JSON
+    /// lines on standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Each line of the input is JSON: a string, or an object with text
+    #[arg(long)]
+    jsonl: bool,
+    /// How hidden states are pooled: cls, max, mean, mean_sqrt_len_tokens,
+    /// weightedmean, lasttoken, or several [default: the file's recipe]
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    pooling: Option<Vec<PoolingMode>>,
+    /// Bring embeddings to length 1 even where the recipe does not
+    #[arg(long)]
+    normalize: bool,
+    /// Which prompt of the file is put before every text
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt")]
+    prompt_name: Option<String>,
+    /// What is put before every text
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Keep only the first dimensions
+    #[arg(long, value_name = "N")]
+    truncate_dim: Option<usize>,
+    /// The budget of a batch, in tokens with padding
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    batch_tokens: usize,
+    /// What becomes of texts longer than the model takes: truncate, refuse or
+    /// window
+    #[arg(long, value_name = "HOW", default_value = "truncate")]
+    long_texts: LongTexts,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Embed {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::start("loading");
+        let module = self.place.load(&self.file)?;
+        let cancel = cancel_on_interrupt()?;
+        let options = EmbedOptions {
+            pooling: self.pooling.clone(),
+            normalize: self.normalize,
+            prompt: self.prompt.clone(),
+            prompt_name: self.prompt_name.clone(),
+            truncate_dim: self.truncate_dim,
+            long_texts: self.long_texts,
+            batch_tokens: self.batch_tokens,
+            cancel: cancel.clone(),
+        };
+        // No text at all says how wide an embedding is, and whether there is one.
+        let width = module.embed([""; 0], &options)?.values.size()[1];
+        let mut sink = Sink::open(self.output.as_deref(), width as u64)?;
+        progress.stage("embedding");
+        let mut done = Done::default();
+        let result = self.run(&module, &options, &mut sink, &mut done, &progress);
+        let closed = matches!(&result, Err(error) if is_closed_pipe(error));
+        // Whatever stopped it, what is done is kept.
+        sink.finish()?;
+        drop(progress);
+        if done.truncated > 0 {
+            let limit = module.tokenizer()?.max_length();
+            eprintln!(
+                "{} of {} texts were longer than {limit} tokens; their ends were cut off (--long-texts chooses otherwise)",
+                done.truncated, done.texts
+            );
+        }
+        if cancel.is_cancelled() {
+            eprintln!("interrupted; the embeddings of {} texts are kept", done.texts);
+            return Ok(ExitCode::from(130));
+        }
+        if !closed {
+            result?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run(
+        &self,
+        module: &Module,
+        options: &EmbedOptions,
+        sink: &mut Sink,
+        done: &mut Done,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let started = Instant::now();
+        for chunk in Chunks::open(self.input.as_deref(), self.jsonl, options.cancel.clone())? {
+            let chunk = chunk?;
+            let embeddings = match module.embed(chunk.texts(), options) {
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Ok(()),
+                other => other.map_err(|error| chunk.blame(error))?,
+            };
+            let rows = Vec::<Vec<f32>>::try_from(&embeddings.values)?;
+            sink.write(&rows).context("cannot write the embeddings")?;
+            done.texts += rows.len();
+            done.truncated += embeddings.truncated.len();
+            let speed = done.texts as f64 / started.elapsed().as_secs_f64();
+            progress.say(format!("embedding: {} texts, {speed:.0} a second", done.texts));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Done {
+    texts: usize,
+    truncated: usize,
+}
+
+/// A reader that has gone away, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The first interrupt asks the work to stop, the second stops the process.
+fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
+    let cancel = Cancel::default();
+    let handle = cancel.clone();
+    ctrlc::set_handler(move || {
+        if handle.is_cancelled() {
+            std::process::exit(130);
+        }
+        handle.cancel();
+    })?;
+    Ok(cancel)
+}

@@ -1,0 +1,318 @@
+//! `bertscript predict`
+
+mod report;
+
+use crate::output;
+use crate::progress::Progress;
+use crate::run::Place;
+use crate::stream::{Chunk, Chunks, OwnedText};
+use anyhow::{Context, bail};
+use bertscript::{
+    AggregationStrategy, AnswerOptions, Architecture, Cancel, ClassifyOptions, EmbedOptions,
+    EntitiesOptions, FillMaskOptions, FunctionToApply, LongTexts, Module,
+};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Classify texts, find entities, answer questions, fill masks, or compare.
+///
+/// The task follows the file's model class. Texts are arguments, or lines of
+/// standard input.
+///
+///   bertscript predict sentiment.pt 'What a film!'
+///   bertscript predict ner.pt 'Ada Lovelace was born in London.'
+///   bertscript predict qa.pt --question 'Who wrote it?' 'Ada wrote it.'
+///   bertscript predict mlm.pt 'Paris is the [MASK] of France.'
+///   bertscript predict minilm.pt --query 'cheap food' < menu.txt
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Predict {
+    /// The exported file
+    file: PathBuf,
+    /// The texts [default: lines of standard input]
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+    /// The task [default: that of the file's model class]
+    #[arg(long, value_name = "TASK")]
+    task: Option<Task>,
+    /// Print one line of JSON for each text. `start` and `end` are bytes,
+    /// `char_start` and `char_end` characters
+    #[arg(long)]
+    json: bool,
+    /// Each line of the input is JSON: a string, or an object with text and
+    /// text_pair
+    #[arg(long)]
+    jsonl: bool,
+    /// The second text, for every TEXT
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["query", "question"])]
+    text_pair: Option<String>,
+    /// The first text, with every TEXT as the second; of similarity, what every
+    /// TEXT is compared with
+    #[arg(long, value_name = "TEXT", conflicts_with = "question")]
+    query: Option<String>,
+    /// answer: the question, which every TEXT may answer
+    #[arg(long, value_name = "TEXT")]
+    question: Option<String>,
+    /// How many results are printed for each text, the best first
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// classify: what makes scores of logits: sigmoid, softmax or none
+    /// [default: as the model's configuration says]
+    #[arg(long, value_name = "NAME")]
+    function_to_apply: Option<FunctionToApply>,
+    /// entities: how tokens become entities: none, simple, first, average or max
+    #[arg(long, value_name = "NAME", default_value = "simple")]
+    aggregation_strategy: AggregationStrategy,
+    /// entities: labels that are left out
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "O")]
+    ignore_labels: Vec<String>,
+    /// entities: cut long texts into windows that share this many tokens
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
+    /// answer: the greatest length of an answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    max_answer_len: usize,
+    /// answer: the greatest length of a window, in tokens [default: 384 or less]
+    #[arg(long, value_name = "N")]
+    max_seq_len: Option<usize>,
+    /// answer: how many tokens windows share [default: 128 or less]
+    #[arg(long, value_name = "N")]
+    doc_stride: Option<usize>,
+    /// answer: no answer is one, too
+    #[arg(long)]
+    handle_impossible_answer: bool,
+    /// answer: an answer may begin and end within a word
+    #[arg(long)]
+    no_align_to_words: bool,
+    /// fill-mask: the only tokens that are looked at
+    #[arg(long, value_name = "TOKEN", value_delimiter = ',')]
+    targets: Option<Vec<String>>,
+    /// The budget of a batch, in tokens with padding
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    batch_tokens: usize,
+    /// What becomes of texts longer than the model takes: truncate, refuse or
+    /// window [default: window for answers, truncate for all else]
+    #[arg(long, value_name = "HOW")]
+    long_texts: Option<LongTexts>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What is done with the texts.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Task {
+    Classify,
+    Entities,
+    Answer,
+    FillMask,
+    NextSentence,
+    Similarity,
+}
+
+impl Task {
+    fn of(module: &Module) -> anyhow::Result<Self> {
+        let Some(metadata) = module.metadata() else {
+            bail!("the program does not say what model it is: bertscript did not export it");
+        };
+        Ok(match metadata.architecture()? {
+            Architecture::BertForSequenceClassification => Self::Classify,
+            Architecture::BertForTokenClassification => Self::Entities,
+            Architecture::BertForQuestionAnswering => Self::Answer,
+            Architecture::BertForMaskedLM | Architecture::BertForPreTraining => Self::FillMask,
+            Architecture::BertForNextSentencePrediction => Self::NextSentence,
+            Architecture::BertModel => Self::Similarity,
+            other @ Architecture::BertForMultipleChoice => {
+                bail!("there is no text task for {other}; `bertscript run` runs it on tensors")
+            }
+        })
+    }
+}
+
+impl Predict {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::start("loading");
+        let module = self.place.load(&self.file)?;
+        let task = match self.task {
+            Some(task) => task,
+            None => Task::of(&module)?,
+        };
+        if task == Task::Answer && self.question.is_none() && !self.jsonl {
+            bail!(
+                "what is the question? Give --question, or --jsonl with question as text and context as text_pair"
+            );
+        }
+        progress.stage("running");
+        if task == Task::Similarity {
+            let chunks = self.chunks()?.collect::<anyhow::Result<Vec<_>>>()?;
+            let texts = chunks.into_iter().flat_map(|chunk| chunk.texts).collect();
+            let text = self.similarity(&module, &Chunk { first: 0, texts })?;
+            drop(progress);
+            output::print(&text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut truncated = 0;
+        for chunk in self.chunks()? {
+            let (text, cut) = self.predict(&module, task, &chunk?)?;
+            truncated += cut;
+            progress.clear();
+            output::print(&text)?;
+        }
+        drop(progress);
+        if truncated > 0 {
+            let limit = module.tokenizer()?.max_length();
+            eprintln!(
+                "{truncated} texts were longer than {limit} tokens; their ends were cut off (--long-texts chooses otherwise)"
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The arguments as one chunk, or standard input in many.
+    fn chunks(&self) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Chunk>> + '_>> {
+        let first = self.query.as_ref().filter(|_| self.task != Some(Task::Similarity));
+        let first = self.question.as_ref().or(first);
+        let complete = move |mut text: OwnedText| match (first, &self.text_pair) {
+            (Some(first), _) => OwnedText { text: first.clone(), text_pair: Some(text.text) },
+            (None, Some(pair)) => {
+                text.text_pair.get_or_insert_with(|| pair.clone());
+                text
+            }
+            (None, None) => text,
+        };
+        let chunks: Box<dyn Iterator<Item = anyhow::Result<Chunk>>> = if self.texts.is_empty() {
+            Box::new(Chunks::open(None, self.jsonl, Cancel::default())?)
+        } else {
+            let texts = self.texts.iter().cloned();
+            let texts = texts.map(|text| OwnedText { text, text_pair: None }).collect();
+            Box::new(std::iter::once(Ok(Chunk { first: 0, texts })))
+        };
+        Ok(Box::new(chunks.map(move |chunk| {
+            let Chunk { first, texts } = chunk?;
+            Ok(Chunk { first, texts: texts.into_iter().map(complete).collect() })
+        })))
+    }
+
+    /// What is printed for a chunk, and how many of its texts were cut.
+    fn predict(
+        &self,
+        module: &Module,
+        task: Task,
+        chunk: &Chunk,
+    ) -> anyhow::Result<(String, usize)> {
+        let batch_tokens = self.batch_tokens;
+        let long_texts = self.long_texts.unwrap_or_default();
+        let blame = |error| chunk.blame(error);
+        let classify = ClassifyOptions {
+            function_to_apply: self.function_to_apply,
+            top_k: self.top_k,
+            long_texts,
+            batch_tokens,
+            ..ClassifyOptions::default()
+        };
+        match task {
+            Task::Classify | Task::NextSentence => {
+                let found = match task {
+                    Task::Classify => module.classify(chunk.texts(), &classify),
+                    _ => module.next_sentence(chunk.texts(), &classify),
+                }
+                .map_err(blame)?;
+                let cut = found.iter().filter(|found| found.truncated).count();
+                Ok((self.print(chunk, &found, report::labels)?, cut))
+            }
+            Task::Entities => {
+                let options = EntitiesOptions {
+                    aggregation_strategy: self.aggregation_strategy,
+                    ignore_labels: self.ignore_labels.clone(),
+                    long_texts: match self.stride {
+                        Some(_) => LongTexts::Window,
+                        None => long_texts,
+                    },
+                    stride: self.stride.unwrap_or(0),
+                    batch_tokens,
+                    ..EntitiesOptions::default()
+                };
+                let found = module.entities(chunk.texts(), &options).map_err(blame)?;
+                let cut = found.iter().filter(|found| found.truncated).count();
+                Ok((self.print(chunk, &found, report::entities)?, cut))
+            }
+            Task::Answer => {
+                let options = AnswerOptions {
+                    top_k: self.top_k.unwrap_or(1),
+                    max_answer_len: self.max_answer_len,
+                    max_seq_len: self.max_seq_len,
+                    doc_stride: self.doc_stride,
+                    handle_impossible_answer: self.handle_impossible_answer,
+                    align_to_words: !self.no_align_to_words,
+                    long_texts: self.long_texts.unwrap_or(LongTexts::Window),
+                    batch_tokens,
+                    ..AnswerOptions::default()
+                };
+                let found = module.answer(chunk.texts(), &options).map_err(blame)?;
+                let found: Vec<_> =
+                    found.into_iter().map(|answers| report::Answers { answers }).collect();
+                Ok((self.print(chunk, &found, report::answers)?, 0))
+            }
+            Task::FillMask => {
+                let options = FillMaskOptions {
+                    top_k: self.top_k.unwrap_or(5),
+                    targets: self.targets.clone(),
+                    long_texts,
+                    batch_tokens,
+                    ..FillMaskOptions::default()
+                };
+                let found = module.fill_mask(chunk.texts(), &options).map_err(blame)?;
+                let found: Vec<_> =
+                    found.into_iter().map(|masks| report::Masks { masks }).collect();
+                Ok((self.print(chunk, &found, report::masks)?, 0))
+            }
+            Task::Similarity => bail!("similarity is of all texts at once"),
+        }
+    }
+
+    /// JSON lines, or a paragraph for each text.
+    fn print<T: serde::Serialize>(
+        &self,
+        chunk: &Chunk,
+        found: &[T],
+        report: fn(&T) -> Vec<Vec<String>>,
+    ) -> anyhow::Result<String> {
+        let mut text = String::new();
+        for (input, found) in chunk.texts.iter().zip(found) {
+            if self.json {
+                text += &serde_json::to_string(found)?;
+                text.push('\n');
+            } else {
+                text += &report::paragraph(input, &report(found));
+            }
+        }
+        Ok(text)
+    }
+
+    /// Every text with every other; or, with a query, the texts by likeness.
+    fn similarity(&self, module: &Module, chunk: &Chunk) -> anyhow::Result<String> {
+        let options = EmbedOptions {
+            batch_tokens: self.batch_tokens,
+            long_texts: self.long_texts.unwrap_or_default(),
+            ..EmbedOptions::default()
+        };
+        // The query stands first in each text, where there is one.
+        let texts: Vec<&str> = chunk
+            .texts
+            .iter()
+            .map(|text| {
+                text.text_pair.as_deref().filter(|_| self.query.is_some()).unwrap_or(&text.text)
+            })
+            .collect();
+        let embed = |texts: &[&str]| module.embed(texts.iter().copied(), &options);
+        let values = embed(&texts).map_err(|error| chunk.blame(error))?.values;
+        let rows = |scores: tch::Tensor| Vec::<Vec<f32>>::try_from(&scores).context("no scores");
+        let Some(query) = &self.query else {
+            let scores = rows(module.similarity(&values, &values)?)?;
+            return report::matrix(&texts, &scores, self.json);
+        };
+        let query = embed(&[query])?.values;
+        let scores = rows(module.similarity(&query, &values)?)?;
+        report::ranking(&texts, &scores[0], self.top_k, self.json)
+    }
+}

@@ -1,0 +1,16 @@
+//! Text in, answers out: what transformers' pipelines and sentence-transformers
+//! do, as methods of [`Module`](crate::Module).
+
+mod answer;
+mod batches;
+mod classify;
+mod embed;
+mod entities;
+mod fill_mask;
+
+pub use answer::{Answer, AnswerOptions};
+pub use batches::{Cancel, LongTexts};
+pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};
+pub use embed::{EmbedOptions, Embeddings};
+pub use entities::{AggregationStrategy, Entities, EntitiesOptions, Entity};
+pub use fill_mask::{FillMaskOptions, Filling};

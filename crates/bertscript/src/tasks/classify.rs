@@ -1,0 +1,218 @@
+//! Labels of texts.
+//!
+//! Sources: `TextClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/text_classification.py>,
+//! and `CrossEncoder.predict`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
+
+use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, rows, softmax};
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::Architecture;
+use crate::module::Module;
+use crate::text::{EncodeOptions, Text};
+use serde::Serialize;
+use serde_json::Value;
+use std::str::FromStr;
+
+/// What makes scores of logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionToApply {
+    /// Each label by itself.
+    Sigmoid,
+    /// All labels together.
+    Softmax,
+    /// Nothing: the logits.
+    None,
+}
+
+impl FromStr for FunctionToApply {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "sigmoid" => Self::Sigmoid,
+            "softmax" => Self::Softmax,
+            "none" => Self::None,
+            _ => {
+                let message =
+                    format!("unknown function {text:?}, expected sigmoid, softmax or none");
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+        })
+    }
+}
+
+/// How to classify.
+#[derive(Debug, Clone)]
+pub struct ClassifyOptions {
+    /// What makes scores of logits; otherwise what `config.json` says of a
+    /// cross-encoder, or else follows from the problem type, as in transformers.
+    pub function_to_apply: Option<FunctionToApply>,
+    /// How many labels are returned, the best first; all if none.
+    pub top_k: Option<usize>,
+    /// What becomes of long texts. The logits of windows are averaged, weighted
+    /// by their tokens.
+    pub long_texts: LongTexts,
+    /// The budget of a batch, in tokens with padding.
+    pub batch_tokens: usize,
+    /// Stops the task.
+    pub cancel: Cancel,
+}
+
+impl Default for ClassifyOptions {
+    fn default() -> Self {
+        Self {
+            function_to_apply: None,
+            top_k: None,
+            long_texts: LongTexts::default(),
+            batch_tokens: BATCH_TOKENS,
+            cancel: Cancel::default(),
+        }
+    }
+}
+
+/// A label and its score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelScore {
+    /// The label, of `id2label`.
+    pub label: String,
+    /// Its score.
+    pub score: f32,
+}
+
+/// The labels of a text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Classification {
+    /// The labels, the best first.
+    pub labels: Vec<LabelScore>,
+    /// Whether the end of the text was cut off.
+    pub truncated: bool,
+}
+
+impl Module {
+    /// Scores the labels of texts, or of pairs of texts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the file is no
+    /// `BertForSequenceClassification` or has no tokenizer.
+    pub fn classify<'a, T: Into<Text<'a>>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        self.expect_architecture("classify", &[Architecture::BertForSequenceClassification])?;
+        let labels = self.metadata().map_or(&[][..], |metadata| &metadata.labels);
+        let function = match options.function_to_apply {
+            Some(function) => function,
+            None => self.default_function(labels.len())?,
+        };
+        self.score(texts, labels, function, "logits", options)
+    }
+
+    /// Whether the second text of each pair follows the first: the labels are
+    /// `is_next` and `not_next`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the file is no `BertForNextSentencePrediction`
+    /// or `BertForPreTraining`, or has no tokenizer; [`ErrorKind::InvalidInput`]
+    /// for a text without a second one.
+    pub fn next_sentence<'a, T: Into<Text<'a>>>(
+        &self,
+        pairs: impl IntoIterator<Item = T>,
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        let known = [Architecture::BertForNextSentencePrediction, Architecture::BertForPreTraining];
+        self.expect_architecture("next_sentence", &known)?;
+        let pairs: Vec<Text<'a>> = pairs.into_iter().map(Into::into).collect();
+        if let Some(alone) = pairs.iter().position(|pair| pair.text_pair.is_none()) {
+            let message = "the second text of the pair is missing";
+            return Err(Error::new(ErrorKind::InvalidInput, message).at_text(alone));
+        }
+        let output = match self.metadata().map(|metadata| metadata.outputs.len()) {
+            Some(1) => "logits",
+            _ => "seq_relationship_logits",
+        };
+        let labels = ["is_next".to_owned(), "not_next".to_owned()];
+        let function = options.function_to_apply.unwrap_or(FunctionToApply::Softmax);
+        self.score(pairs, &labels, function, output, options)
+    }
+
+    fn score<'a, T: Into<Text<'a>>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        labels: &[String],
+        function: FunctionToApply,
+        output: &str,
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
+        let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
+        // Of each text: the sum over its windows, and their tokens.
+        let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+            for (number, logits) in numbers.iter().zip(rows(outputs.get(output)?)?) {
+                let weight = encodings[*number].len() as f64;
+                let (sum, weights) = &mut sums[encodings[*number].sample];
+                for (sum, logit) in sum.iter_mut().zip(&logits) {
+                    *sum += f64::from(*logit) * weight;
+                }
+                *weights += weight;
+            }
+            Ok(())
+        })?;
+        let mut truncated = vec![false; texts.len()];
+        for encoding in &encodings {
+            truncated[encoding.sample] |= encoding.truncated;
+        }
+        let classify = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| {
+            let logits: Vec<_> = sum.iter().map(|sum| (sum / weights) as f32).collect();
+            let scores = labels.iter().cloned().zip(apply(function, &logits));
+            let mut labels: Vec<_> =
+                scores.map(|(label, score)| LabelScore { label, score }).collect();
+            labels.sort_by(|a, b| b.score.total_cmp(&a.score));
+            labels.truncate(options.top_k.unwrap_or(usize::MAX));
+            Classification { labels, truncated }
+        };
+        Ok(sums.into_iter().zip(truncated).map(classify).collect())
+    }
+
+    fn default_function(&self, labels: usize) -> Result<FunctionToApply> {
+        let config: Value = match self.archive() {
+            Some(archive) => archive.assets().json("config.json")?.unwrap_or_default(),
+            None => Value::Null,
+        };
+        // Where cross-encoders say it: today, and until 2025.
+        let path = config["sentence_transformers"]["activation_fn"]
+            .as_str()
+            .or_else(|| config["sbert_ce_default_activation_function"].as_str());
+        if let Some(path) = path {
+            return match path.rsplit('.').next() {
+                Some("Identity") => Ok(FunctionToApply::None),
+                Some("Sigmoid") => Ok(FunctionToApply::Sigmoid),
+                Some("Softmax") => Ok(FunctionToApply::Softmax),
+                _ => {
+                    let message = format!(
+                        "the activation {path:?} of the cross-encoder is not supported; choose sigmoid, softmax or none"
+                    );
+                    Err(Error::new(ErrorKind::Unsupported, message).at("config.json"))
+                }
+            };
+        }
+        let problem = self.metadata().and_then(|metadata| metadata.problem_type.as_deref());
+        Ok(match (problem, labels) {
+            (Some("regression"), _) => FunctionToApply::None,
+            (Some("multi_label_classification"), _) | (_, 1) => FunctionToApply::Sigmoid,
+            _ => FunctionToApply::Softmax,
+        })
+    }
+}
+
+fn apply(function: FunctionToApply, logits: &[f32]) -> Vec<f32> {
+    match function {
+        FunctionToApply::None => logits.to_vec(),
+        FunctionToApply::Softmax => softmax(logits),
+        FunctionToApply::Sigmoid => {
+            logits.iter().map(|logit| (1. / (1. + f64::from(-logit).exp())) as f32).collect()
+        }
+    }
+}

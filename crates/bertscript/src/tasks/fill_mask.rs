@@ -1,0 +1,172 @@
+//! Words for masks.
+//!
+//! Source: `FillMaskPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/fill_mask.py>
+
+use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, rows, softmax};
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::Architecture;
+use crate::module::Module;
+use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
+use serde::Serialize;
+
+/// How to fill masks.
+#[derive(Debug, Clone)]
+pub struct FillMaskOptions {
+    /// How many fillings are returned for each mask, the best first.
+    pub top_k: usize,
+    /// The only tokens that are looked at; any, if none.
+    pub targets: Option<Vec<String>>,
+    /// What becomes of long texts. Windows are of no use here.
+    pub long_texts: LongTexts,
+    /// The budget of a batch, in tokens with padding.
+    pub batch_tokens: usize,
+    /// Stops the task.
+    pub cancel: Cancel,
+}
+
+impl Default for FillMaskOptions {
+    fn default() -> Self {
+        Self {
+            top_k: 5,
+            targets: None,
+            long_texts: LongTexts::default(),
+            batch_tokens: BATCH_TOKENS,
+            cancel: Cancel::default(),
+        }
+    }
+}
+
+/// A token in the place of a mask.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Filling {
+    /// Its score.
+    pub score: f32,
+    /// Its id.
+    pub token: i64,
+    /// Its text.
+    pub token_str: String,
+    /// The whole text with it. Special tokens are left out, unless there are
+    /// several masks.
+    pub sequence: String,
+}
+
+impl Module {
+    /// Fills the masks of texts: for each text, for each of its masks, the
+    /// likeliest tokens. A mask is written as the tokenizer has it, `[MASK]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the file is no `BertForMaskedLM` or
+    /// `BertForPreTraining` or has no tokenizer; [`ErrorKind::InvalidInput`] for
+    /// a text without a mask, or a target that is no token.
+    pub fn fill_mask<'a, T: Into<Text<'a>>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: &FillMaskOptions,
+    ) -> Result<Vec<Vec<Vec<Filling>>>> {
+        let known = [Architecture::BertForMaskedLM, Architecture::BertForPreTraining];
+        self.expect_architecture("fill_mask", &known)?;
+        let tokenizer = self.tokenizer()?;
+        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+        if options.long_texts == LongTexts::Window {
+            return Err(invalid("windows are of no use to fill masks".to_owned()).at("long_texts"));
+        }
+        let (mask_id, mask) = tokenizer
+            .mask_token()
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the tokenizer has no mask token"))?;
+        let targets =
+            options.targets.as_ref().map(|targets| ids(tokenizer, targets)).transpose()?;
+        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let encodings = self.encode_for_task(
+            &texts,
+            options.long_texts,
+            EncodeOptions { details: false, ..EncodeOptions::default() },
+        )?;
+        let masks = |encoding: &Encoding| -> Vec<usize> {
+            let ids = encoding.input_ids.iter().enumerate();
+            ids.filter(|(_, id)| **id == mask_id).map(|(place, _)| place).collect()
+        };
+        if let Some(encoding) = encodings.iter().find(|encoding| masks(encoding).is_empty()) {
+            let message = match encoding.truncated {
+                true => format!("no {mask} stands in what was not cut off"),
+                false => format!("no {mask} is in it"),
+            };
+            return Err(invalid(message).at_text(encoding.sample));
+        }
+        let output = match self.metadata().map(|metadata| metadata.outputs.len()) {
+            Some(1) => "logits",
+            _ => "prediction_logits",
+        };
+        let mut found = vec![Vec::new(); texts.len()];
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+            let logits = outputs.get(output)?;
+            for (row, number) in numbers.iter().enumerate() {
+                let encoding = &encodings[*number];
+                let places = masks(encoding);
+                for place in &places {
+                    // Only this row is brought to the host: a vocabulary is wide.
+                    let logits =
+                        rows(&logits.f_select(0, row as i64)?.f_select(0, *place as i64)?)?;
+                    let best = best(&softmax(&logits[0]), targets.as_deref(), options.top_k);
+                    let fillings = best.into_iter().map(|(id, score)| {
+                        filling(tokenizer, encoding, *place, (id, score), places.len() == 1)
+                    });
+                    found[encoding.sample].push(fillings.collect::<Result<Vec<_>>>()?);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// The ids of tokens, each once.
+fn ids(tokenizer: &Tokenizer, targets: &[String]) -> Result<Vec<usize>> {
+    let mut ids = Vec::new();
+    for target in targets {
+        let id = tokenizer.token_to_id(target).ok_or_else(|| {
+            let message = format!("{target:?} is not a token of the vocabulary");
+            Error::new(ErrorKind::InvalidInput, message).at("targets")
+        })?;
+        if !ids.contains(&(id as usize)) {
+            ids.push(id as usize);
+        }
+    }
+    if ids.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "found none").at("targets"));
+    }
+    Ok(ids)
+}
+
+fn best(scores: &[f32], targets: Option<&[usize]>, top_k: usize) -> Vec<(i64, f32)> {
+    let mut ids: Vec<usize> = match targets {
+        Some(targets) => targets.iter().copied().filter(|id| *id < scores.len()).collect(),
+        None => (0..scores.len()).collect(),
+    };
+    let order = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    let top_k = top_k.min(ids.len());
+    if top_k < ids.len() {
+        ids.select_nth_unstable_by(top_k, order);
+        ids.truncate(top_k);
+    }
+    ids.sort_by(order);
+    ids.into_iter().map(|id| (id as i64, scores[id])).collect()
+}
+
+fn filling(
+    tokenizer: &Tokenizer,
+    encoding: &Encoding,
+    place: usize,
+    (token, score): (i64, f32),
+    only_mask: bool,
+) -> Result<Filling> {
+    let mut ids = encoding.input_ids.clone();
+    ids[place] = token;
+    ids.retain(|id| *id != tokenizer.pad_token_id());
+    Ok(Filling {
+        score,
+        token,
+        token_str: tokenizer.decode(&[token], false)?,
+        sequence: tokenizer.decode(&ids, only_mask)?,
+    })
+}

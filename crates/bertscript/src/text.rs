@@ -1,0 +1,14 @@
+//! From text to token ids, and from hidden states to an embedding.
+
+mod encoding;
+mod limits;
+mod pooling;
+mod recipe;
+mod tokenizer;
+mod vocab;
+
+pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
+pub use pooling::PoolingMode;
+pub(crate) use recipe::normalize;
+pub use recipe::{Dense, Prompts, Recipe, Similarity, Step};
+pub use tokenizer::Tokenizer;

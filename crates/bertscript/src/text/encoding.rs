@@ -1,0 +1,208 @@
+//! What goes into a tokenizer and what comes out.
+
+use crate::error::{Error, ErrorKind, Result};
+use serde::Serialize;
+use std::str::FromStr;
+
+/// A text, or two that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// The text, or the first of two.
+    pub text: &'a str,
+    /// The second of two.
+    pub text_pair: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, text_pair: None }
+    }
+}
+
+impl<'a> From<&'a String> for Text<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl<'a> From<(&'a str, &'a str)> for Text<'a> {
+    fn from((text, text_pair): (&'a str, &'a str)) -> Self {
+        Self { text, text_pair: Some(text_pair) }
+    }
+}
+
+/// What is taken away from a sequence that is too long. The words are
+/// transformers'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncation {
+    /// Nothing.
+    #[default]
+    DoNotTruncate,
+    /// Tokens of whichever text is longer.
+    LongestFirst,
+    /// Tokens of the first text.
+    OnlyFirst,
+    /// Tokens of the second text.
+    OnlySecond,
+}
+
+impl FromStr for Truncation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "do_not_truncate" => Self::DoNotTruncate,
+            "longest_first" => Self::LongestFirst,
+            "only_first" => Self::OnlyFirst,
+            "only_second" => Self::OnlySecond,
+            _ => {
+                let known = "do_not_truncate, longest_first, only_first, only_second";
+                return Err(unknown("truncation", text, known));
+            }
+        })
+    }
+}
+
+/// How short sequences are filled up. The words are transformers'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Padding {
+    /// Not at all.
+    #[default]
+    DoNotPad,
+    /// To the longest of the batch.
+    Longest,
+    /// To the greatest length.
+    MaxLength,
+}
+
+impl FromStr for Padding {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "do_not_pad" => Self::DoNotPad,
+            "longest" => Self::Longest,
+            "max_length" => Self::MaxLength,
+            _ => return Err(unknown("padding", text, "do_not_pad, longest, max_length")),
+        })
+    }
+}
+
+pub(super) fn unknown(what: &str, found: &str, known: &str) -> Error {
+    let message = format!("unknown {what} {found:?}, expected {known}");
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// How to encode. The names and the defaults are those of transformers'
+/// `PreTrainedTokenizerBase.__call__`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Whether `[CLS]` and `[SEP]` are added.
+    pub add_special_tokens: bool,
+    /// Whether special tokens in the text are read as plain text. Wanted for
+    /// text that nobody vouches for.
+    pub split_special_tokens: bool,
+    /// What is taken away from a sequence that is too long.
+    pub truncation: Truncation,
+    /// The greatest length, special tokens included; the model's if none.
+    pub max_length: Option<usize>,
+    /// How many tokens a window shares with the one before.
+    pub stride: usize,
+    /// Whether what was taken away comes back as further windows.
+    pub return_overflowing_tokens: bool,
+    /// How short sequences are filled up.
+    pub padding: Padding,
+    /// Fill up to a multiple of this.
+    pub pad_to_multiple_of: Option<usize>,
+    /// Whether tokens, offsets, words and sequences are wanted too. Without
+    /// them encoding is faster.
+    pub details: bool,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self {
+            add_special_tokens: true,
+            split_special_tokens: false,
+            truncation: Truncation::default(),
+            max_length: None,
+            stride: 0,
+            return_overflowing_tokens: false,
+            padding: Padding::default(),
+            pad_to_multiple_of: None,
+            details: true,
+        }
+    }
+}
+
+/// One sequence of tokens, as the model takes it. All lists are equally long;
+/// those from `tokens` on are empty where [`EncodeOptions::details`] is off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Encoding {
+    /// The text that it comes from, by number (transformers'
+    /// `overflow_to_sample_mapping`).
+    pub sample: usize,
+    /// The ids of the tokens.
+    pub input_ids: Vec<i64>,
+    /// 0 for the first text, 1 for the second.
+    pub token_type_ids: Vec<i64>,
+    /// 1 for a token, 0 for padding.
+    pub attention_mask: Vec<i64>,
+    /// Whether tokens are missing here that no further window has.
+    pub truncated: bool,
+    /// 1 for what is not of the text: `[CLS]`, `[SEP]`, padding.
+    pub special_tokens_mask: Vec<i64>,
+    /// The tokens.
+    pub tokens: Vec<String>,
+    /// Where each token stands in its text, in bytes.
+    pub offsets: Vec<(usize, usize)>,
+    /// Where each token stands in its text, in characters (transformers'
+    /// `offset_mapping`).
+    pub char_offsets: Vec<(usize, usize)>,
+    /// The word of each token, by number; none for special tokens.
+    pub word_ids: Vec<Option<u32>>,
+    /// 0 for the first text, 1 for the second, none for special tokens.
+    pub sequence_ids: Vec<Option<usize>>,
+}
+
+impl Encoding {
+    /// Number of tokens, padding included.
+    pub fn len(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.input_ids.is_empty()
+    }
+
+    /// Fills up to `length` on either side.
+    pub(super) fn pad(&mut self, length: usize, pad: &PadToken, details: bool) {
+        let missing = length.saturating_sub(self.len());
+        let left = pad.left;
+        extend(&mut self.input_ids, missing, &pad.id, left);
+        extend(&mut self.token_type_ids, missing, &0, left);
+        extend(&mut self.attention_mask, missing, &0, left);
+        if details {
+            extend(&mut self.special_tokens_mask, missing, &1, left);
+            extend(&mut self.tokens, missing, &pad.token, left);
+            extend(&mut self.offsets, missing, &(0, 0), left);
+            extend(&mut self.char_offsets, missing, &(0, 0), left);
+            extend(&mut self.word_ids, missing, &None, left);
+            extend(&mut self.sequence_ids, missing, &None, left);
+        }
+    }
+}
+
+/// What fills up short sequences, and on which side.
+#[derive(Debug, Clone)]
+pub(super) struct PadToken {
+    pub(super) id: i64,
+    pub(super) token: String,
+    pub(super) left: bool,
+}
+
+fn extend<T: Clone>(values: &mut Vec<T>, missing: usize, value: &T, left: bool) {
+    let at = if left { 0 } else { values.len() };
+    values.splice(at..at, std::iter::repeat_n(value.clone(), missing));
+}

@@ -1,0 +1,363 @@
+//! The tokenizer: what transformers' `BertTokenizer` does, on the `tokenizers`
+//! crate.
+
+use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
+use super::limits::max_length;
+use super::vocab::{Settings, build, failed};
+use crate::assets::Assets;
+use crate::error::{Error, ErrorKind, Result};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+use tokenizers::{
+    Decoder as _, Encoding as Raw, PostProcessor, PostProcessorWrapper, TruncationDirection,
+};
+
+/// A tokenizer. It may be shared by threads.
+///
+/// What `tokenizer.json` says of truncation and padding does not count: both
+/// belong to a call, and the limit is the model's.
+#[derive(Debug)]
+pub struct Tokenizer {
+    /// Without truncation, padding and post-processor, which each call brings
+    inner: tokenizers::Tokenizer,
+    /// The same, reading special tokens as plain text
+    literal: OnceLock<tokenizers::Tokenizer>,
+    processor: Option<PostProcessorWrapper>,
+    max_length: usize,
+    pad: Option<PadToken>,
+    truncation_side: TruncationDirection,
+    cls: Option<i64>,
+    sep: Option<i64>,
+    mask: Option<(i64, String)>,
+    unk: Option<i64>,
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer of a checkpoint or an archive: from
+    /// `tokenizer.json`, or from `vocab.txt` as transformers does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if there is neither, [`ErrorKind::Config`]
+    /// for a malformed file.
+    pub fn from_assets(assets: &Assets) -> Result<Self> {
+        let settings = Settings::read(assets)?;
+        let mut inner = build(assets, &settings)?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(failed)?;
+        let processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let special = |role: &str, usual: &str| {
+            let token = settings.special_token(role).unwrap_or_else(|| usual.to_owned());
+            Some((i64::from(inner.token_to_id(&token)?), token))
+        };
+        let side = |key| settings.get(key).and_then(|value| value.as_str()) == Some("left");
+        let left = side("padding_side");
+        Ok(Self {
+            max_length: max_length(assets)?,
+            pad: special("pad_token", "[PAD]").map(|(id, token)| PadToken { id, token, left }),
+            truncation_side: match side("truncation_side") {
+                true => TruncationDirection::Left,
+                false => TruncationDirection::Right,
+            },
+            cls: special("cls_token", "[CLS]").map(|(id, _)| id),
+            sep: special("sep_token", "[SEP]").map(|(id, _)| id),
+            mask: special("mask_token", "[MASK]"),
+            unk: special("unk_token", "[UNK]").map(|(id, _)| id),
+            inner,
+            literal: OnceLock::new(),
+            processor,
+        })
+    }
+
+    /// The greatest length of a sequence, special tokens included: the least of
+    /// `max_seq_length`, `model_max_length` and `max_position_embeddings`.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// The id that fills up short sequences; 0 where none is defined.
+    pub fn pad_token_id(&self) -> i64 {
+        self.pad.as_ref().map_or(0, |pad| pad.id)
+    }
+
+    /// The id of `[CLS]`, whatever it is called here.
+    pub fn cls_token_id(&self) -> Option<i64> {
+        self.cls
+    }
+
+    /// The id of `[SEP]`, whatever it is called here.
+    pub fn sep_token_id(&self) -> Option<i64> {
+        self.sep
+    }
+
+    /// The id of `[UNK]`, whatever it is called here.
+    pub fn unk_token_id(&self) -> Option<i64> {
+        self.unk
+    }
+
+    /// The id of `[MASK]` and the text that stands for it.
+    pub fn mask_token(&self) -> Option<(i64, &str)> {
+        self.mask.as_ref().map(|(id, token)| (*id, token.as_str()))
+    }
+
+    /// The id of a token of the vocabulary.
+    pub fn token_to_id(&self, token: &str) -> Option<i64> {
+        self.inner.token_to_id(token).map(i64::from)
+    }
+
+    /// The token of an id.
+    pub fn id_to_token(&self, id: i64) -> Option<String> {
+        self.inner.id_to_token(u32::try_from(id).ok()?)
+    }
+
+    /// Number of ids, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Encodes texts, in parallel: one sequence for each, or as many as it has
+    /// windows, in the order of the texts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for options that cannot be met, such as a
+    /// `max_length` without room for the special tokens.
+    pub fn encode_batch(
+        &self,
+        texts: &[Text<'_>],
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>> {
+        let tokenizer = self.inner(options.split_special_tokens);
+        let encode = |(sample, text)| self.encode_one(tokenizer, sample, text, options);
+        let windows: Vec<Vec<Encoding>> =
+            texts.par_iter().copied().enumerate().map(encode).collect::<Result<_>>()?;
+        let longest = match options.padding {
+            Padding::DoNotPad => return Ok(windows.into_iter().flatten().collect()),
+            Padding::Longest => windows.iter().map(|windows| windows[0].len()).max().unwrap_or(0),
+            Padding::MaxLength => options.max_length.unwrap_or(self.max_length),
+        };
+        let pad = self
+            .pad
+            .as_ref()
+            .ok_or_else(|| invalid("padding", "the tokenizer has no pad token"))?;
+        let length = match options.pad_to_multiple_of {
+            Some(multiple) if multiple > 0 => longest.next_multiple_of(multiple),
+            _ => longest,
+        };
+        let mut encodings: Vec<_> = windows.into_iter().flatten().collect();
+        encodings.par_iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
+        Ok(encodings)
+    }
+
+    /// Encodes one text.
+    pub fn encode<'a>(
+        &self,
+        text: impl Into<Text<'a>>,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>> {
+        self.encode_batch(&[text.into()], options)
+    }
+
+    /// The text of ids.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for an id that is none.
+    pub fn decode(&self, ids: &[i64], skip_special_tokens: bool) -> Result<String> {
+        let ids = ids.iter().map(|id| u32::try_from(*id)).collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|_| invalid("ids", "found a negative number"))?;
+        self.inner.decode(&ids, skip_special_tokens).map_err(failed)
+    }
+
+    /// The text of tokens, continuations joined to what they continue.
+    pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String> {
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(failed),
+            None => Ok(tokens.join(" ")),
+        }
+    }
+
+    fn inner(&self, split_special_tokens: bool) -> &tokenizers::Tokenizer {
+        if !split_special_tokens {
+            return &self.inner;
+        }
+        self.literal.get_or_init(|| {
+            let mut literal = self.inner.clone();
+            literal.set_encode_special_tokens(true);
+            literal
+        })
+    }
+
+    /// The windows of a text, at least one.
+    fn encode_one(
+        &self,
+        tokenizer: &tokenizers::Tokenizer,
+        sample: usize,
+        text: Text<'_>,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>> {
+        let encode = |text: &str| {
+            let encoded = match options.details {
+                true => tokenizer.encode(text, false),
+                false => tokenizer.encode_fast(text, false),
+            };
+            encoded.map_err(failed)
+        };
+        let mut first = encode(text.text)?;
+        let mut second = text.text_pair.map(encode).transpose()?;
+        if let Some(second) = &mut second {
+            second.set_type_ids(vec![1; second.len()]);
+        }
+        let truncated = self.truncate(&mut first, second.as_mut(), options)?;
+        let mut whole = match &self.processor {
+            Some(processor) => processor.process(first, second, options.add_special_tokens),
+            None => <dyn PostProcessor>::default_process(
+                [Some(first), second].into_iter().flatten().collect(),
+                true,
+            )
+            .map(|encodings| Raw::merge(encodings, false)),
+        }
+        .map_err(failed)?;
+        let further = whole.take_overflowing();
+        let windows = std::iter::once(whole)
+            .chain(further.into_iter().filter(|_| options.return_overflowing_tokens));
+        let truncated = truncated && !options.return_overflowing_tokens;
+        let chars = [Chars::of(text.text), Chars::of(text.text_pair.unwrap_or_default())];
+        Ok(windows.map(|raw| convert(&raw, sample, truncated, options.details, &chars)).collect())
+    }
+
+    /// Cuts a text, or two, to the greatest length; whether anything was cut.
+    fn truncate(
+        &self,
+        first: &mut Raw,
+        second: Option<&mut Raw>,
+        options: &EncodeOptions,
+    ) -> Result<bool> {
+        if options.truncation == Truncation::DoNotTruncate {
+            return Ok(false);
+        }
+        let most = options.max_length.unwrap_or(self.max_length);
+        let added = match &self.processor {
+            Some(processor) if options.add_special_tokens => {
+                processor.added_tokens(second.is_some())
+            }
+            _ => 0,
+        };
+        let Some(room) = most.checked_sub(added) else {
+            let message = format!("found {most}, expected room for {added} special tokens");
+            return Err(invalid("max_length", message));
+        };
+        let lengths = (first.len(), second.as_ref().map(|second| second.len()));
+        let (keep_first, keep_second) = shares(lengths, room, options.truncation)?;
+        let direction = self.truncation_side;
+        for (encoding, keep) in [(Some(first), keep_first), (second, keep_second)] {
+            let Some(encoding) = encoding.filter(|encoding| encoding.len() > keep) else {
+                continue;
+            };
+            if keep > 0 && options.stride >= keep {
+                let message = format!(
+                    "found {}, expected less than the {keep} tokens of a window",
+                    options.stride
+                );
+                return Err(invalid("stride", message));
+            }
+            encoding.truncate(keep, options.stride, direction);
+        }
+        Ok(lengths.0 + lengths.1.unwrap_or(0) > room)
+    }
+}
+
+/// How many tokens of each text stay so that both have room.
+fn shares(
+    (first, second): (usize, Option<usize>),
+    room: usize,
+    truncation: Truncation,
+) -> Result<(usize, usize)> {
+    let pair = second.unwrap_or(0);
+    let Some(excess) = (first + pair).checked_sub(room).filter(|excess| *excess > 0) else {
+        return Ok((first, pair));
+    };
+    let less = |length: usize, which: &str| {
+        length.checked_sub(excess).filter(|rest| *rest > 0).ok_or_else(|| {
+            let message = format!("the {which} text has {length} tokens, {excess} too many to cut");
+            invalid("truncation", message)
+        })
+    };
+    Ok(match (truncation, second) {
+        (Truncation::LongestFirst, None) | (Truncation::DoNotTruncate, _) => (room, 0),
+        // The longer one gives until both are equal, then both give.
+        (Truncation::LongestFirst, Some(_)) if first <= pair => {
+            let first = first.min(room / 2);
+            (first, room - first)
+        }
+        (Truncation::LongestFirst, Some(_)) => {
+            let pair = pair.min(room / 2);
+            (room - pair, pair)
+        }
+        (Truncation::OnlyFirst, _) => (less(first, "first")?, pair),
+        (Truncation::OnlySecond, Some(_)) => (first, less(pair, "second")?),
+        (Truncation::OnlySecond, None) => {
+            return Err(invalid(
+                "truncation",
+                "only_second was asked for, but there is no second text",
+            ));
+        }
+    })
+}
+
+/// The number of characters before each byte of a text that is not ASCII.
+struct Chars(Option<Vec<usize>>);
+
+impl Chars {
+    fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self(None);
+        }
+        let mut count = 0;
+        let mut before = Vec::with_capacity(text.len() + 1);
+        for character in text.chars() {
+            before.extend(std::iter::repeat_n(count, character.len_utf8()));
+            count += 1;
+        }
+        before.push(count);
+        Self(Some(before))
+    }
+
+    fn before(&self, byte: usize) -> usize {
+        self.0.as_ref().map_or(byte, |before| before.get(byte).copied().unwrap_or(byte))
+    }
+}
+
+fn convert(
+    raw: &Raw,
+    sample: usize,
+    truncated: bool,
+    details: bool,
+    chars: &[Chars; 2],
+) -> Encoding {
+    let wide = |ids: &[u32]| ids.iter().map(|id| i64::from(*id)).collect();
+    let mut encoding = Encoding {
+        sample,
+        input_ids: wide(raw.get_ids()),
+        token_type_ids: wide(raw.get_type_ids()),
+        attention_mask: wide(raw.get_attention_mask()),
+        truncated,
+        ..Encoding::default()
+    };
+    if details {
+        encoding.special_tokens_mask = wide(raw.get_special_tokens_mask());
+        encoding.tokens = raw.get_tokens().to_vec();
+        encoding.offsets = raw.get_offsets().to_vec();
+        encoding.word_ids = raw.get_word_ids().to_vec();
+        encoding.sequence_ids = raw.get_sequence_ids();
+        let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
+        let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
+            let chars = &chars[sequence.unwrap_or(0).min(1)];
+            (chars.before(*start), chars.before(*end))
+        };
+        encoding.char_offsets = places.map(to_chars).collect();
+    }
+    encoding
+}
+
+fn invalid(argument: &str, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidInput, message).at(argument)
+}
