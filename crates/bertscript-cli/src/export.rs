@@ -2,9 +2,10 @@
 
 use crate::output;
 use crate::progress::Progress;
+use crate::text;
 use bertscript::{
     Architecture, Archive, Attention, Checkpoint, Dtype, FixedShape, LoadOptions, PreTrained,
-    TieWeights, trace, trace_fixed_shapes,
+    TieWeights,
 };
 use clap::Args;
 use std::fmt::Write;
@@ -76,16 +77,8 @@ impl Export {
             attentions: self.output_attentions,
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
-        progress.stage("tracing, and running other shapes against the model");
-        let script = if self.fixed_shape.is_empty() {
-            trace(&model)?
-        } else {
-            trace_fixed_shapes(&model, &self.fixed_shape)?
-        };
-        progress.stage("hashing the weights");
-        let archive = Archive::new(&model, &checkpoint)?.with_fixed_shapes(&self.fixed_shape);
-        progress.stage("writing the archive");
-        archive.save(&script, &self.output)?;
+        progress.stage("tracing, running other shapes against the model, and writing");
+        let archive = bertscript::export(&model, &checkpoint, &self.fixed_shape, &self.output)?;
         drop(progress);
 
         let size = std::fs::metadata(&self.output)?.len();
@@ -112,9 +105,9 @@ impl Export {
 fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Error> {
     let metadata = archive.metadata();
     let report = model.report();
-    let mut text = String::new();
+    let mut summary = String::new();
     writeln!(
-        text,
+        summary,
         "model         {}, {} parameters, {} in {}",
         metadata.architecture,
         output::count(metadata.parameter_count),
@@ -122,10 +115,10 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
         metadata.dtype
     )?;
     for [source, target] in &report.ties.untied {
-        writeln!(text, "untied        {target} from {source}")?;
+        writeln!(summary, "untied        {target} from {source}")?;
     }
     for [source, target] in &report.ties.tied {
-        writeln!(text, "tied          {target} to {source}")?;
+        writeln!(summary, "tied          {target} to {source}")?;
     }
     if metadata.tie_bytes > 0 {
         let bytes = output::bytes(metadata.tie_bytes);
@@ -134,18 +127,18 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
         } else {
             format!("sharing saves {bytes}")
         };
-        writeln!(text, "              {what}")?;
+        writeln!(summary, "              {what}")?;
     }
     for [source, target] in &report.ties.different {
         writeln!(
-            text,
+            summary,
             "warning       {target} differs from {source} in the checkpoint; kept apart"
         )?;
     }
     if !report.renamed.is_empty() {
         let example = &report.renamed[0];
         writeln!(
-            text,
+            summary,
             "renamed       {}, such as {} to {}",
             report.renamed.len(),
             example.from,
@@ -153,22 +146,26 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
         )?;
     }
     if !report.unexpected.is_empty() {
-        writeln!(text, "not used      {}", report.unexpected.join(", "))?;
+        writeln!(summary, "not used      {}", report.unexpected.join(", "))?;
     }
     if !report.initialized.is_empty() {
         writeln!(
-            text,
+            summary,
             "initialised   {} parameters at random, not trained",
             report.initialized.len()
         )?;
     }
-    writeln!(text, "packed        {}", metadata.files.join(", "))?;
+    for (key, line) in text::describe(archive.assets(), Some(model.architecture()), model.config())
+    {
+        writeln!(summary, "{key:<13} {line}")?;
+    }
+    writeln!(summary, "packed        {}", metadata.files.join(", "))?;
     let checked = if metadata.fixed_shapes.is_empty() {
         "equal to the model at other batch sizes and lengths; no device, shape or constant in its code".to_owned()
     } else {
         let shapes = output::shapes(&metadata.fixed_shapes);
         format!("equal to the model at {shapes} and smaller; larger inputs are refused")
     };
-    writeln!(text, "checked       {checked}")?;
-    Ok(text)
+    writeln!(summary, "checked       {checked}")?;
+    Ok(summary)
 }

@@ -37,9 +37,24 @@ impl Archive {
     /// Describes a model, and takes along what stands beside its weights: see
     /// [`Checkpoint::assets`].
     pub fn new(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
+        let mut archive = Self::without_digest(model, checkpoint)?;
+        archive.metadata.weights_sha256 = weights_sha256(model.parameters())?;
+        Ok(archive)
+    }
+
+    /// Describes a model, all but the digest of its weights, which takes a while.
+    pub(crate) fn without_digest(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
         let assets = checkpoint.assets()?;
         let names = assets.names().map(str::to_owned).collect();
-        Ok(Self { metadata: Metadata::new(model, names)?, config: model.config().clone(), assets })
+        Ok(Self { metadata: Metadata::new(model, names), config: model.config().clone(), assets })
+    }
+
+    /// Adds the digest of the program's weights.
+    pub(crate) fn with_digest_of(mut self, script: &ScriptModule) -> Result<Self> {
+        let named = script.named_tensors()?.into_iter().filter(|named| named.is_parameter);
+        let parameters: Vec<_> = named.map(|named| (named.name, named.tensor)).collect();
+        self.metadata.weights_sha256 = weights_sha256(&parameters)?;
+        Ok(self)
     }
 
     /// Says that the program was traced for fixed shapes.
@@ -56,22 +71,22 @@ impl Archive {
     /// # Errors
     /// [`ErrorKind::Io`], or [`ErrorKind::Verification`] with the line of code.
     pub fn save(&self, script: &ScriptModule, path: &Path) -> Result<()> {
+        atomic_file::write(path, |temporary| self.write(script, temporary))
+    }
+
+    /// Writes to a path that is not the final one.
+    pub(crate) fn write(&self, script: &ScriptModule, temporary: &Path) -> Result<()> {
         let metadata = self.metadata.to_json()?;
         let mut files: Vec<(&str, &[u8])> = vec![(METADATA_FILE, &metadata)];
         files.extend(self.assets.iter());
-        atomic_file::write(path, |temporary| {
-            let file = File::create(temporary)
-                .map_err(|error| Error::io(path, "write the archive", error))?;
-            script.save(BufWriter::with_capacity(1 << 20, file), &files).map_err(|error| {
-                match error.into_source() {
-                    Ok(cause) => {
-                        Error::new(ErrorKind::Io, "cannot write the archive").because(cause)
-                    }
-                    Err(error) => Error::from(error),
-                }
-            })?;
-            self.scan(&mut ArchiveReader::open(temporary)?)
-        })
+        let failed = |error| Error::io(temporary, "write the archive", error);
+        let file = File::create(temporary).map_err(failed)?;
+        let buffered = BufWriter::with_capacity(1 << 20, file);
+        script.save(buffered, &files).map_err(|error| match error.into_source() {
+            Ok(cause) => Error::new(ErrorKind::Io, "cannot write the archive").because(cause),
+            Err(error) => Error::from(error),
+        })?;
+        self.scan(&mut ArchiveReader::open(temporary)?)
     }
 
     fn scan(&self, reader: &mut ArchiveReader<'_>) -> Result<()> {

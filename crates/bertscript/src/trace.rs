@@ -43,6 +43,16 @@ def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, to
 /// [`ErrorKind::Verification`] if the program differs from the model or holds a
 /// constant that should be a parameter.
 pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
+    let script = record(model, &[])?;
+    prove(&script, model, &[])?;
+    Ok(script)
+}
+
+/// Traces a model, for any shape or for some only; nothing is proven yet.
+pub(crate) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
+    if !shapes.is_empty() {
+        return fixed::record(model, shapes);
+    }
     let mut script = register(model)?;
     let example = Example::new(2, 3.min(model.config().max_position_embeddings), model)?;
     script.trace(
@@ -73,13 +83,26 @@ pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
     )?;
     script.define(FORWARD)?;
     script.eval()?;
-    let longest = model.config().max_position_embeddings;
-    // Each forward of a large model costs: one shape proves the unmasked trace.
+    Ok(script)
+}
+
+/// Runs the program and the model on shapes that it was not traced with.
+pub(crate) fn prove(
+    script: &ScriptModule,
+    model: &PreTrained,
+    shapes: &[FixedShape],
+) -> Result<()> {
+    if !shapes.is_empty() {
+        return fixed::prove(script, model, shapes);
+    }
+    // Each forward of a large model costs: one shape proves the unmasked trace,
+    // and the greatest lengths, which the code treats as any, are left to verify.
+    let longest = model.config().max_position_embeddings.min(128);
     for (batch, length, unmasked) in [(1, 1, false), (3, 7, true), (1, longest, false)] {
         let shape = Example::shape(batch, length.min(longest), model);
-        check_shape(&script, model, &shape, unmasked)?;
+        check_shape(script, model, &shape, unmasked)?;
     }
-    Ok(script)
+    Ok(())
 }
 
 /// An empty program with the model's parameters.

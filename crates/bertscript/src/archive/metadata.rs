@@ -103,7 +103,7 @@ pub struct Limits {
 }
 
 impl Metadata {
-    pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Self {
         let config = model.config();
         let dtype = model.dtype();
         let symbols = |shape: &[Dim]| shape.iter().map(Dim::to_string).collect();
@@ -130,7 +130,7 @@ impl Metadata {
         let groups =
             |pairs: &[[String; 2]]| pairs.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
         let has_labels = model.architecture().has_labels();
-        Ok(Self {
+        Self {
             format_version: FORMAT_VERSION,
             bertscript_version: env!("CARGO_PKG_VERSION").to_owned(),
             torch_version: torchscript::torch_version().to_owned(),
@@ -156,9 +156,9 @@ impl Metadata {
             tie_bytes: targets(&[&ties.tied[..], &ties.untied].concat()) * dtype.size() as u64,
             parameter_count,
             parameter_bytes: parameter_count * dtype.size() as u64,
-            weights_sha256: weights_sha256(parameters)?,
+            weights_sha256: String::new(),
             files,
-        })
+        }
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {

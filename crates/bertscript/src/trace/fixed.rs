@@ -68,6 +68,12 @@ impl FromStr for FixedShape {
 /// [`ErrorKind::InvalidInput`] for a shape that the model cannot have, and
 /// [`ErrorKind::Verification`] as for [`super::trace`].
 pub fn trace_fixed_shapes(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
+    let script = record(model, shapes)?;
+    prove(&script, model, shapes)?;
+    Ok(script)
+}
+
+pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
     let shapes = FixedShape::in_order(shapes);
     check_possible(model, &shapes)?;
 
@@ -94,12 +100,21 @@ pub fn trace_fixed_shapes(model: &PreTrained, shapes: &[FixedShape]) -> Result<S
     }
     script.define(&dispatcher(model, &shapes))?;
     script.eval()?;
-    for shape in &shapes {
-        let smaller: Vec<_> = shape.sizes().iter().map(|size| (size * 2 / 3).max(1)).collect();
-        check_shape(&script, model, shape.sizes(), false)?;
-        check_shape(&script, model, &smaller, true)?;
-    }
     Ok(script)
+}
+
+/// Runs the program and the model at each shape and at a smaller one.
+pub(super) fn prove(
+    script: &ScriptModule,
+    model: &PreTrained,
+    shapes: &[FixedShape],
+) -> Result<()> {
+    for shape in shapes {
+        let smaller: Vec<_> = shape.sizes().iter().map(|size| (size * 2 / 3).max(1)).collect();
+        check_shape(script, model, shape.sizes(), false)?;
+        check_shape(script, model, &smaller, true)?;
+    }
+    Ok(())
 }
 
 fn check_possible(model: &PreTrained, shapes: &[FixedShape]) -> Result<()> {

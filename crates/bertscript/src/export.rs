@@ -1,0 +1,50 @@
+//! From a loaded model to a file, in one step.
+
+use crate::archive::Archive;
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::models::PreTrained;
+use crate::trace::{FixedShape, prove, record};
+use std::fs::File;
+use std::path::Path;
+
+/// Traces a model and writes it to `path`, with what stands beside its weights
+/// in the checkpoint; for any shape, or for `shapes` only. It is what
+/// [`trace`](crate::trace), [`Archive::new`] and [`Archive::save`] do, but the
+/// disk writes while the processor proves. The file appears once it is proven.
+///
+/// # Errors
+/// Those of [`trace`](crate::trace) and [`Archive::save`].
+pub fn export(
+    model: &PreTrained,
+    checkpoint: &Checkpoint,
+    shapes: &[FixedShape],
+    path: &Path,
+) -> Result<Archive> {
+    let script = record(model, shapes)?;
+    let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
+    let mut written = None;
+    atomic_file::write(path, |temporary| {
+        let write = || {
+            let archive = archive.with_digest_of(&script)?;
+            archive.write(&script, temporary)?;
+            // Here already, so that the disk need not be waited for later.
+            File::open(temporary)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| Error::io(path, "write the archive", error))?;
+            Ok(archive)
+        };
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            let proven = prove(&script, model, shapes);
+            let archive = writer
+                .join()
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "writing the archive panicked")));
+            proven?;
+            written = Some(archive?);
+            Ok(())
+        })
+    })?;
+    written.ok_or_else(|| Error::new(ErrorKind::Io, "the archive was not written"))
+}
