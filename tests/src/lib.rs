@@ -116,8 +116,9 @@ pub fn bertscript_ok<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Cargo names a binary only to tests of its own package, so this builds it.
-fn binary() -> &'static Path {
+/// The `bertscript` command. Cargo names a binary only to tests of its own
+/// package, so this builds it.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         // target/PROFILE/deps/this-test

@@ -1,6 +1,7 @@
 //! `bertscript inspect`
 
 use crate::output;
+use crate::text;
 use bertscript::{Architecture, Archive, Checkpoint, Device, Metadata, Module, Survey};
 use clap::Args;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ impl Inspect {
                 "metadata": archive.metadata(),
             }))?;
         } else {
-            output::print(&describe(archive.metadata(), size))?;
+            output::print(&describe(&archive, size))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -100,7 +101,8 @@ impl Inspect {
         };
         let renamed: Vec<_> =
             survey.renamed.iter().map(|name| format!("{} to {}", name.from, name.to)).collect();
-        let lines = [
+        let architecture = survey.architecture.parse().ok();
+        let mut lines = vec![
             ("architecture", survey.architecture.clone()),
             ("weights", survey.weights.clone().unwrap_or_else(|| "none".to_owned())),
             ("dtype", survey.dtype.clone()),
@@ -116,8 +118,9 @@ impl Inspect {
             ("tied", list(&survey.tied)),
             ("renamed", list(&renamed)),
             ("not used", list(&survey.unexpected)),
-            ("packs", list(&survey.files)),
         ];
+        lines.extend(text::describe(&checkpoint.assets()?, architecture, checkpoint.config()));
+        lines.push(("packs", list(&survey.files)));
         output::print(&lay_out(&lines))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -128,7 +131,8 @@ fn lay_out(lines: &[(&str, String)]) -> String {
     lines.iter().map(|(key, value)| format!("{key:<13} {value}\n")).collect()
 }
 
-fn describe(m: &Metadata, size: u64) -> String {
+fn describe(archive: &Archive, size: u64) -> String {
+    let m: &Metadata = archive.metadata();
     let groups = |groups: &[Vec<String>]| {
         groups.iter().map(|group| group.join(" = ")).collect::<Vec<_>>().join("; ")
     };
@@ -178,6 +182,7 @@ fn describe(m: &Metadata, size: u64) -> String {
             limits.max_position_embeddings, limits.vocab_size, limits.type_vocab_size
         ),
     ));
+    lines.extend(text::describe(archive.assets(), m.architecture().ok(), archive.config()));
     lines.push(("packed", m.files.join(", ")));
     lines.push(("weights", format!("SHA-256 {}", m.weights_sha256)));
     lines.push((

@@ -10,6 +10,7 @@ mod progress;
 mod run;
 mod sink;
 mod stream;
+mod text;
 mod tokenize;
 mod verify;
 
@@ -25,6 +26,8 @@ Examples:
   bertscript export ./all-MiniLM-L6-v2 -o minilm.pt
   bertscript inspect minilm.pt
   bertscript verify minilm.pt --checkpoint ./all-MiniLM-L6-v2
+  bertscript embed minilm.pt --input texts.txt --output texts.npy
+  bertscript predict sentiment.pt 'What a film!'
   bertscript run minilm.pt --inputs in.safetensors --outputs out.safetensors
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.")]

@@ -19,14 +19,14 @@ use std::process::ExitCode;
 ///
 /// The task follows the file's model class. Texts are arguments, or lines of
 /// standard input.
-///
-///   bertscript predict sentiment.pt 'What a film!'
-///   bertscript predict ner.pt 'Ada Lovelace was born in London.'
-///   bertscript predict qa.pt --question 'Who wrote it?' 'Ada wrote it.'
-///   bertscript predict mlm.pt 'Paris is the [MASK] of France.'
-///   bertscript predict minilm.pt --query 'cheap food' < menu.txt
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  bertscript predict sentiment.pt 'What a film!'
+  bertscript predict ner.pt 'Ada Lovelace was born in London.'
+  bertscript predict qa.pt --question 'Who wrote it?' 'Ada wrote it.'
+  bertscript predict mlm.pt 'Paris is the [MASK] of France.'
+  bertscript predict minilm.pt --query 'cheap food' < menu.txt")]
 pub(crate) struct Predict {
     /// The exported file
     file: PathBuf,

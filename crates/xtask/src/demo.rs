@@ -30,8 +30,11 @@ pub(crate) fn demo() -> Result<()> {
         "does it compute what the checkpoint says",
         &["verify", &file, "--checkpoint", &checkpoint],
     )?;
-    announce("running it from Rust (crates/bertscript/examples/sentences.rs)");
-    run(Command::new(root().join("target/debug/examples/sentences")).arg(&file).current_dir(root()))
+    announce("what it makes of text\n    cargo run --example semantic_search");
+    let notes = "crates/bertscript/examples/notes.txt";
+    run(Command::new(root().join("target/debug/examples/semantic_search"))
+        .args([&file, notes])
+        .current_dir(root()))
 }
 
 /// The directory of the demo's checkpoint, downloaded once.

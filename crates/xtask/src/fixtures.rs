@@ -1,16 +1,16 @@
 //! Remaking the committed fixtures.
 
 use crate::command::run;
-use crate::{announce, python, root};
+use crate::oracles::{self, Oracles};
+use crate::{announce, root};
 use anyhow::Result;
-use std::process::Command;
 
 pub(crate) fn fixtures() -> Result<()> {
-    let directory = root().join("tests/reference");
-    let python = python::environment(".oracle", &directory.join("requirements.txt"), 8)?;
+    let oracles = Oracles::install()?;
     announce("making tests/fixtures");
-    run(Command::new(python)
-        .arg(directory.join("make_fixtures.py"))
-        .arg(root().join("tests/fixtures"))
-        .env("HF_HUB_OFFLINE", "1"))
+    for script in ["make_fixtures.py", "make_text_fixtures.py"] {
+        let mut command = oracles.command();
+        run(command.arg(oracles::folder().join(script)).arg(root().join("tests/fixtures")))?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod check;
 mod command;
 mod demo;
 mod fixtures;
+mod oracles;
 mod python;
 mod setup;
 mod test;

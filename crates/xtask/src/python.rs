@@ -3,6 +3,7 @@
 use crate::command::output;
 use crate::root;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,11 @@ pub(crate) fn interpreter() -> Result<&'static str> {
 }
 
 /// Installs packages into a folder, which appears whole or not at all.
-pub(crate) fn install_into(directory: &Path, gigabytes: u64, arguments: &[&str]) -> Result<()> {
+pub(crate) fn install_into<S: AsRef<OsStr>>(
+    directory: &Path,
+    gigabytes: u64,
+    arguments: &[S],
+) -> Result<()> {
     let python = interpreter()?;
     if output(Command::new(python).args(["-m", "pip", "--version"])).is_none() {
         bail!(

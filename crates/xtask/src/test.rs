@@ -1,7 +1,8 @@
 //! All tests, and one count at the end.
 
 use crate::command::{cargo, run};
-use crate::{announce, demo, python, root, setup};
+use crate::oracles::{self, Oracles};
+use crate::{announce, demo, root, setup};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -43,21 +44,17 @@ pub(crate) fn test(live: bool) -> Result<()> {
 
 /// The comparison with transformers and `torch.jit.load`, freshly computed.
 fn live_check() -> Result<(Counts, bool)> {
-    let directory = root().join("tests/reference");
-    let python = python::environment(".oracle", &directory.join("requirements.txt"), 8)?;
+    let oracles = Oracles::install()?;
     let minilm = demo::minilm()?;
-    announce("live check against transformers and torch.jit.load");
-    let mut command = Command::new(python);
+    announce("live check against transformers, sentence-transformers and torch.jit.load");
+    let mut command = oracles.command();
     command
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"])
         // TorchScript is what this project is about.
         .args(["-W", "ignore:`torch.jit:DeprecationWarning"])
-        .arg(&directory)
-        .current_dir(root())
+        .arg(oracles::folder())
         .env("BERTSCRIPT", root().join("target/debug/bertscript"))
-        .env("BERTSCRIPT_MINILM", minilm)
-        .env("HF_HUB_OFFLINE", "1")
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+        .env("BERTSCRIPT_MINILM", minilm);
     watch(&mut command, pytest_counts)
 }
 

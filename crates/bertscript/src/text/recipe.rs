@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
@@ -190,6 +191,21 @@ pub(crate) fn normalize(rows: &Tensor) -> Result<Tensor> {
     let length =
         rows.f_square()?.f_sum_dim_intlist(-1, true, None)?.f_sqrt()?.f_clamp_min(1e-12)?;
     Ok(rows.f_div(&length)?)
+}
+
+impl fmt::Display for Recipe {
+    /// The steps in a few words: `mean pooling, Dense, Normalize`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = |step: &Step| match step {
+            Step::Pooling { modes, .. } => {
+                let modes: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
+                format!("{} pooling", modes.join(" + "))
+            }
+            Step::Dense(_) => "Dense".to_owned(),
+            Step::Normalize => "Normalize".to_owned(),
+        };
+        f.write_str(&self.steps.iter().map(step).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Step {

@@ -1,0 +1,40 @@
+//! What a file or a directory can do with text, in words.
+
+use bertscript::{Architecture, Assets, BertConfig, Recipe, Tokenizer};
+
+/// Lines of a description: what is tokenized, and how texts are embedded.
+pub(crate) fn describe(
+    assets: &Assets,
+    architecture: Option<Architecture>,
+    config: &BertConfig,
+) -> Vec<(&'static str, String)> {
+    let has_tokenizer =
+        ["tokenizer.json", "vocab.txt"].iter().any(|name| assets.get(name).is_some());
+    if !has_tokenizer {
+        return vec![("text", "no tokenizer: runs on token ids only".to_owned())];
+    }
+    let mut lines = Vec::new();
+    lines.push(match Tokenizer::from_assets(assets) {
+        Ok(tokenizer) => {
+            let (size, most) = (tokenizer.vocab_size(), tokenizer.max_length());
+            ("text", format!("up to {most} tokens, of a vocabulary of {size}"))
+        }
+        Err(error) => ("warning", format!("the tokenizer cannot be used: {error}")),
+    });
+    if architecture != Some(Architecture::BertModel) {
+        return lines;
+    }
+    match Recipe::from_assets(assets) {
+        Ok(Some(recipe)) => {
+            let width = recipe.dimension(config.hidden_size);
+            lines.push(("embeds", format!("{recipe}, to {width} dimensions")));
+            if !recipe.prompts.prompts.is_empty() {
+                let names: Vec<_> = recipe.prompts.prompts.keys().map(String::as_str).collect();
+                lines.push(("prompts", names.join(", ")));
+            }
+        }
+        Ok(None) => lines.push(("embeds", "no recipe: `embed` needs --pooling".to_owned())),
+        Err(error) => lines.push(("warning", format!("the recipe cannot be followed: {error}"))),
+    }
+    lines
+}
