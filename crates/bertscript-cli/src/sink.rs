@@ -47,7 +47,7 @@ impl Sink {
         };
         let file = NamedTempFile::new_in(folder)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let mut file = BufWriter::with_capacity(1 << 16, file);
         file.write_all(&format.header(0, width))?;
         Ok(Self::Binary { file, path: path.to_owned(), format, rows: 0, width })
     }

@@ -11,11 +11,11 @@ use std::path::Path;
 
 /// Traces a model and writes it to `path`, with what stands beside its weights
 /// in the checkpoint; for any shape, or for `shapes` only. It is what
-/// [`trace`](crate::trace), [`Archive::new`] and [`Archive::save`] do, but the
+/// [`trace`](crate::trace()), [`Archive::new`] and [`Archive::save`] do, but the
 /// disk writes while the processor proves. The file appears once it is proven.
 ///
 /// # Errors
-/// Those of [`trace`](crate::trace) and [`Archive::save`].
+/// Those of [`trace`](crate::trace()) and [`Archive::save`].
 pub fn export(
     model: &PreTrained,
     checkpoint: &Checkpoint,

@@ -162,10 +162,10 @@ impl Module {
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let mut scores = vec![Vec::new(); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |numbers, mask, outputs| {
-            let length = mask.numel() / numbers.len();
+        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+            let longest = numbers.iter().map(|number| encodings[*number].len()).max();
             let tokens = rows(outputs.get("logits")?)?;
-            for (number, tokens) in numbers.iter().zip(tokens.chunks(length.max(1))) {
+            for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {
                 let tokens = &tokens[..encodings[*number].len()];
                 scores[*number] = tokens.iter().map(|logits| softmax(logits)).collect();
             }
