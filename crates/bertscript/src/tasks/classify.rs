@@ -177,14 +177,17 @@ impl Module {
     }
 
     fn default_function(&self, labels: usize) -> Result<FunctionToApply> {
-        let config: Value = match self.archive() {
-            Some(archive) => archive.assets().json("config.json")?.unwrap_or_default(),
-            None => Value::Null,
+        let config = |name: &str| -> Result<Value> {
+            let archive = self.archive().map(|archive| archive.assets().json(name));
+            Ok(archive.transpose()?.flatten().unwrap_or_default())
         };
-        // Where cross-encoders say it: today, and until 2025.
-        let path = config["sentence_transformers"]["activation_fn"]
+        let (model, modules) =
+            (config("config.json")?, config("config_sentence_transformers.json")?);
+        // Where cross-encoders say it: since 2026, since 2025, and before.
+        let path = modules["activation_fn"]
             .as_str()
-            .or_else(|| config["sbert_ce_default_activation_function"].as_str());
+            .or_else(|| model["sentence_transformers"]["activation_fn"].as_str())
+            .or_else(|| model["sbert_ce_default_activation_function"].as_str());
         if let Some(path) = path {
             return match path.rsplit('.').next() {
                 Some("Identity") => Ok(FunctionToApply::None),

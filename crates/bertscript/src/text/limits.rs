@@ -4,7 +4,8 @@ use crate::assets::Assets;
 use crate::error::Result;
 use serde::Deserialize;
 
-/// The least of what the checkpoint's files say. A `max_length` in
+/// `max_seq_length` of sentence-transformers, or else `model_max_length` of
+/// transformers, but no more than the model has positions. A `max_length` in
 /// `tokenizer.json` is what somebody once asked for, not a limit.
 pub(super) fn max_length(assets: &Assets) -> Result<usize> {
     #[derive(Default, Deserialize)]
@@ -22,14 +23,11 @@ pub(super) fn max_length(assets: &Assets) -> Result<usize> {
     let sentence: SentenceBert = assets.json("sentence_bert_config.json")?.unwrap_or_default();
     let tokenizer: Tokenizer = assets.json("tokenizer_config.json")?.unwrap_or_default();
     let model: Model = assets.json("config.json")?.unwrap_or_default();
-    let limits = [
-        sentence.max_seq_length,
-        tokenizer.model_max_length,
-        Some(model.max_position_embeddings.unwrap_or(512.)),
-    ];
-    // "No limit" is written as 1e30, which saturates.
-    let least = limits.into_iter().flatten().filter(|limit| *limit >= 1.);
-    Ok(least.fold(f64::INFINITY, f64::min) as usize)
+    let positions = model.max_position_embeddings.unwrap_or(512.);
+    let wanted = sentence.max_seq_length.or(tokenizer.model_max_length);
+    // "No limit" is written as 1e30.
+    let wanted = wanted.filter(|wanted| *wanted >= 1.).unwrap_or(positions);
+    Ok(wanted.min(positions) as usize)
 }
 
 #[cfg(test)]
@@ -37,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_counts() {
+    fn the_model_limits_what_the_files_want() {
         let limit = |files: &[(&str, &str)]| {
             let files =
                 files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
@@ -56,6 +54,9 @@ mod tests {
             limit(&[model, ("sentence_bert_config.json", r#"{"max_seq_length": null}"#)]),
             512
         );
+        let larger = ("sentence_bert_config.json", r#"{"max_seq_length": 300}"#);
+        let tokenizer = ("tokenizer_config.json", r#"{"model_max_length": 128}"#);
+        assert_eq!(limit(&[model, larger, tokenizer]), 300);
         assert_eq!(limit(&[]), 512);
     }
 }

@@ -126,6 +126,7 @@ impl Tokenizer {
         texts: &[Text<'_>],
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
+        self.check(options)?;
         let tokenizer = self.inner(options.split_special_tokens);
         let encode = |(sample, text)| self.encode_one(tokenizer, sample, text, options);
         let windows: Vec<Vec<Encoding>> =
@@ -140,8 +141,8 @@ impl Tokenizer {
             .as_ref()
             .ok_or_else(|| invalid("padding", "the tokenizer has no pad token"))?;
         let length = match options.pad_to_multiple_of {
-            Some(multiple) if multiple > 0 => longest.next_multiple_of(multiple),
-            _ => longest,
+            Some(multiple) => longest.next_multiple_of(multiple),
+            None => longest,
         };
         let mut encodings: Vec<_> = windows.into_iter().flatten().collect();
         encodings.par_iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
@@ -184,6 +185,31 @@ impl Tokenizer {
             literal.set_encode_special_tokens(true);
             literal
         })
+    }
+
+    /// Refuses options that could not be met by every text, as transformers does.
+    fn check(&self, options: &EncodeOptions) -> Result<()> {
+        let most = options.max_length.unwrap_or(self.max_length);
+        let truncates = options.truncation != Truncation::DoNotTruncate;
+        let added = self.processor.as_ref().map_or(0, |processor| processor.added_tokens(false));
+        if truncates && most >= added && options.stride > most - added {
+            let message = format!("found {}, expected at most {}", options.stride, most - added);
+            return Err(invalid("stride", message));
+        }
+        match options.pad_to_multiple_of {
+            Some(0) => Err(invalid("pad_to_multiple_of", "found 0, expected at least 1")),
+            Some(multiple)
+                if truncates
+                    && options.padding != Padding::DoNotPad
+                    && !most.is_multiple_of(multiple) =>
+            {
+                let message = format!(
+                    "{most} is no multiple of {multiple}: texts cut to it could not be filled up"
+                );
+                Err(invalid("pad_to_multiple_of", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The windows of a text, at least one.
@@ -275,6 +301,9 @@ fn shares(
     let Some(excess) = (first + pair).checked_sub(room).filter(|excess| *excess > 0) else {
         return Ok((first, pair));
     };
+    if room == 0 {
+        return Ok((0, 0));
+    }
     let less = |length: usize, which: &str| {
         length.checked_sub(excess).filter(|rest| *rest > 0).ok_or_else(|| {
             let message = format!("the {which} text has {length} tokens, {excess} too many to cut");

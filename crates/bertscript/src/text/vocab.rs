@@ -5,9 +5,10 @@
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
+use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer};
@@ -104,6 +105,25 @@ fn content(token: &Value) -> Option<&str> {
 
 /// Builds the tokenizer of `tokenizer.json`, or else of `vocab.txt`.
 pub(super) fn build(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
+    #[derive(Default, Deserialize)]
+    struct SentenceBert {
+        do_lower_case: Option<bool>,
+    }
+    let mut tokenizer = from_files(assets, settings)?;
+    let sentence: SentenceBert = assets.json("sentence_bert_config.json")?.unwrap_or_default();
+    let normalizer = tokenizer.get_normalizer().cloned();
+    let lowers =
+        matches!(&normalizer, Some(NormalizerWrapper::BertNormalizer(bert)) if bert.lowercase);
+    if sentence.do_lower_case == Some(true) && !lowers {
+        // sentence-transformers lower-cases first, whatever the tokenizer does.
+        let first = NormalizerWrapper::Lowercase(Lowercase);
+        let both = Sequence::new(std::iter::once(first).chain(normalizer).collect());
+        tokenizer.with_normalizer(Some(both)).map_err(failed)?;
+    }
+    Ok(tokenizer)
+}
+
+fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
     if let Some(text) = assets.get("tokenizer.json") {
         return from_json(text, settings).map_err(|error| error.at("tokenizer.json"));
     }
