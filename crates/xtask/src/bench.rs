@@ -17,7 +17,7 @@ pub(crate) fn bench() -> Result<()> {
     announce("encoding, beside Python (docs/text.md)");
     let script = oracles::folder().join("bench_encoding.py");
     let encode = release.join("examples/encode");
-    run(oracles.command().arg(script).arg(encode).arg(&minilm))?;
+    run(oracles.command().arg(script).arg(encode).arg(&minilm).env("BERTSCRIPT_MINILM", &minilm))?;
     announce("what padding costs (docs/fixed-shapes.md)");
     run(Command::new(release.join("examples/padding")).arg(minilm))?;
     announce("export and load, beside Python (docs/export.md)");
