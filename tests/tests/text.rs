@@ -255,15 +255,20 @@ fn masks_are_filled_as_by_the_pipeline() {
         }
     };
     let found = module.fill_mask(&texts, &FillMaskOptions::default()).unwrap();
-    for (masks, expected) in found.iter().zip(expected["masks"].as_array().unwrap()) {
-        assert_eq!(masks.len(), expected.as_array().unwrap().len());
-        for (mask, expected) in masks.iter().zip(expected.as_array().unwrap()) {
+    for (found, expected) in found.iter().zip(expected["masks"].as_array().unwrap()) {
+        assert!(!found.truncated);
+        assert_eq!(found.masks.len(), expected.as_array().unwrap().len());
+        for (mask, expected) in found.masks.iter().zip(expected.as_array().unwrap()) {
             check(mask, expected);
         }
     }
     let targets = Some(vec!["cat".to_owned(), "dog".to_owned()]);
     let options = FillMaskOptions { targets, ..Default::default() };
-    check(&module.fill_mask([texts[0].as_str()], &options).unwrap()[0][0], &expected["targets"]);
+    let found = module.fill_mask([texts[0].as_str()], &options).unwrap();
+    check(&found[0].masks[0], &expected["targets"]);
+    let long = format!("[MASK] {}", "day ".repeat(40));
+    let found = module.fill_mask([long.as_str()], &FillMaskOptions::default()).unwrap();
+    assert!(found[0].truncated);
 
     let error = module.fill_mask(["a [MASK]", "the cat"], &FillMaskOptions::default());
     assert_eq!(error.unwrap_err().to_string(), "text 1: no [MASK] is in it");

@@ -86,7 +86,7 @@ impl Embed {
         if done.truncated > 0 {
             let limit = module.tokenizer()?.max_length();
             eprintln!(
-                "{} of {} texts were longer than {limit} tokens; their ends were cut off (--long-texts chooses otherwise)",
+                "longer than {limit} tokens, and cut off there: {} of {} texts (--long-texts chooses otherwise)",
                 done.truncated, done.texts
             );
         }

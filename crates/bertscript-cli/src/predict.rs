@@ -144,16 +144,16 @@ impl Predict {
         }
         progress.stage("running");
         if task == Task::Similarity {
-            let chunks = self.chunks()?.collect::<anyhow::Result<Vec<_>>>()?;
-            let texts = chunks.into_iter().flat_map(|chunk| chunk.texts).collect();
-            let text = self.similarity(&module, &Chunk { first: 0, texts })?;
+            let text = self.similarity(&module, &Chunk::whole(self.chunks()?)?)?;
             drop(progress);
             output::print(&text)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut truncated = 0;
+        let (mut texts, mut truncated) = (0, 0);
         for chunk in self.chunks()? {
-            let (text, cut) = self.predict(&module, task, &chunk?)?;
+            let chunk = chunk?;
+            let (text, cut) = self.predict(&module, task, &chunk)?;
+            texts += chunk.texts.len();
             truncated += cut;
             progress.clear();
             output::print(&text)?;
@@ -162,7 +162,7 @@ impl Predict {
         if truncated > 0 {
             let limit = module.tokenizer()?.max_length();
             eprintln!(
-                "{truncated} texts were longer than {limit} tokens; their ends were cut off (--long-texts chooses otherwise)"
+                "longer than {limit} tokens, and cut off there: {truncated} of {texts} texts (--long-texts chooses otherwise)"
             );
         }
         Ok(ExitCode::SUCCESS)
@@ -183,13 +183,11 @@ impl Predict {
         let chunks: Box<dyn Iterator<Item = anyhow::Result<Chunk>>> = if self.texts.is_empty() {
             Box::new(Chunks::open(None, self.jsonl, Cancel::default())?)
         } else {
-            let texts = self.texts.iter().cloned();
-            let texts = texts.map(|text| OwnedText { text, text_pair: None }).collect();
-            Box::new(std::iter::once(Ok(Chunk { first: 0, texts })))
+            Box::new(std::iter::once(Ok(Chunk::of_arguments(&self.texts))))
         };
         Ok(Box::new(chunks.map(move |chunk| {
-            let Chunk { first, texts } = chunk?;
-            Ok(Chunk { first, texts: texts.into_iter().map(complete).collect() })
+            let Chunk { first, texts, noun } = chunk?;
+            Ok(Chunk { first, texts: texts.into_iter().map(complete).collect(), noun })
         })))
     }
 
@@ -249,9 +247,8 @@ impl Predict {
                     ..AnswerOptions::default()
                 };
                 let found = module.answer(chunk.texts(), &options).map_err(blame)?;
-                let found: Vec<_> =
-                    found.into_iter().map(|answers| report::Answers { answers }).collect();
-                Ok((self.print(chunk, &found, report::answers)?, 0))
+                let cut = found.iter().filter(|found| found.truncated).count();
+                Ok((self.print(chunk, &found, report::answers)?, cut))
             }
             Task::FillMask => {
                 let options = FillMaskOptions {
@@ -262,9 +259,8 @@ impl Predict {
                     ..FillMaskOptions::default()
                 };
                 let found = module.fill_mask(chunk.texts(), &options).map_err(blame)?;
-                let found: Vec<_> =
-                    found.into_iter().map(|masks| report::Masks { masks }).collect();
-                Ok((self.print(chunk, &found, report::masks)?, 0))
+                let cut = found.iter().filter(|found| found.truncated).count();
+                Ok((self.print(chunk, &found, report::masks)?, cut))
             }
             Task::Similarity => bail!("similarity is of all texts at once"),
         }

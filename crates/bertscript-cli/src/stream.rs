@@ -45,9 +45,31 @@ impl OwnedText {
 pub(crate) struct Chunk {
     pub(crate) first: usize,
     pub(crate) texts: Vec<OwnedText>,
+    /// What a person calls one of them
+    pub(crate) noun: &'static str,
 }
 
 impl Chunk {
+    /// Arguments of the command.
+    pub(crate) fn of_arguments(texts: &[String]) -> Self {
+        let texts = texts.iter().cloned();
+        let texts = texts.map(|text| OwnedText { text, text_pair: None }).collect();
+        Self { first: 0, texts, noun: "text" }
+    }
+
+    /// All chunks in one.
+    pub(crate) fn whole(
+        chunks: impl Iterator<Item = anyhow::Result<Self>>,
+    ) -> anyhow::Result<Self> {
+        let mut whole = Self { first: 0, texts: Vec::new(), noun: "line" };
+        for chunk in chunks {
+            let chunk = chunk?;
+            whole.noun = chunk.noun;
+            whole.texts.extend(chunk.texts);
+        }
+        Ok(whole)
+    }
+
     pub(crate) fn texts(&self) -> impl Iterator<Item = Text<'_>> {
         self.texts.iter().map(OwnedText::as_text)
     }
@@ -56,7 +78,7 @@ impl Chunk {
     pub(crate) fn blame(&self, error: bertscript::Error) -> anyhow::Error {
         match error.text() {
             Some(number) => {
-                anyhow::anyhow!("line {}: {}", self.first + number + 1, error.message())
+                anyhow::anyhow!("{} {}: {}", self.noun, self.first + number + 1, error.message())
             }
             None => error.into(),
         }
@@ -100,7 +122,7 @@ impl Iterator for Chunks {
 
     /// Waits for a text, then takes what is there.
     fn next(&mut self) -> Option<Self::Item> {
-        let mut chunk = Chunk { first: self.count, texts: Vec::new() };
+        let mut chunk = Chunk { first: self.count, texts: Vec::new(), noun: "line" };
         let mut bytes = 0;
         while chunk.texts.len() < CHUNK_TEXTS && bytes < CHUNK_BYTES {
             // A slow writer's texts are not held back.

@@ -80,9 +80,7 @@ impl Tokenize {
         let mut chunks = Chunks::open(None, self.jsonl, Cancel::default())?;
         if self.padding == Padding::Longest {
             // Only the whole input knows which is the longest.
-            let texts = chunks.collect::<anyhow::Result<Vec<_>>>()?;
-            let texts = texts.into_iter().flat_map(|chunk| chunk.texts).collect();
-            self.print(&tokenizer, &Chunk { first: 0, texts }, &options)?;
+            self.print(&tokenizer, &Chunk::whole(chunks)?, &options)?;
             return Ok(ExitCode::SUCCESS);
         }
         chunks.try_for_each(|chunk| self.print(&tokenizer, &chunk?, &options))?;

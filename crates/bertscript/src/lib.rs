@@ -58,6 +58,35 @@
 //! # }
 //! ```
 //!
+//! # Text
+//!
+//! An archive carries the checkpoint's tokenizer, its labels, and the recipe of
+//! sentence-transformers. So text goes in, and answers come out: see
+//! [`Module::embed`], [`Module::classify`], [`Module::entities`],
+//! [`Module::answer`], [`Module::fill_mask`] and [`Module::next_sentence`]. Any
+//! number of texts may be given; they are sorted by length and cut into batches.
+//!
+//! ```
+//! use bertscript::{Device, EntitiesOptions, Module};
+//! # use bertscript::{Checkpoint, LoadOptions, PreTrained};
+//! # fn main() -> bertscript::Result<()> {
+//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/text/entities"));
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("ner.pt");
+//! # let checkpoint = Checkpoint::open(directory)?;
+//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
+//! # bertscript::export(&model, &checkpoint, &[], &file)?;
+//! let module = Module::load(&file, Device::Cpu, None)?;
+//! let text = "She went to the big city.";
+//! for found in module.entities([text], &EntitiesOptions::default())? {
+//!     for entity in found.entities {
+//!         println!("{} {:.2} {}", entity.entity, entity.score, &text[entity.start..entity.end]);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! What is out of bounds is refused before libtorch sees it, with the argument,
@@ -126,9 +155,9 @@ pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrai
 pub use module::{Inputs, Module, Outputs};
 pub use nn::Attention;
 pub use tasks::{
-    AggregationStrategy, Answer, AnswerOptions, Cancel, Classification, ClassifyOptions,
+    AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
-    FunctionToApply, LabelScore, LongTexts,
+    Fillings, FunctionToApply, LabelScore, LongTexts,
 };
 pub use text::{
     Dense, EncodeOptions, Encoding, Padding, PoolingMode, Prompts, Recipe, Similarity, Step, Text,

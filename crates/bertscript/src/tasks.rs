@@ -8,9 +8,9 @@ mod embed;
 mod entities;
 mod fill_mask;
 
-pub use answer::{Answer, AnswerOptions};
+pub use answer::{Answer, AnswerOptions, Answers};
 pub use batches::{Cancel, LongTexts};
 pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};
 pub use embed::{EmbedOptions, Embeddings};
 pub use entities::{AggregationStrategy, Entities, EntitiesOptions, Entity};
-pub use fill_mask::{FillMaskOptions, Filling};
+pub use fill_mask::{FillMaskOptions, Filling, Fillings};

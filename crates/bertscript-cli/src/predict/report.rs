@@ -2,20 +2,7 @@
 
 use crate::output;
 use crate::stream::OwnedText;
-use bertscript::{Answer, Classification, Entities, Filling};
-use serde::Serialize;
-
-/// The answers to a question.
-#[derive(Serialize)]
-pub(super) struct Answers {
-    pub(super) answers: Vec<Answer>,
-}
-
-/// The fillings of a text's masks.
-#[derive(Serialize)]
-pub(super) struct Masks {
-    pub(super) masks: Vec<Vec<Filling>>,
-}
+use bertscript::{Answer, Answers, Classification, Entities, Filling, Fillings};
 
 /// A text, and below it, indented, what was found.
 pub(super) fn paragraph(text: &OwnedText, rows: &[Vec<String>]) -> String {
@@ -59,7 +46,7 @@ pub(super) fn answers(found: &Answers) -> Vec<Vec<String>> {
     found.answers.iter().map(row).collect()
 }
 
-pub(super) fn masks(found: &Masks) -> Vec<Vec<String>> {
+pub(super) fn masks(found: &Fillings) -> Vec<Vec<String>> {
     let row = |filling: &Filling| {
         vec![score(filling.score), filling.token_str.clone(), shorten(&filling.sequence, 60)]
     };

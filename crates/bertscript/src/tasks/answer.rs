@@ -68,6 +68,15 @@ pub struct Answer {
     pub char_end: usize,
 }
 
+/// The answers to a question.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Answers {
+    /// The best first.
+    pub answers: Vec<Answer>,
+    /// Whether the end of the context was cut off.
+    pub truncated: bool,
+}
+
 /// A window's tokens from `start` to `end`, both included.
 struct Span {
     start: usize,
@@ -87,7 +96,7 @@ impl Module {
         &self,
         questions: impl IntoIterator<Item = T>,
         options: &AnswerOptions,
-    ) -> Result<Vec<Vec<Answer>>> {
+    ) -> Result<Vec<Answers>> {
         self.expect_architecture("answer", &[Architecture::BertForQuestionAnswering])?;
         let invalid = |message: &str| Error::new(ErrorKind::InvalidInput, message);
         if options.top_k == 0 {
@@ -109,7 +118,7 @@ impl Module {
             ..EncodeOptions::default()
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        let mut found: Vec<Vec<Answer>> = vec![Vec::new(); texts.len()];
+        let mut found = vec![Answers::default(); texts.len()];
         let mut none = vec![f32::INFINITY; texts.len()];
         let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
@@ -132,7 +141,8 @@ impl Module {
                 .collect();
             let (start, end) = (probabilities(start, &allowed), probabilities(end, &allowed));
             none[encoding.sample] = none[encoding.sample].min(start[0] * end[0]);
-            let answers = &mut found[encoding.sample];
+            found[encoding.sample].truncated |= encoding.truncated;
+            let answers = &mut found[encoding.sample].answers;
             for span in spans(&start, &end, &allowed, options) {
                 let answer = answer(context, encoding, &span, options.align_to_words);
                 let same = answers
@@ -144,7 +154,7 @@ impl Module {
                 }
             }
         }
-        for (answers, score) in found.iter_mut().zip(none) {
+        for (Answers { answers, .. }, score) in found.iter_mut().zip(none) {
             if options.handle_impossible_answer {
                 let (answer, place) = (String::new(), 0);
                 let none = Answer {

@@ -83,7 +83,9 @@ impl Module {
             "" => texts,
             prompt => {
                 prompted = texts.iter().map(|text| format!("{prompt}{}", text.text)).collect();
-                prompted.iter().map(Text::from).collect()
+                let pairs = texts.iter().map(|text| text.text_pair);
+                let prompted = prompted.iter().map(String::as_str).zip(pairs);
+                prompted.map(|(text, text_pair)| Text { text, text_pair }).collect()
             }
         };
         let encode = EncodeOptions { details: false, ..EncodeOptions::default() };

@@ -50,6 +50,15 @@ pub struct Filling {
     pub sequence: String,
 }
 
+/// The fillings of a text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Fillings {
+    /// For each mask in the order of the text: the fillings, the best first.
+    pub masks: Vec<Vec<Filling>>,
+    /// Whether the end of the text was cut off.
+    pub truncated: bool,
+}
+
 impl Module {
     /// Fills the masks of texts: for each text, for each of its masks, the
     /// likeliest tokens. A mask is written as the tokenizer has it, `[MASK]`.
@@ -62,7 +71,7 @@ impl Module {
         &self,
         texts: impl IntoIterator<Item = T>,
         options: &FillMaskOptions,
-    ) -> Result<Vec<Vec<Vec<Filling>>>> {
+    ) -> Result<Vec<Fillings>> {
         let known = [Architecture::BertForMaskedLM, Architecture::BertForPreTraining];
         self.expect_architecture("fill_mask", &known)?;
         let tokenizer = self.tokenizer()?;
@@ -96,7 +105,9 @@ impl Module {
             Some(1) => "logits",
             _ => "prediction_logits",
         };
-        let mut found = vec![Vec::new(); texts.len()];
+        let truncated = |encoding: &Encoding| encoding.truncated;
+        let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
+        let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
         self.run_batches(&encodings, &pass, |numbers, _, outputs| {
             let logits = outputs.get(output)?;
@@ -111,7 +122,7 @@ impl Module {
                     let fillings = best.into_iter().map(|(id, score)| {
                         filling(tokenizer, encoding, *place, (id, score), places.len() == 1)
                     });
-                    found[encoding.sample].push(fillings.collect::<Result<Vec<_>>>()?);
+                    found[encoding.sample].masks.push(fillings.collect::<Result<Vec<_>>>()?);
                 }
             }
             Ok(())
