@@ -116,19 +116,77 @@ pub fn bertscript_ok<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The `bertscript` command. Cargo names a binary only to tests of its own
-/// package, so this builds it.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // target/PROFILE/deps/this-test
-        let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "bertscript-cli"]);
-        if profile.file_name().is_some_and(|name| name == "release") {
-            cargo.arg("--release");
+/// The `bertscript` command.
+pub fn binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("bertscript-cli", "bertscript")).clone()
+}
+
+/// The shared library of the C ABI.
+pub fn library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("libbertscript", "libbertscript.so")).clone()
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// A C program, compiled as a stranger would, with plain cc, in a folder with
+/// the library.
+pub struct CProgram(tempfile::TempDir);
+
+impl CProgram {
+    /// Compiles a source file.
+    pub fn build(source: &Path) -> Self {
+        let folder = scratch();
+        // Programs ask for the library by its soname, which an installed tree has.
+        for name in ["libbertscript.so", "libbertscript.so.0.1"] {
+            std::os::unix::fs::symlink(library(), folder.path().join(name)).unwrap();
         }
-        assert!(cargo.status().unwrap().success(), "bertscript-cli does not build");
-        profile.join("bertscript")
-    })
+        let output = Command::new("cc")
+            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(folder.path().join("program"))
+            .arg(source)
+            .arg("-I")
+            .arg(root().join("include"))
+            .arg("-L")
+            .arg(folder.path())
+            .args(["-lbertscript", "-Wl,-rpath,$ORIGIN"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self(folder)
+    }
+
+    /// The folder that it runs in.
+    pub fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs it.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Output {
+        Command::new(self.folder().join("program"))
+            .args(arguments)
+            .current_dir(self.folder())
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .unwrap()
+    }
+}
+
+/// Cargo names what it builds only to tests of the same package, so this builds
+/// it.
+fn build(package: &str, file: &str) -> PathBuf {
+    // target/PROFILE/deps/this-test
+    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", package]);
+    if profile.file_name().is_some_and(|name| name == "release") {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().unwrap().success(), "{package} does not build");
+    profile.join(file)
 }

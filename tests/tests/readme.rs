@@ -1,6 +1,6 @@
 //! What the README shows works.
 
-use bertscript_tests::{binary, fixture, scratch};
+use bertscript_tests::{CProgram, bertscript_ok, binary, fixture, scratch};
 use std::path::Path;
 use std::process::Command;
 
@@ -73,4 +73,29 @@ fn the_rust_program_is_the_example_and_runs() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.starts_with("Tensor[[2, 16], Float]\n"), "{printed}");
+}
+
+#[test]
+fn the_c_lines_compile_and_run() {
+    let folder = folder();
+    let source = folder.path().join("readme.c");
+    let lines = block("c", "bertscript_module_load");
+    let text = format!(
+        "#include <bertscript/bertscript.h>\n#include <stdio.h>\nint main(void) {{\n{lines}return 0;\n}}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let program = CProgram::build(&source);
+    let file = program.folder().join("minilm.pt");
+    bertscript_ok(&[
+        "export".as_ref(),
+        fixture("text/sentence").as_os_str(),
+        "-o".as_ref(),
+        file.as_os_str(),
+    ]);
+    let output = program.run::<&str>(&[]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    std::fs::remove_file(file).unwrap();
+    let output = program.run::<&str>(&[]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "minilm.pt: cannot open the archive\n");
 }

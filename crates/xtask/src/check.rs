@@ -1,13 +1,14 @@
 //! What CI runs before the tests, in the order of what fails fastest.
 
 use crate::command::{cargo, run};
-use crate::{announce, setup, tidy};
+use crate::{announce, header, setup, tidy};
 use anyhow::Result;
 
 pub(crate) fn check() -> Result<()> {
     announce("formatting");
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     tidy::tidy()?;
+    header::header(true)?;
     setup::setup()?;
     announce("lints");
     run(&mut cargo([

@@ -6,6 +6,7 @@ mod check;
 mod command;
 mod demo;
 mod fixtures;
+mod header;
 mod oracles;
 mod python;
 mod setup;
@@ -41,6 +42,12 @@ enum Command {
     Check,
     /// Check the rules of the house: file sizes, names, the direction of imports
     Tidy,
+    /// Write include/bertscript/bertscript.h from the functions of the C ABI
+    Header {
+        /// Only check that it is up to date
+        #[arg(long)]
+        check: bool,
+    },
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
     /// Measure what docs/ states: export and load beside Python, and what
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Command::Test { no_live } => test::test(!no_live),
         Command::Check => check::check(),
         Command::Tidy => tidy::tidy(),
+        Command::Header { check } => header::header(check),
         Command::Fixtures => fixtures::fixtures(),
         Command::Bench => bench::bench(),
     };

@@ -161,7 +161,8 @@ impl Metadata {
         }
     }
 
-    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+    /// The text of `bertscript.json`.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)
             .map_err(|error| Error::new(ErrorKind::Archive, error.to_string()))
     }

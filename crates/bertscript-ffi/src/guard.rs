@@ -1,0 +1,66 @@
+//! What stands around the body of every fallible function.
+
+use crate::error::bertscript_error;
+use crate::status::{
+    BERTSCRIPT_OK, BERTSCRIPT_PANIC, BERTSCRIPT_TORCH, bertscript_status, of_kind,
+};
+use std::error::Error as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Why a call failed.
+pub(crate) struct Failure {
+    pub(crate) status: bertscript_status,
+    pub(crate) message: String,
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(status: bertscript_status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), detail: String::new() }
+    }
+}
+
+impl From<bertscript::Error> for Failure {
+    fn from(error: bertscript::Error) -> Self {
+        let mut detail = String::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            detail += &format!("{error}\n");
+            cause = error.source();
+        }
+        Self { status: of_kind(error.kind()), message: error.to_string(), detail }
+    }
+}
+
+impl From<tch::TchError> for Failure {
+    fn from(error: tch::TchError) -> Self {
+        Self::from(bertscript::Error::from(error))
+    }
+}
+
+/// Runs the body of a function: no panic leaves it, and what failed is told.
+///
+/// # Safety
+/// `err` is NULL or a place to write a pointer to.
+pub(crate) unsafe fn guard(
+    err: *mut *mut bertscript_error,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> bertscript_status {
+    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return BERTSCRIPT_OK,
+        Ok(Err(failure)) => failure,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            // tch's infallible methods panic with what libtorch threw.
+            let status = if text.contains("Torch(") { BERTSCRIPT_TORCH } else { BERTSCRIPT_PANIC };
+            Failure::new(status, text.lines().next().unwrap_or_default())
+        }
+    };
+    let status = failure.status;
+    // SAFETY: by the contract of this function.
+    if let Some(err) = unsafe { err.as_mut() } {
+        *err = Box::into_raw(Box::new(bertscript_error::new(failure)));
+    }
+    status
+}

@@ -1,0 +1,23 @@
+//! The name under which programs ask for the library, and where it finds
+//! libtorch.
+
+fn main() {
+    let part = |name: &str| std::env::var(format!("CARGO_PKG_VERSION_{name}")).unwrap_or_default();
+    // While the major version is 0, a minor one may break the interface.
+    let version = match part("MAJOR").as_str() {
+        "0" => format!("0.{}", part("MINOR")),
+        major => major.to_owned(),
+    };
+    let link = |argument: &str| println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
+    link(&format!("-soname,libbertscript.so.{version}"));
+    // libtorch leaves threads behind that outlive a dlclose.
+    link("-z,nodelete");
+    // tch and zip export functions of theirs from whatever they are linked into.
+    let hidden = concat!(env!("CARGO_MANIFEST_DIR"), "/hidden.map");
+    println!("cargo:rerun-if-changed={hidden}");
+    link(&format!("--version-script={hidden}"));
+    link("-rpath,$ORIGIN");
+    if let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB") {
+        link(&format!("-rpath,{}", lib.display()));
+    }
+}
