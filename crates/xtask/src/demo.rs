@@ -1,6 +1,7 @@
 //! The demo: a small real model, from its checkpoint to its results.
 
 use crate::command::{cargo, run};
+use crate::install::Install;
 use crate::{announce, python, root, setup};
 use anyhow::{Context, Result};
 use std::fs;
@@ -34,6 +35,29 @@ pub(crate) fn demo() -> Result<()> {
     let notes = "crates/bertscript/examples/notes.txt";
     run(Command::new(root().join("target/debug/examples/semantic_search"))
         .args([&file, notes])
+        .current_dir(root()))?;
+    from_c(&file)
+}
+
+/// A C program against the installed tree.
+fn from_c(file: &str) -> Result<()> {
+    let prefix = root().join(".demo/prefix");
+    Install { prefix: prefix.clone(), debug: true }.execute()?;
+    let flags = [
+        "-I.demo/prefix/include",
+        "-L.demo/prefix/lib",
+        "-lbertscript",
+        "-Wl,-rpath,$ORIGIN/prefix/lib",
+    ];
+    let source = ".demo/prefix/share/doc/bertscript/examples/embed.c";
+    announce(&format!("the same file from C\n    cc {source} {} -o .demo/embed", flags.join(" ")));
+    run(Command::new("cc")
+        .arg(source)
+        .args(flags)
+        .args(["-o", ".demo/embed"])
+        .current_dir(root()))?;
+    run(Command::new(root().join(".demo/embed"))
+        .args([file, "A man is eating pasta.", "Someone has a meal.", "The violin is out of tune."])
         .current_dir(root()))
 }
 

@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod fixtures;
 mod header;
+mod install;
 mod oracles;
 mod python;
 mod setup;
@@ -48,6 +49,15 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Install libbertscript with its header, CMake package and pkg-config file
+    Install {
+        /// Where to, such as /usr/local
+        #[arg(long, value_name = "DIR")]
+        prefix: PathBuf,
+        /// Build without optimisation
+        #[arg(long)]
+        debug: bool,
+    },
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
     /// Measure what docs/ states: export and load beside Python, and what
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
         Command::Check => check::check(),
         Command::Tidy => tidy::tidy(),
         Command::Header { check } => header::header(check),
+        Command::Install { prefix, debug } => install::Install { prefix, debug }.execute(),
         Command::Fixtures => fixtures::fixtures(),
         Command::Bench => bench::bench(),
     };
