@@ -173,6 +173,30 @@ fn windows_are_averaged() {
 }
 
 #[test]
+fn only_the_first_window_begins_with_the_prompt() {
+    let module = module("sentence");
+    let embed = |texts: &[&str], prompt: &str| {
+        let options = EmbedOptions {
+            prompt: Some(prompt.to_owned()),
+            long_texts: LongTexts::Window,
+            ..Default::default()
+        };
+        module.embed(texts.iter().copied(), &options).unwrap().values
+    };
+    // The prompt is two tokens and is left out of the pooling, so that a window
+    // without it must keep its first two.
+    let words = ["cat", "dog", "bird", "river", "house"];
+    let words: Vec<_> = words.into_iter().cycle().take(50).collect();
+    let whole = embed(&[&words.join(" ")], "who is ");
+    let first = embed(&[&words[..28].join(" ")], "who is ").get(0);
+    let second = embed(&[&words[28..].join(" ")], "").get(0);
+    let mean = (first * 32. + second * 24.) / 56.;
+    let mean = &mean / mean.norm();
+    let difference = (whole.get(0) - mean).abs().max().double_value(&[]);
+    assert!(difference <= 1e-6, "{difference}");
+}
+
+#[test]
 fn labels_equal_the_pipeline() {
     for name in ["classify-single", "classify-multi"] {
         let module = module(name);

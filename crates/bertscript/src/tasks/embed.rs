@@ -99,7 +99,16 @@ impl Module {
         self.run_batches(&encodings, &pass, |rows, mask, outputs| {
             let hidden = outputs.get("last_hidden_state")?;
             let mask = mask.f_to_device(hidden.device())?;
-            let embedding = recipe.embed(hidden, &mask, prompt_length)?;
+            let without_prompt = mask.f_detach_copy()?;
+            for (place, row) in rows.iter().enumerate() {
+                // Of several windows of a text, the first begins with the prompt.
+                let before = row.checked_sub(1).map(|before| encodings[before].sample);
+                if before != Some(encodings[*row].sample) {
+                    let row = without_prompt.f_select(0, place as i64)?;
+                    let _ = row.f_slice(0, 0, prompt_length, 1)?.f_zero_()?;
+                }
+            }
+            let embedding = recipe.embed(hidden, &mask, &without_prompt)?;
             let rows: Vec<_> = rows.iter().map(|row| *row as i64).collect();
             let _ = values.f_index_copy_(0, &Tensor::f_from_slice(&rows)?, &embedding)?;
             Ok(())

@@ -158,22 +158,19 @@ impl Recipe {
     }
 
     /// The embeddings `[B,D]`, float32, of hidden states `[B,S,H]` with their
-    /// mask `[B,S]`, of which the first `prompt_length` tokens are the prompt.
+    /// mask `[B,S]`, and the same mask without the tokens of the prompt.
     pub(crate) fn embed(
         &self,
         hidden: &Tensor,
         mask: &Tensor,
-        prompt_length: i64,
+        without_prompt: &Tensor,
     ) -> Result<Tensor> {
         let mut embedding = Tensor::new();
         for step in &self.steps {
             embedding = match step {
                 Step::Pooling { modes, include_prompt } => {
-                    let mask = mask.f_detach_copy()?;
-                    if !include_prompt && prompt_length > 0 {
-                        let _ = mask.f_slice(1, 0, prompt_length, 1)?.f_zero_()?;
-                    }
-                    let pooled = modes.iter().map(|mode| mode.pool(hidden, &mask));
+                    let mask = if *include_prompt { mask } else { without_prompt };
+                    let pooled = modes.iter().map(|mode| mode.pool(hidden, mask));
                     // From here on rows are few and small, and the layers on the CPU.
                     Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?
                         .f_to_device(tch::Device::Cpu)?
