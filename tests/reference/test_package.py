@@ -15,11 +15,14 @@ FIXTURE = ROOT / "tests/fixtures/text/sentence"
 CMAKE = Path(sys.executable).with_name("cmake")
 LISTS = """\
 cmake_minimum_required(VERSION 3.16)
-project(consumer C)
+project(consumer C CXX)
 find_package(bertscript {version} REQUIRED {components})
 find_package(bertscript REQUIRED)
 add_executable(embed "{source}")
 target_link_libraries(embed PRIVATE bertscript::bertscript)
+add_executable(embed-cc "{source}c")
+target_compile_features(embed-cc PRIVATE cxx_std_17)
+target_link_libraries(embed-cc PRIVATE bertscript::bertscript)
 """
 
 
@@ -62,7 +65,9 @@ def test_cmake_finds_builds_and_runs(tmp_path, prefix, file):
     done, build = configure(tmp_path, prefix)
     assert done.returncode == 0, done.stderr
     ok(CMAKE, "--build", build)
-    rows = ok(build / "embed", file, "the cat sat", "who was it?").splitlines()
+    printed = ok(build / "embed", file, "the cat sat", "who was it?")
+    assert ok(build / "embed-cc", file, "the cat sat", "who was it?") == printed
+    rows = printed.splitlines()
     assert [row.split()[i] for i, row in enumerate(rows)] == ["1.000", "1.000"]
 
 

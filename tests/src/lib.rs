@@ -134,8 +134,8 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// A C program, compiled as a stranger would, with plain cc, in a folder with
-/// the library.
+/// A C or C++ program, compiled as a stranger would, with plain cc, in a folder
+/// with the library.
 pub struct CProgram(tempfile::TempDir);
 
 impl CProgram {
@@ -146,8 +146,10 @@ impl CProgram {
         for name in ["libbertscript.so", "libbertscript.so.0.1"] {
             std::os::unix::fs::symlink(library(), folder.path().join(name)).unwrap();
         }
-        let output = Command::new("cc")
-            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"])
+        let is_cpp = source.extension().is_some_and(|ending| ending == "cc");
+        let (compiler, standard) = if is_cpp { ("c++", "-std=c++17") } else { ("cc", "-std=c99") };
+        let output = Command::new(compiler)
+            .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"])
             .arg(folder.path().join("program"))
             .arg(source)
             .arg("-I")

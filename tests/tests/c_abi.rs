@@ -1,7 +1,7 @@
 //! The C ABI, from C: the header compiles everywhere, the examples run, the
 //! library keeps to its exports.
 
-use bertscript_tests::{CProgram, fixture, library, root};
+use bertscript_tests::{CProgram, fixture, library, root, scratch};
 use std::process::Command;
 
 /// Runs a command, which must succeed, and returns its standard output.
@@ -34,6 +34,58 @@ fn the_header_compiles_as_every_c_and_cpp() {
 }
 
 #[test]
+fn the_classes_of_cpp_share_move_and_throw() {
+    let folder = scratch();
+    let source = folder.path().join("classes.cc");
+    std::fs::write(&source, CLASSES).unwrap();
+    let program = CProgram::build(&source);
+    let output = program.run(&[fixture("model")]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
+
+const CLASSES: &str = r#"
+#include <bertscript/bertscript.hpp>
+#include <cstdio>
+#define CHECK(condition) \
+    if (!(condition)) { std::fprintf(stderr, "%d: %s\n", __LINE__, #condition); return 1; }
+
+int main(int, char **argv) {
+    using namespace bertscript;
+    export_checkpoint(argv[1], "model.pt");
+    Module module("model.pt");
+    Module copy = module;
+    Module moved = std::move(module);
+    CHECK(module.get() == nullptr);
+    module = copy;
+    const Tensor ids({1, 3}, std::vector<std::int64_t>{2, 9, 3});
+    const auto outputs = module.run({{"input_ids", ids}});
+    CHECK(outputs.size() == 2 && outputs[1].shape() == (std::vector<std::int64_t>{1, 32}));
+    const auto again = moved.run({{"input_ids", Tensor(ids)}});
+    CHECK(outputs[1].data<float>()[31] == again[1].data<float>()[31]);
+    CHECK(module.metadata_json().find("BertModel") != std::string::npos);
+    try {
+        module.run({{"words", ids}});
+        CHECK(false);
+    } catch (const Error &error) {
+        CHECK(error.status() == BERTSCRIPT_INVALID_ARGUMENT);
+    }
+    try {
+        Tensor({2, 2}, std::vector<float>{1});
+        CHECK(false);
+    } catch (const Error &error) {
+        CHECK(error.status() == BERTSCRIPT_INVALID_ARGUMENT);
+    }
+    try {
+        ids.data<float>();
+        CHECK(false);
+    } catch (const std::invalid_argument &) {
+    }
+    return 0;
+}
+"#;
+
+#[test]
 fn a_checkpoint_is_exported_and_run_from_c() {
     let example = example("export.c");
     let checkpoint = fixture("model");
@@ -60,6 +112,12 @@ fn texts_are_embedded_from_c_as_from_rust() {
         std::iter::once(file.as_os_str()).chain(texts.map(AsRef::as_ref)).collect();
     let output = example("embed.c").run(&arguments);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let cpp = example("embed.cc");
+    assert_eq!(cpp.run(&arguments).stdout, output.stdout);
+    let refused = cpp.run(&["nowhere.pt", "a"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let message = "error: nowhere.pt: cannot open the archive\n";
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), message);
 
     let module = bertscript::Module::load(&file, bertscript::Device::Cpu, None).unwrap();
     let values = module.embed(texts, &bertscript::EmbedOptions::default()).unwrap().values;

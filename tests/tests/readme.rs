@@ -76,7 +76,7 @@ fn the_rust_program_is_the_example_and_runs() {
 }
 
 #[test]
-fn the_c_lines_compile_and_run() {
+fn the_c_and_cpp_lines_compile_and_run() {
     let folder = folder();
     let source = folder.path().join("readme.c");
     let lines = block("c", "bertscript_module_load");
@@ -95,6 +95,15 @@ fn the_c_lines_compile_and_run() {
     let output = program.run::<&str>(&[]);
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let source = folder.path().join("readme.cc");
+    let lines = block("cpp", "bertscript::Module");
+    let check = "return values != nullptr && embeddings.shape()[0] == 2 ? 0 : 1;";
+    let text = format!("#include <bertscript/bertscript.hpp>\nint main() {{\n{lines}{check}\n}}\n");
+    std::fs::write(&source, text).unwrap();
+    let cpp = CProgram::build(&source);
+    std::fs::copy(&file, cpp.folder().join("minilm.pt")).unwrap();
+    assert!(cpp.run::<&str>(&[]).status.success());
+
     std::fs::remove_file(file).unwrap();
     let output = program.run::<&str>(&[]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "minilm.pt: cannot open the archive\n");

@@ -36,11 +36,11 @@ pub(crate) fn demo() -> Result<()> {
     run(Command::new(root().join("target/debug/examples/semantic_search"))
         .args([&file, notes])
         .current_dir(root()))?;
-    from_c(&file)
+    from_cpp(&file)
 }
 
-/// A C program against the installed tree.
-fn from_c(file: &str) -> Result<()> {
+/// A C++ program against the installed tree.
+fn from_cpp(file: &str) -> Result<()> {
     let prefix = root().join(".demo/prefix");
     Install { prefix: prefix.clone(), debug: true }.execute()?;
     let flags = [
@@ -49,10 +49,13 @@ fn from_c(file: &str) -> Result<()> {
         "-lbertscript",
         "-Wl,-rpath,$ORIGIN/prefix/lib",
     ];
-    let source = ".demo/prefix/share/doc/bertscript/examples/embed.c";
-    announce(&format!("the same file from C\n    cc {source} {} -o .demo/embed", flags.join(" ")));
-    run(Command::new("cc")
-        .arg(source)
+    let source = ".demo/prefix/share/doc/bertscript/examples/embed.cc";
+    announce(&format!(
+        "the same file from C++\n    c++ -std=c++17 {source} {} -o .demo/embed",
+        flags.join(" ")
+    ));
+    run(Command::new("c++")
+        .args(["-std=c++17", source])
         .args(flags)
         .args(["-o", ".demo/embed"])
         .current_dir(root()))?;

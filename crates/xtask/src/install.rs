@@ -37,7 +37,9 @@ impl Install {
         link(&soname, &lib.join("libbertscript.so"))?;
 
         let include = self.folder("include/bertscript")?;
-        fs::copy(root().join("include/bertscript/bertscript.h"), include.join("bertscript.h"))?;
+        for header in ["bertscript.h", "bertscript.hpp"] {
+            fs::copy(root().join("include/bertscript").join(header), include.join(header))?;
+        }
         let package = self.folder("lib/cmake/bertscript")?;
         let pkgconfig = self.folder("lib/pkgconfig")?;
         for (template, folder) in [
