@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 6] = ["archive", "mapped", "module", "runtime", "trace", "value"];
+const SOURCES: [&str; 7] = ["archive", "mapped", "memory", "module", "runtime", "trace", "value"];
 
 fn main() {
     let lib = PathBuf::from(

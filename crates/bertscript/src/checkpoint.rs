@@ -171,6 +171,27 @@ impl Checkpoint {
     }
 }
 
+/// What a tokenizer is built from: the files of a directory, or a
+/// `tokenizer.json` or `vocab.txt` alone.
+pub(crate) fn tokenizer_assets(path: &Path) -> Result<Assets> {
+    let found =
+        std::fs::metadata(path).map_err(|error| Error::io(path, "open the tokenizer", error))?;
+    let mut assets = Assets::default();
+    if !found.is_dir() {
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        let name = if is_json { "tokenizer.json" } else { "vocab.txt" };
+        assets.insert(name, read_side_file(path)?);
+        return Ok(assets);
+    }
+    for name in TEXT_FILES.into_iter().chain(["config.json"]) {
+        let path = path.join(name);
+        if path.is_file() {
+            assets.insert(name, read_side_file(&path)?);
+        }
+    }
+    Ok(assets)
+}
+
 /// The folder of the Transformer module, where there are modules.
 fn transformer_directory(root: &Path) -> Result<PathBuf> {
     let path = root.join(MODULES_FILE);

@@ -39,6 +39,10 @@ pub enum ErrorKind {
     Cancelled,
     /// libtorch failed.
     Torch,
+    /// C++ threw something that is no `std::exception`.
+    ForeignException,
+    /// A panic where libtorch called back.
+    Panic,
 }
 
 /// An error: its kind, the place (a file, a parameter, an argument), what was
@@ -122,6 +126,8 @@ impl From<torchscript::Error> for Error {
     fn from(error: torchscript::Error) -> Self {
         let kind = match error.kind() {
             torchscript::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            torchscript::ErrorKind::ForeignException => ErrorKind::ForeignException,
+            torchscript::ErrorKind::Panic => ErrorKind::Panic,
             _ => ErrorKind::Torch,
         };
         // An error of ours that crossed a traced closure comes back as itself.

@@ -36,7 +36,10 @@ pub fn export(
             Ok(archive)
         };
         std::thread::scope(|scope| {
-            let writer = scope.spawn(write);
+            let writer =
+                std::thread::Builder::new().spawn_scoped(scope, write).map_err(|error| {
+                    Error::new(ErrorKind::Io, "cannot start a thread").because(error)
+                })?;
             let proven = prove(&script, model, shapes);
             let archive = writer
                 .join()

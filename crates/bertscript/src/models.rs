@@ -95,8 +95,9 @@ pub(crate) struct ModelOutputs {
     pub(crate) attentions: Vec<Tensor>,
 }
 
-/// A model whose weights are loaded.
-pub(crate) trait Model {
+/// A model whose weights are loaded. It may be traced on another thread than
+/// the one that loaded it.
+pub(crate) trait Model: Send {
     /// Runs it.
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs>;
 }

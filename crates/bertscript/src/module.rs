@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::text::{Recipe, Tokenizer};
 use once_cell::sync::OnceCell;
 use std::path::Path;
+use std::sync::Arc;
 use tch::Tensor;
 use torchscript::{InferenceMode, MethodSchema, NamedTensor, ScriptModule, Value};
 
@@ -28,7 +29,7 @@ pub struct Module {
     schema: MethodSchema,
     device: tch::Device,
     dtype: Dtype,
-    tokenizer: OnceCell<Tokenizer>,
+    tokenizer: OnceCell<Arc<Tokenizer>>,
     recipe: OnceCell<Option<Recipe>>,
 }
 
@@ -52,6 +53,86 @@ impl Module {
         let archive = Archive::from_bytes(bytes)?;
         let device = device.resolve()?;
         Self::prepare(ScriptModule::load_bytes(bytes, Some(device))?, archive, device, dtype)
+    }
+
+    /// Makes a program that was just traced ready to run, and to be saved, with
+    /// what stands beside it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Archive`] if the program has no `forward`.
+    pub fn from_script(script: ScriptModule, archive: Archive) -> Result<Self> {
+        Self::prepare(script, Some(archive), tch::Device::Cpu, None)
+    }
+
+    /// The same program on another device or in another dtype. What is already
+    /// there is shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device cannot be had.
+    pub fn to(&self, device: Option<Device>, dtype: Option<Dtype>) -> Result<Self> {
+        let device = device.map_or(Ok(self.device), Device::resolve)?;
+        let dtype = dtype.unwrap_or(self.dtype);
+        let mut script = self.script.try_clone()?;
+        script.to(Some(device), Some(dtype.kind()))?;
+        Ok(Self {
+            script,
+            archive: self.archive.clone(),
+            schema: self.schema.clone(),
+            device,
+            dtype,
+            tokenizer: self.tokenizer.clone(),
+            recipe: OnceCell::new(),
+        })
+    }
+
+    /// Writes the program to a file, whole or not at all; its weights are saved
+    /// for the CPU, wherever they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a program of somebody else, of which not
+    /// everything is known, and for weights that were cast after loading;
+    /// those of [`Archive::save`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let unsupported = |message: &str| Error::new(ErrorKind::Unsupported, message);
+        let Some(archive) = &self.archive else {
+            return Err(unsupported("the program is another's: copy its file instead"));
+        };
+        if archive.metadata().dtype()? != self.dtype {
+            let message = "the weights were cast after loading: export with that dtype instead";
+            return Err(unsupported(message));
+        }
+        if self.device == tch::Device::Cpu {
+            return archive.save(&self.script, path);
+        }
+        let mut script = self.script.try_clone()?;
+        script.to(Some(tch::Device::Cpu), None)?;
+        archive.save(&script, path)
+    }
+
+    /// Runs the program on padding, so that what libtorch does at first calls,
+    /// its memory and its optimised code, is done before the first real one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a program of somebody else, whose inputs
+    /// are not known; those of [`Self::run`].
+    pub fn warm_up(&self, batch: i64, length: i64, iterations: usize) -> Result<()> {
+        let metadata = self.metadata().ok_or_else(|| {
+            let message = "the inputs of a program of somebody else are not known";
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        let choices = metadata.inputs.first().is_some_and(|input| input.shape.len() == 3);
+        let shape = if choices { vec![batch, 2, length] } else { vec![batch, length] };
+        if let Some(size) = shape.iter().find(|size| !(1..=1 << 20).contains(*size)) {
+            let message = format!("found {size}, expected 1 to {}", 1 << 20);
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("shape"));
+        }
+        let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device))?;
+        for _ in 0..iterations {
+            self.run(&Inputs::new(ids.shallow_clone()))?;
+            let mask = ids.f_ones_like()?;
+            self.run(&Inputs::new(ids.shallow_clone()).attention_mask(mask))?;
+        }
+        Ok(())
     }
 
     fn prepare(
@@ -151,8 +232,8 @@ impl Module {
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the file has none; those of
     /// [`Tokenizer::from_assets`].
-    pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.get_or_try_init(|| Tokenizer::from_assets(self.assets()?))
+    pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
+        self.tokenizer.get_or_try_init(|| Tokenizer::from_assets(self.assets()?).map(Arc::new))
     }
 
     /// The file's sentence-transformers recipe, if it has one.
@@ -174,6 +255,11 @@ impl Module {
     /// The signature of `forward`.
     pub fn schema(&self) -> &MethodSchema {
         &self.schema
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> tch::Device {
+        self.device
     }
 
     /// The dtype it runs in.

@@ -5,6 +5,7 @@ mod limits;
 mod pooling;
 mod recipe;
 mod tokenizer;
+mod truncation;
 mod vocab;
 
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};

@@ -158,6 +158,11 @@ ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
   });
 }
 
+// A module with methods of its own, over the same tensors.
+ts_error* ts_module_clone(const ts_module* self, ts_module** out) {
+  return guard([&] { *out = new ts_module{self->module.clone(/*inplace=*/true)}; });
+}
+
 ts_error* ts_module_freeze(const ts_module* self, const char* const* preserved, size_t count, ts_module** out) {
   return guard([&] {
     std::vector<std::string> names(preserved, preserved + count);

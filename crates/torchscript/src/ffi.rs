@@ -24,9 +24,16 @@ pub(crate) struct TsReader {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+pub(crate) struct DLManagedTensorVersioned {
+    _private: [u8; 0],
+}
+
 pub(crate) type TracedFn =
     unsafe extern "C" fn(*mut c_void, *mut *mut C_tensor, usize, *mut *mut TsValue) -> c_int;
 pub(crate) type WriteFn = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> usize;
+pub(crate) type ReleaseFn = unsafe extern "C" fn(*mut c_void);
+pub(crate) type WarningFn = unsafe extern "C" fn(*const c_char, usize);
 pub(crate) type PushFn = unsafe extern "C" fn(*mut c_void, *mut TsValue);
 
 unsafe extern "C" {
@@ -90,6 +97,7 @@ unsafe extern "C" {
         device: *const c_char,
         dtype: c_int,
     ) -> *mut TsError;
+    pub(crate) fn ts_module_clone(m: *const TsModule, out: *mut *mut TsModule) -> *mut TsError;
     pub(crate) fn ts_module_freeze(
         m: *const TsModule,
         preserved: *const *const c_char,
@@ -180,6 +188,31 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut TsError;
 
+    pub(crate) fn ts_tensor_borrow(
+        data: *mut c_void,
+        sizes: *const i64,
+        strides: *const i64,
+        rank: usize,
+        dtype: c_int,
+        device: *const c_char,
+        release: Option<ReleaseFn>,
+        user: *mut c_void,
+        out: *mut *mut C_tensor,
+    ) -> *mut TsError;
+    pub(crate) fn ts_tensor_from_dlpack(
+        managed: *mut DLManagedTensorVersioned,
+        out: *mut *mut C_tensor,
+    ) -> *mut TsError;
+    pub(crate) fn ts_tensor_to_dlpack(
+        tensor: *const C_tensor,
+        out: *mut *mut DLManagedTensorVersioned,
+    ) -> *mut TsError;
+    pub(crate) fn ts_dlpack_major(managed: *const DLManagedTensorVersioned) -> u32;
+    pub(crate) fn ts_dlpack_own_major() -> u32;
+
+    pub(crate) fn ts_loaded_torch_version() -> u64;
+    pub(crate) fn ts_warnings_redirect(sink: WarningFn) -> *mut c_void;
+    pub(crate) fn ts_warnings_restore(redirected: *mut c_void);
     pub(crate) fn ts_torch_version() -> *const c_char;
     pub(crate) fn ts_inference_mode_new() -> *mut c_void;
     pub(crate) fn ts_inference_mode_free(guard: *mut c_void);

@@ -45,6 +45,7 @@ mod archive;
 mod error;
 mod ffi;
 mod mapped;
+mod memory;
 mod module;
 mod runtime;
 mod shared;
@@ -54,8 +55,11 @@ mod value;
 pub use archive::ArchiveReader;
 pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
+pub use memory::{Borrowed, DLPack};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
-pub use runtime::{InferenceMode, Unoptimized, cuda_device_count, torch_version};
+pub use runtime::{
+    InferenceMode, Unoptimized, Warnings, cuda_device_count, loaded_torch_version, torch_version,
+};
 pub use shared::SharedTensor;
 pub use trace::is_tracing;
 pub use value::Value;

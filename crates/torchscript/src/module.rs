@@ -142,6 +142,14 @@ impl ScriptModule {
         check(unsafe { ffi::ts_module_to(self.raw, opt_ptr(device.as_ref()), dtype) })
     }
 
+    /// A module with methods of its own over the same tensors
+    /// (`torch::jit::Module::clone` in place): [`Self::to`] moves the one and
+    /// not the other.
+    pub fn try_clone(&self) -> Result<Self> {
+        // SAFETY: `self.raw` is a live module.
+        Self::from_shim(|out| unsafe { ffi::ts_module_clone(self.raw, out) })
+    }
+
     /// `torch.jit.freeze`: a copy whose parameters are constants of its code.
     /// The module must be in evaluation mode.
     pub fn freeze(&self, preserved_methods: &[&str]) -> Result<Self> {

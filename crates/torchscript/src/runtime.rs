@@ -1,10 +1,11 @@
-//! Inference mode, versions, and CUDA at run time.
+//! Inference mode, versions, warnings, and CUDA at run time.
 
 use crate::error::Result;
 use crate::ffi;
 use crate::value::RawValue;
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// While it lives, this thread records nothing for autograd
 /// (`c10::InferenceMode`). Guards end in the reverse order of their making.
@@ -53,6 +54,52 @@ impl Drop for Unoptimized {
         // SAFETY: as above, on the same thread.
         unsafe { ffi::ts_graph_optimizer_set(self.before) };
     }
+}
+
+/// While it lives, libtorch's warnings on this thread go to a function instead
+/// of to standard error. Guards end in the reverse order of their making.
+#[derive(Debug)]
+pub struct Warnings {
+    raw: *mut c_void,
+    // As above: the handler belongs to the thread.
+    thread_bound: PhantomData<*const ()>,
+}
+
+static SINK: OnceLock<fn(&str)> = OnceLock::new();
+
+impl Warnings {
+    /// Sends this thread's warnings to `sink`. The first sink of the process is
+    /// the one of all.
+    pub fn redirect(sink: fn(&str)) -> Self {
+        SINK.get_or_init(|| sink);
+        // SAFETY: the function takes what the shim hands it; a NULL on
+        // exhaustion is accepted by the free function.
+        Self { raw: unsafe { ffi::ts_warnings_redirect(hand_on) }, thread_bound: PhantomData }
+    }
+}
+
+impl Drop for Warnings {
+    fn drop(&mut self) {
+        // SAFETY: owned, freed once, on the thread that made it.
+        unsafe { ffi::ts_warnings_restore(self.raw) };
+    }
+}
+
+unsafe extern "C" fn hand_on(text: *const c_char, length: usize) {
+    // SAFETY: the shim hands over a live text of this length.
+    let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
+    if let Some(sink) = SINK.get() {
+        // A panic must not unwind into C++.
+        let _ = std::panic::catch_unwind(|| sink(String::from_utf8_lossy(bytes).trim_end()));
+    }
+}
+
+/// The version of the libtorch that this process has loaded, as
+/// `[major, minor, patch]`.
+pub fn loaded_torch_version() -> [u8; 3] {
+    // SAFETY: takes nothing.
+    let [major, minor, patch, ..] = unsafe { ffi::ts_loaded_torch_version() }.to_be_bytes();
+    [major, minor, patch]
 }
 
 /// The version of the libtorch this crate was compiled against.

@@ -125,8 +125,7 @@ impl Metadata {
             found.map_or(0, |(_, tensor)| tensor.numel() as u64)
         };
         let targets = |pairs: &[[String; 2]]| pairs.iter().map(|pair| count(&pair[1])).sum::<u64>();
-        let all: u64 = parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum();
-        let parameter_count = all - targets(&ties.tied);
+        let parameter_count = model.parameter_count();
         let groups =
             |pairs: &[[String; 2]]| pairs.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
         let has_labels = model.architecture().has_labels();

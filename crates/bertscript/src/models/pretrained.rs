@@ -193,6 +193,13 @@ impl PreTrained {
         &self.parameters
     }
 
+    /// Number of values in all parameters, shared ones counted once.
+    pub fn parameter_count(&self) -> u64 {
+        let is_shared = |name: &str| self.report.ties.tied.iter().any(|[_, target]| target == name);
+        let own = self.parameters.iter().filter(|(name, _)| !is_shared(name));
+        own.map(|(_, tensor)| tensor.numel() as u64).sum()
+    }
+
     /// What loading found and did.
     pub fn report(&self) -> &LoadReport {
         &self.report

@@ -3,10 +3,13 @@
 
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
 use super::limits::max_length;
+use super::truncation::shares;
 use super::vocab::{Settings, build, failed};
 use crate::assets::Assets;
+use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
+use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
     Decoder as _, Encoding as Raw, PostProcessor, PostProcessorWrapper, TruncationDirection,
@@ -33,6 +36,15 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// Reads the tokenizer of a checkpoint directory, or a `tokenizer.json` or
+    /// `vocab.txt` alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], and those of [`Self::from_assets`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_assets(&tokenizer_assets(path)?).map_err(|error| error.at_path(path))
+    }
+
     /// Builds the tokenizer of a checkpoint or an archive: from
     /// `tokenizer.json`, or from `vocab.txt` as transformers does.
     ///
@@ -291,47 +303,6 @@ impl Tokenizer {
     }
 }
 
-/// How many tokens of each text stay so that both have room.
-fn shares(
-    (first, second): (usize, Option<usize>),
-    room: usize,
-    truncation: Truncation,
-) -> Result<(usize, usize)> {
-    let pair = second.unwrap_or(0);
-    let Some(excess) = (first + pair).checked_sub(room).filter(|excess| *excess > 0) else {
-        return Ok((first, pair));
-    };
-    if room == 0 {
-        return Ok((0, 0));
-    }
-    let less = |length: usize, which: &str| {
-        length.checked_sub(excess).filter(|rest| *rest > 0).ok_or_else(|| {
-            let message = format!("the {which} text has {length} tokens, {excess} too many to cut");
-            invalid("truncation", message)
-        })
-    };
-    Ok(match (truncation, second) {
-        (Truncation::LongestFirst, None) | (Truncation::DoNotTruncate, _) => (room, 0),
-        // The longer one gives until both are equal, then both give.
-        (Truncation::LongestFirst, Some(_)) if first <= pair => {
-            let first = first.min(room / 2);
-            (first, room - first)
-        }
-        (Truncation::LongestFirst, Some(_)) => {
-            let pair = pair.min(room / 2);
-            (room - pair, pair)
-        }
-        (Truncation::OnlyFirst, _) => (less(first, "first")?, pair),
-        (Truncation::OnlySecond, Some(_)) => (first, less(pair, "second")?),
-        (Truncation::OnlySecond, None) => {
-            return Err(invalid(
-                "truncation",
-                "only_second was asked for, but there is no second text",
-            ));
-        }
-    })
-}
-
 /// The number of characters before each byte of a text that is not ASCII.
 struct Chars(Option<Vec<usize>>);
 
@@ -387,6 +358,6 @@ fn convert(
     encoding
 }
 
-fn invalid(argument: &str, message: impl Into<String>) -> Error {
+pub(super) fn invalid(argument: &str, message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message).at(argument)
 }

@@ -1,0 +1,148 @@
+// Tensors over memory that somebody else owns, and DLPack both ways.
+#include "shim.h"
+
+#include <ATen/DLConvertor.h>
+#include <ATen/ops/from_blob.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace {
+
+// Those that tch knows: what it does not must be refused before it is taken.
+c10::ScalarType scalar_type(const DLDataType& type) {
+  TORCH_CHECK(type.lanes == 1, "DLPack: found ", type.lanes, " lanes, expected 1");
+  const c10::ScalarType dtype = at::toScalarType(type);
+  switch (dtype) {
+    case c10::ScalarType::Byte:
+    case c10::ScalarType::Char:
+    case c10::ScalarType::Short:
+    case c10::ScalarType::Int:
+    case c10::ScalarType::Long:
+    case c10::ScalarType::Half:
+    case c10::ScalarType::Float:
+    case c10::ScalarType::Double:
+    case c10::ScalarType::Bool:
+    case c10::ScalarType::BFloat16:
+      return dtype;
+    default:
+      TORCH_CHECK(false, "DLPack: found dtype ", dtype, ", which is not supported");
+  }
+}
+
+c10::Device torch_device(const DLDevice& device) {
+  switch (device.device_type) {
+    case kDLCPU:
+    case kDLCUDAHost:
+      return c10::Device(c10::kCPU);
+    case kDLCUDA:
+    case kDLCUDAManaged:
+      return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device.device_id));
+    default:
+      TORCH_CHECK(false, "DLPack: found device type ", device.device_type, ", expected CPU or CUDA");
+  }
+}
+
+// Row-major, which NULL strides mean.
+std::vector<int64_t> strides_of(const int64_t* strides, const std::vector<int64_t>& sizes) {
+  if (strides != nullptr) {
+    return {strides, strides + sizes.size()};
+  }
+  std::vector<int64_t> dense(sizes.size(), 1);
+  for (size_t i = sizes.size(); i-- > 1;) {
+    dense[i - 1] = dense[i] * std::max<int64_t>(sizes[i], 1);
+  }
+  return dense;
+}
+
+// A contiguous tensor over the memory, or a copy if it lies otherwise there.
+// `release` is called once, when the memory is not needed any more; never if
+// this throws.
+at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* strides, c10::ScalarType dtype,
+                c10::Device device, const std::function<void()>& release) {
+  const auto taken = std::make_shared<bool>(false);
+  // The device is given, so that libtorch does not ask a driver about the pointer.
+  const at::Tensor view = at::for_blob(data, sizes)
+                              .strides(strides_of(strides, sizes))
+                              .deleter([release, taken](void*) {
+                                if (*taken) {
+                                  release();
+                                }
+                              })
+                              .options(at::TensorOptions().dtype(dtype).device(device))
+                              .target_device(device)
+                              .make_tensor();
+  at::Tensor tensor = view.contiguous();
+  *taken = true;
+  return tensor;
+}
+
+} // namespace
+
+extern "C" {
+
+ts_error* ts_tensor_borrow(
+    void* data,
+    const int64_t* sizes,
+    const int64_t* strides,
+    size_t rank,
+    int dtype,
+    const char* device,
+    void (*release)(void* user),
+    void* user,
+    at::Tensor** out) {
+  return guard([&] {
+    const auto release_user = [release, user] {
+      if (release != nullptr) {
+        release(user);
+      }
+    };
+    *out = new at::Tensor(take(data, {sizes, sizes + rank}, strides, static_cast<c10::ScalarType>(dtype),
+                               c10::Device(device), release_user));
+  });
+}
+
+// Takes `managed` over, unless this fails.
+ts_error* ts_tensor_from_dlpack(DLManagedTensorVersioned* managed, at::Tensor** out) {
+  return guard([&] {
+    const DLTensor& source = managed->dl_tensor;
+    TORCH_CHECK(source.ndim >= 0 && source.ndim <= 64, "DLPack: found ", source.ndim, " dimensions, expected 0 to 64");
+    TORCH_CHECK(source.ndim == 0 || source.shape != nullptr, "DLPack: the shape is NULL");
+    std::vector<int64_t> sizes(source.shape, source.shape + source.ndim);
+    bool empty = false;
+    for (int64_t size : sizes) {
+      TORCH_CHECK(size >= 0, "DLPack: found a size of ", size);
+      empty |= size == 0;
+    }
+    TORCH_CHECK(empty || source.data != nullptr, "DLPack: the data is NULL");
+    void* data = source.data == nullptr ? nullptr : static_cast<char*>(source.data) + source.byte_offset;
+    const auto release = [managed] {
+      if (managed->deleter != nullptr) {
+        managed->deleter(managed);
+      }
+    };
+    *out = new at::Tensor(
+        take(data, sizes, source.strides, scalar_type(source.dtype), torch_device(source.device), release));
+  });
+}
+
+// The version stands before everything that another version may have moved.
+uint32_t ts_dlpack_major(const DLManagedTensorVersioned* managed) {
+  return managed->version.major;
+}
+
+uint32_t ts_dlpack_own_major() {
+  return DLPACK_MAJOR_VERSION;
+}
+
+// Shares the memory. Nobody may write to it: other handles read it.
+ts_error* ts_tensor_to_dlpack(const at::Tensor* tensor, DLManagedTensorVersioned** out) {
+  return guard([&] {
+    DLManagedTensorVersioned* managed = at::toDLPackVersioned(*tensor);
+    managed->flags |= DLPACK_FLAG_BITMASK_READ_ONLY;
+    *out = managed;
+  });
+}
+
+} // extern "C"

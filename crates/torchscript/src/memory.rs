@@ -1,0 +1,122 @@
+//! Tensors over memory that somebody else owns, and DLPack both ways.
+
+use crate::error::{Error, ErrorKind, Result, check};
+use crate::ffi::{self, DLManagedTensorVersioned};
+use crate::mapped::scalar_type;
+use crate::module::device_name;
+use std::ffi::c_void;
+use tch::{Device, Kind, Tensor};
+
+/// Memory of somebody else, and how it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Borrowed<'a> {
+    /// The first element.
+    pub data: *mut c_void,
+    /// The size of each dimension.
+    pub shape: &'a [i64],
+    /// How many elements lie between two of each dimension; row-major if none.
+    pub strides: Option<&'a [i64]>,
+    /// The type of the elements.
+    pub kind: Kind,
+    /// Where the memory is.
+    pub device: Device,
+    /// Called with `user` when the memory is not needed any more: at the end of
+    /// the tensor, or before it is returned if it had to be copied.
+    pub release: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// What `release` gets.
+    pub user: *mut c_void,
+}
+
+impl Borrowed<'_> {
+    /// A contiguous tensor over the memory, or a copy where the strides leave no
+    /// choice. If this fails, `release` is not called.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    ///
+    /// # Safety
+    /// The memory holds every element that shape and strides reach, and lives,
+    /// unchanged, until `release` is called. `release` may be called on any
+    /// thread.
+    pub unsafe fn tensor(&self) -> Result<Tensor> {
+        let device = device_name(self.device)?;
+        let strides = self.strides.map_or(std::ptr::null(), <[i64]>::as_ptr);
+        if self.strides.is_some_and(|strides| strides.len() != self.shape.len()) {
+            return Err(Error::new(ErrorKind::Type, "as many strides as dimensions are needed"));
+        }
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: by the contract of this function; the arrays are live for the call.
+        check(unsafe {
+            ffi::ts_tensor_borrow(
+                self.data,
+                self.shape.as_ptr(),
+                strides,
+                self.shape.len(),
+                scalar_type(self.kind)?,
+                device.as_ptr(),
+                self.release,
+                self.user,
+                &mut raw,
+            )
+        })?;
+        // SAFETY: the shim gives the tensor away.
+        Ok(unsafe { Tensor::from_ptr(raw) })
+    }
+}
+
+/// A tensor of another framework: `DLManagedTensorVersioned` of
+/// <https://dmlc.github.io/dlpack/latest/c_api.html>.
+#[derive(Debug, Clone, Copy)]
+pub struct DLPack(*mut c_void);
+
+impl DLPack {
+    /// Takes a pointer to a `DLManagedTensorVersioned`.
+    pub fn from_raw(managed: *mut c_void) -> Self {
+        Self(managed)
+    }
+
+    /// The pointer, which whoever takes it frees by its own deleter.
+    pub fn into_raw(self) -> *mut c_void {
+        self.0
+    }
+
+    /// The major version of the structure, and the one that can be read.
+    ///
+    /// # Safety
+    /// The pointer is to a live `DLManagedTensorVersioned`.
+    pub unsafe fn major_versions(self) -> (u32, u32) {
+        // SAFETY: by the contract of this function.
+        unsafe { (ffi::ts_dlpack_major(self.0.cast()), ffi::ts_dlpack_own_major()) }
+    }
+
+    /// A contiguous tensor over the same memory, which calls the deleter at its
+    /// end; or a copy where the strides leave no choice. If this fails, the
+    /// structure stays the caller's.
+    ///
+    /// # Errors
+    /// A device, dtype or shape that libtorch does not have.
+    ///
+    /// # Safety
+    /// The pointer is to a live `DLManagedTensorVersioned` of the major version
+    /// that can be read, which nobody else frees. Its deleter may be called on
+    /// any thread.
+    pub unsafe fn into_tensor(self) -> Result<Tensor> {
+        let mut raw = std::ptr::null_mut();
+        let managed = self.0.cast::<DLManagedTensorVersioned>();
+        // SAFETY: by the contract of this function.
+        check(unsafe { ffi::ts_tensor_from_dlpack(managed, &mut raw) })?;
+        // SAFETY: the shim gives the tensor away.
+        Ok(unsafe { Tensor::from_ptr(raw) })
+    }
+
+    /// A structure over the memory of a tensor, marked as read-only.
+    ///
+    /// # Errors
+    /// A device or dtype that DLPack does not have.
+    pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
+        let mut managed = std::ptr::null_mut();
+        // SAFETY: both pointers are live for the call.
+        check(unsafe { ffi::ts_tensor_to_dlpack(tensor.as_ptr(), &mut managed) })?;
+        Ok(Self(managed.cast()))
+    }
+}
