@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
     if (bertscript_module_load(argv[1], "cpu", &module, &error) != BERTSCRIPT_OK) {
         return fail(error);
     }
-    if (bertscript_module_embed(module, texts, NULL, count, NULL, &embeddings, &error) !=
+    if (bertscript_module_embed(module, texts, NULL, count, NULL, &embeddings, NULL, &error) !=
             BERTSCRIPT_OK ||
         bertscript_tensor_data(embeddings, &data, NULL, &error) != BERTSCRIPT_OK) {
         bertscript_module_free(module);

@@ -1,8 +1,35 @@
-/* From a checkpoint to a file to a result: export DIR FILE.pt */
+/* From a checkpoint to a trace, to a file, to a result: export DIR FILE.pt [CLASS]
+ *
+ * CLASS is a model class, such as BertForMaskedLM, instead of the one that config.json names. */
 
 #include <bertscript/bertscript.h>
 #include <inttypes.h>
 #include <stdio.h>
+
+/* Reads the checkpoint, separates its tied weights, traces the model and saves it. */
+static bertscript_status export_file(char **argv, int argc, bertscript_error **error) {
+    bertscript_build_options *options = bertscript_build_options_new();
+    bertscript_model *model = NULL;
+    bertscript_module *module = NULL;
+    bertscript_status status = BERTSCRIPT_OK;
+
+    if (argc == 4) {
+        status = bertscript_build_options_set_architecture(options, argv[3], error);
+    }
+    if (status == BERTSCRIPT_OK) {
+        status = bertscript_model_from_pretrained(argv[1], options, &model, error);
+    }
+    if (status == BERTSCRIPT_OK) {
+        status = bertscript_model_trace(model, NULL, &module, error);
+    }
+    if (status == BERTSCRIPT_OK) {
+        status = bertscript_module_save(module, argv[2], error);
+    }
+    bertscript_module_free(module);
+    bertscript_model_free(model);
+    bertscript_build_options_free(options);
+    return status;
+}
 
 int main(int argc, char **argv) {
     bertscript_module *module = NULL;
@@ -10,18 +37,18 @@ int main(int argc, char **argv) {
     bertscript_tensor *outputs[64];
     size_t count = 0, i, d;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: export DIR FILE.pt\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: export DIR FILE.pt [CLASS]\n");
         return 2;
     }
     /* Two rows of ids, the second one shorter. */
     const int64_t ids[2 * 4] = {2, 17, 5, 3, 2, 41, 3, 0};
     const int64_t mask[2 * 4] = {1, 1, 1, 1, 1, 1, 1, 0};
 
-    if (bertscript_export(argv[1], argv[2], NULL, &error) != BERTSCRIPT_OK ||
-        bertscript_module_load(argv[2], NULL, &module, &error) != BERTSCRIPT_OK ||
-        bertscript_module_run_ids(module, ids, mask, NULL, 2, 4, outputs, 64, &count, &error) !=
-            BERTSCRIPT_OK) {
+    if (export_file(argv, argc, &error) != BERTSCRIPT_OK ||
+        bertscript_module_load(argv[2], "cpu", &module, &error) != BERTSCRIPT_OK ||
+        bertscript_module_run_ids(module, ids, mask, NULL, 2, 4, NULL, outputs, 64, &count,
+                                  &error) != BERTSCRIPT_OK) {
         fprintf(stderr, "error: %s\n", bertscript_error_message(error));
         bertscript_error_free(error);
         bertscript_module_free(module);

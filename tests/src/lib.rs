@@ -1,5 +1,7 @@
 //! What the tests share: fixtures, scratch folders, and the `bertscript` command.
 
+pub mod torture;
+
 use bertscript::{Architecture, Checkpoint, Inputs, read_safetensors};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -128,6 +130,21 @@ pub fn library() -> PathBuf {
     BUILT.get_or_init(|| build("libbertscript", "libbertscript.so")).clone()
 }
 
+/// An example of the `bertscript` crate, built.
+pub fn example(name: &str) -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "bertscript", "--example", name])
+        .args(profile().file_name().is_some_and(|name| name == "release").then_some("--release"))
+        .status();
+    assert!(status.unwrap().success(), "{name} does not build");
+    profile().join("examples").join(name)
+}
+
+/// The libtorch that everything is built against.
+pub fn libtorch() -> PathBuf {
+    PathBuf::from(std::env::var_os("LIBTORCH").unwrap())
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -141,6 +158,20 @@ pub struct CProgram(tempfile::TempDir);
 impl CProgram {
     /// Compiles a source file.
     pub fn build(source: &Path) -> Self {
+        Self::build_with(source, &[])
+    }
+
+    /// Compiles a source file, with further arguments of the compiler.
+    pub fn build_with(source: &Path, arguments: &[&str]) -> Self {
+        let output = Self::compile(source, arguments);
+        match output {
+            Ok(program) => program,
+            Err(message) => panic!("{message}"),
+        }
+    }
+
+    /// Compiles a source file, or tells what the compiler says.
+    pub fn compile(source: &Path, arguments: &[&str]) -> Result<Self, String> {
         let folder = scratch();
         // Programs ask for the library by its soname, which an installed tree has.
         for name in ["libbertscript.so", "libbertscript.so.0.1"] {
@@ -152,15 +183,18 @@ impl CProgram {
             .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"])
             .arg(folder.path().join("program"))
             .arg(source)
+            .args(arguments)
             .arg("-I")
             .arg(root().join("include"))
             .arg("-L")
             .arg(folder.path())
-            .args(["-lbertscript", "-Wl,-rpath,$ORIGIN"])
+            .args(["-lbertscript", "-pthread", "-Wl,-rpath,$ORIGIN"])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self(folder)
+        match output.status.success() {
+            true => Ok(Self(folder)),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     /// The folder that it runs in.
@@ -170,20 +204,21 @@ impl CProgram {
 
     /// Runs it.
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Output {
-        Command::new(self.folder().join("program"))
-            .args(arguments)
-            .current_dir(self.folder())
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .unwrap()
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// The command that runs it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.folder().join("program"));
+        command.current_dir(self.folder()).env_remove("LD_LIBRARY_PATH");
+        command
     }
 }
 
 /// Cargo names what it builds only to tests of the same package, so this builds
 /// it.
 fn build(package: &str, file: &str) -> PathBuf {
-    // target/PROFILE/deps/this-test
-    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let profile = profile();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--package", package]);
     if profile.file_name().is_some_and(|name| name == "release") {
@@ -191,4 +226,10 @@ fn build(package: &str, file: &str) -> PathBuf {
     }
     assert!(cargo.status().unwrap().success(), "{package} does not build");
     profile.join(file)
+}
+
+/// `target/debug`, or `target/release`.
+fn profile() -> PathBuf {
+    // target/PROFILE/deps/this-test
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }

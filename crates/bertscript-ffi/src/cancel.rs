@@ -30,9 +30,34 @@ pub unsafe extern "C" fn bertscript_cancel_token_cancel(token: *const bertscript
     }
 }
 
+/// Whether the token was asked to cancel; 0 or 1, and 0 of NULL.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_cancel_token_is_cancelled(
+    token: *const bertscript_cancel_token,
+) -> i32 {
+    // SAFETY: NULL, or a live token by the contract of the function.
+    unsafe { token.as_ref() }.is_some_and(|token| token.0.is_cancelled()).into()
+}
+
+/// Another handle to the same token; NULL of NULL.
+///
+/// Ownership: the caller frees it.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_cancel_token_clone(
+    token: *const bertscript_cancel_token,
+) -> *mut bertscript_cancel_token {
+    // SAFETY: NULL, or a live token by the contract of the function.
+    let token = unsafe { token.as_ref() };
+    let clone = |token: &bertscript_cancel_token| bertscript_cancel_token(token.0.clone());
+    token.map_or(std::ptr::null_mut(), |token| Box::into_raw(Box::new(clone(token))))
+}
+
 /// Frees a token. NULL is accepted.
 ///
-/// Ownership: takes the token.
+/// Ownership: takes the handle; clones stay.
 /// Thread safety: any thread, once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_cancel_token_free(token: *mut bertscript_cancel_token) {

@@ -1,11 +1,14 @@
 //! What stands around the body of every fallible function.
 
 use crate::error::bertscript_error;
+use crate::log;
 use crate::status::{
-    BERTSCRIPT_OK, BERTSCRIPT_PANIC, BERTSCRIPT_TORCH, bertscript_status, of_kind,
+    BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, BERTSCRIPT_PANIC, BERTSCRIPT_TORCH, bertscript_status,
+    of_kind,
 };
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use torchscript::Warnings;
 
 /// Why a call failed.
 pub(crate) struct Failure {
@@ -23,12 +26,23 @@ impl Failure {
 impl From<bertscript::Error> for Failure {
     fn from(error: bertscript::Error) -> Self {
         let mut detail = String::new();
+        let mut status = of_kind(error.kind());
         let mut cause = error.source();
         while let Some(error) = cause {
+            let io = error.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) {
+                status = BERTSCRIPT_NOT_FOUND;
+            }
             detail += &format!("{error}\n");
             cause = error.source();
         }
-        Self { status: of_kind(error.kind()), message: error.to_string(), detail }
+        // What libtorch says may have several lines.
+        let text = error.to_string();
+        let (message, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        if !rest.is_empty() {
+            detail = format!("{rest}\n{detail}");
+        }
+        Self { status, message: message.to_owned(), detail }
     }
 }
 
@@ -46,7 +60,11 @@ pub(crate) unsafe fn guard(
     err: *mut *mut bertscript_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> bertscript_status {
-    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+    let guarded = || {
+        let _warnings = Warnings::redirect(log::warn);
+        body()
+    };
+    let failure = match catch_unwind(AssertUnwindSafe(guarded)) {
         Ok(Ok(())) => return BERTSCRIPT_OK,
         Ok(Err(failure)) => failure,
         Err(panic) => {

@@ -1,7 +1,8 @@
 //! What this library is.
 
 use crate::status::*;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
+use std::sync::OnceLock;
 
 /// The version of the interface: it grows with every addition.
 pub const BERTSCRIPT_ABI_VERSION: u32 = 1;
@@ -14,6 +15,44 @@ pub const BERTSCRIPT_ABI_VERSION: u32 = 1;
 pub extern "C" fn bertscript_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     VERSION.as_ptr().cast()
+}
+
+/// The version as one number, to be compared: 10203 of `1.2.3`.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_version_number() -> u32 {
+    const fn part(text: &str) -> u32 {
+        match u32::from_str_radix(text, 10) {
+            Ok(number) => number,
+            Err(_) => panic!("a version consists of numbers"),
+        }
+    }
+    const VERSION: u32 = part(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
+        + part(env!("CARGO_PKG_VERSION_MINOR")) * 100
+        + part(env!("CARGO_PKG_VERSION_PATCH"));
+    VERSION
+}
+
+/// What the library was built from, as JSON: `version`, `abi_version`,
+/// `torch_version`, `format_version` (of the files it writes), `target`.
+///
+/// Ownership: static.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_build_info_json() -> *const c_char {
+    static INFO: OnceLock<CString> = OnceLock::new();
+    let info = INFO.get_or_init(|| {
+        let info = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "abi_version": BERTSCRIPT_ABI_VERSION,
+            "torch_version": torchscript::torch_version(),
+            "format_version": bertscript::FORMAT_VERSION,
+            "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        });
+        CString::new(info.to_string()).unwrap_or_default()
+    });
+    info.as_ptr()
 }
 
 /// `BERTSCRIPT_ABI_VERSION` of the library that is loaded, which may be newer
@@ -37,6 +76,7 @@ pub extern "C" fn bertscript_status_name(status: bertscript_status) -> *const c_
         BERTSCRIPT_INVALID_ARGUMENT => c"INVALID_ARGUMENT",
         BERTSCRIPT_NULL_POINTER => c"NULL_POINTER",
         BERTSCRIPT_INVALID_UTF8 => c"INVALID_UTF8",
+        BERTSCRIPT_NOT_FOUND => c"NOT_FOUND",
         BERTSCRIPT_IO => c"IO",
         BERTSCRIPT_CORRUPT => c"CORRUPT",
         BERTSCRIPT_UNSUPPORTED => c"UNSUPPORTED",
@@ -47,10 +87,13 @@ pub extern "C" fn bertscript_status_name(status: bertscript_status) -> *const c_
         BERTSCRIPT_TORCH => c"TORCH",
         BERTSCRIPT_VERSION_MISMATCH => c"VERSION_MISMATCH",
         BERTSCRIPT_BUFFER_TOO_SMALL => c"BUFFER_TOO_SMALL",
+        BERTSCRIPT_BUSY => c"BUSY",
+        BERTSCRIPT_POISONED => c"POISONED",
         BERTSCRIPT_MISSING_WEIGHT => c"MISSING_WEIGHT",
         BERTSCRIPT_VERIFICATION => c"VERIFICATION",
         BERTSCRIPT_INTERNAL => c"INTERNAL",
         BERTSCRIPT_PANIC => c"PANIC",
+        BERTSCRIPT_FOREIGN_EXCEPTION => c"FOREIGN_EXCEPTION",
         _ => c"UNKNOWN",
     };
     name.as_ptr()

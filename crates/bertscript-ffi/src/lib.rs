@@ -7,20 +7,65 @@
 
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
-mod cancel;
-mod error;
-mod guard;
+// In the order of the header.
 mod info;
-mod model;
-mod module;
-mod pointers;
 mod status;
+
+mod error;
+
+mod log;
+mod runtime;
+
 mod tensor;
 
+mod build_options;
+mod model;
+mod trace_options;
+
+mod module;
+mod run;
+
+mod cancel;
+
+mod tokenizer;
+
+mod encode_options;
+mod encoding;
+
+mod task_options;
+
+mod embed;
+
+mod classifications;
+mod entities;
+
+mod answers;
+mod fillings;
+
+// What they are made of.
+mod guard;
+mod inputs;
+mod pointers;
+mod results;
+
+pub use answers::*;
+pub use build_options::*;
 pub use cancel::*;
+pub use classifications::*;
+pub use embed::*;
+pub use encode_options::*;
+pub use encoding::*;
+pub use entities::*;
 pub use error::*;
+pub use fillings::*;
 pub use info::*;
+pub use log::*;
 pub use model::*;
 pub use module::*;
+pub use run::*;
+pub use runtime::*;
 pub use status::*;
+pub use task_options::*;
 pub use tensor::*;
+pub use tokenizer::*;
+pub use trace_options::*;

@@ -1,45 +1,233 @@
-//! From a checkpoint to a file.
+//! The model handle: a checkpoint's weights in memory, to be traced.
 
+use crate::build_options::bertscript_build_options;
 use crate::error::bertscript_error;
-use crate::guard::guard;
-use crate::pointers::text;
-use crate::status::bertscript_status;
-use bertscript::{Checkpoint, LoadOptions, PreTrained};
-use std::ffi::c_char;
+use crate::guard::{Failure, guard};
+use crate::log;
+use crate::module::bertscript_module;
+use crate::pointers::{c_text, free, get, place, text};
+use crate::status::{BERTSCRIPT_IO, BERTSCRIPT_POISONED, bertscript_status};
+use crate::trace_options::bertscript_trace_options;
+use bertscript::{Archive, Checkpoint, FixedShape, LoadOptions, Module, PreTrained};
+use std::ffi::{CString, c_char};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use torchscript::Warnings;
 
-/// Exports a Hugging Face checkpoint to one TorchScript file: reads it as it is,
-/// separates tied weights, traces the model, proves the trace at other shapes,
-/// and writes it with tokenizer, labels and recipe. The file appears whole or
-/// not at all.
+/// A model with its weights, read from a checkpoint.
 ///
-/// @param checkpoint the directory, UTF-8
-/// @param path the file to write, UTF-8
-/// @param architecture the model class, such as `BertForMaskedLM`; NULL for what
-///        `config.json` names
-/// @param err where the error goes; NULL to be told the status only
+/// Ownership: the caller frees it; clones share the weights.
+/// Thread safety: any thread; calls wait for each other.
+pub struct bertscript_model(Arc<Eager>);
+
+struct Eager {
+    sources: Mutex<Sources>,
+    config: CString,
+    report: CString,
+    parameters: i64,
+}
+
+/// What tracing needs.
+struct Sources {
+    model: PreTrained,
+    checkpoint: Checkpoint,
+}
+
+/// Reads a Hugging Face checkpoint as it is: brings old parameter names up to
+/// date, gives tied weights separate storage, and builds the model.
 ///
+/// @param directory with `config.json` and the weights, UTF-8
+/// @param options NULL for what the checkpoint says
+/// @param out the model
+///
+/// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_CORRUPT`,
+/// `BERTSCRIPT_MISSING_WEIGHT`, `BERTSCRIPT_SHAPE_MISMATCH`,
+/// `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter.
+/// Ownership: the caller frees the model.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_export(
-    checkpoint: *const c_char,
-    path: *const c_char,
-    architecture: *const c_char,
+pub unsafe extern "C" fn bertscript_model_from_pretrained(
+    directory: *const c_char,
+    options: *const bertscript_build_options,
+    out: *mut *mut bertscript_model,
     err: *mut *mut bertscript_error,
 ) -> bertscript_status {
     let body = || {
         // SAFETY: by the contract of the function.
-        let (checkpoint, path) = unsafe { (text(checkpoint, "checkpoint")?, text(path, "path")?) };
-        let mut options = LoadOptions::default();
-        if !architecture.is_null() {
-            // SAFETY: as above.
-            options.architecture = Some(unsafe { text(architecture, "architecture")? }.parse()?);
-        }
-        let checkpoint = Checkpoint::open(Path::new(checkpoint))?;
+        let (directory, options, out) =
+            unsafe { (text(directory, "directory")?, options.as_ref(), place(out, "out")?) };
+        let options = options.map_or(LoadOptions::default(), |options| options.0);
+        let checkpoint = Checkpoint::open(Path::new(directory))?;
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
-        bertscript::export(&model, &checkpoint, &[], Path::new(path))?;
+        let config = c_text(&String::from_utf8_lossy(checkpoint.config_json()));
+        let report = c_text(&serde_json::to_string(model.report()).unwrap_or_default());
+        let parameters = model.parameter_count() as i64;
+        let sources = Mutex::new(Sources { model, checkpoint });
+        let eager = Eager { sources, config, report, parameters };
+        *out = Box::into_raw(Box::new(bertscript_model(Arc::new(eager))));
         Ok(())
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
+}
+
+/// The checkpoint's `config.json`.
+///
+/// Ownership: borrowed, until the model is freed; NULL of NULL.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_config_json(
+    model: *const bertscript_model,
+) -> *const c_char {
+    // SAFETY: NULL, or a live model by the contract of the function.
+    unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.0.config.as_ptr())
+}
+
+/// What loading found and did, as JSON: `renamed`, `unexpected` and
+/// `initialized` parameters, and those that were `untied`, are `tied`, or were
+/// `different` where a tie was expected.
+///
+/// Ownership: borrowed, until the model is freed; NULL of NULL.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_report_json(
+    model: *const bertscript_model,
+) -> *const c_char {
+    // SAFETY: NULL, or a live model by the contract of the function.
+    unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.0.report.as_ptr())
+}
+
+/// The number of values in all parameters, shared ones counted once; 0 of NULL.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_parameter_count(model: *const bertscript_model) -> i64 {
+    // SAFETY: NULL, or a live model by the contract of the function.
+    unsafe { model.as_ref() }.map_or(0, |model| model.0.parameters)
+}
+
+/// Traces the model to a module that runs on the CPU, and proves it on shapes
+/// that it was not traced with. `bertscript_module_save` writes it.
+///
+/// @param options NULL to trace for every batch size and length
+/// @param out the module
+///
+/// Errors: `BERTSCRIPT_VERIFICATION`; `BERTSCRIPT_BUSY` inside a callback.
+/// Ownership: the caller frees the module; it shares the model's weights.
+/// Thread safety: any thread; calls with clones of a model wait for each other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_trace(
+    model: *const bertscript_model,
+    options: *const bertscript_trace_options,
+    out: *mut *mut bertscript_module,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (model, shapes, out) =
+            unsafe { (get(model, "model")?, fixed_shapes(options), place(out, "out")?) };
+        let module = model.0.on_own_thread(|Sources { model, checkpoint }| {
+            let script = match shapes {
+                [] => bertscript::trace(model)?,
+                shapes => bertscript::trace_fixed_shapes(model, shapes)?,
+            };
+            let archive = Archive::new(model, checkpoint)?.with_fixed_shapes(shapes);
+            Module::from_script(script, archive)
+        })?;
+        *out = bertscript_module::new(module)?;
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Traces the model and writes it to one TorchScript file, with tokenizer,
+/// labels and recipe. The disk writes while the processor proves; the file
+/// appears whole or not at all.
+///
+/// @param options NULL to trace for every batch size and length
+/// @param path the file to write, UTF-8
+///
+/// Errors: `BERTSCRIPT_VERIFICATION`, `BERTSCRIPT_IO`; `BERTSCRIPT_BUSY` inside
+/// a callback.
+/// Thread safety: any thread; calls with clones of a model wait for each other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_export(
+    model: *const bertscript_model,
+    options: *const bertscript_trace_options,
+    path: *const c_char,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (model, shapes, path) =
+            unsafe { (get(model, "model")?, fixed_shapes(options), text(path, "path")?) };
+        model.0.on_own_thread(|Sources { model, checkpoint }| {
+            bertscript::export(model, checkpoint, shapes, Path::new(path)).map(drop)
+        })
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// # Safety
+/// `options` is NULL or points to live options.
+unsafe fn fixed_shapes<'a>(options: *const bertscript_trace_options) -> &'a [FixedShape] {
+    // SAFETY: by the contract of this function.
+    unsafe { options.as_ref() }.map_or(&[], |options| &options.0)
+}
+
+impl Eager {
+    /// Runs `body` on a thread of its own: tracing depends on what a thread has
+    /// switched on, and the caller's is the caller's.
+    fn on_own_thread<T: Send>(
+        &self,
+        body: impl FnOnce(&Sources) -> bertscript::Result<T> + Send,
+    ) -> Result<T, Failure> {
+        log::refuse_in_callback()?;
+        let mut sources = self.sources.lock().map_err(|_| {
+            let message = "model: an earlier call ended in a panic";
+            Failure::new(BERTSCRIPT_POISONED, message)
+        })?;
+        let sources = &mut *sources;
+        let body = move || {
+            let _warnings = Warnings::redirect(log::warn);
+            body(sources)
+        };
+        std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().name("bertscript-trace".to_owned());
+            let thread = builder.spawn_scoped(scope, body).map_err(|error| {
+                Failure::new(BERTSCRIPT_IO, format!("cannot start a thread: {error}"))
+            })?;
+            match thread.join() {
+                Ok(result) => Ok(result?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
+/// Another handle to the same model; NULL of NULL.
+///
+/// Ownership: the caller frees it.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_clone(
+    model: *const bertscript_model,
+) -> *mut bertscript_model {
+    // SAFETY: NULL, or a live model by the contract of the function.
+    let model = unsafe { model.as_ref() };
+    let clone =
+        |model: &bertscript_model| Box::into_raw(Box::new(bertscript_model(model.0.clone())));
+    model.map_or(std::ptr::null_mut(), clone)
+}
+
+/// Frees a model. NULL is accepted.
+///
+/// Ownership: takes the handle; clones stay, and modules that were traced.
+/// Thread safety: any thread, once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_model_free(model: *mut bertscript_model) {
+    // SAFETY: a model that this library boxed, given back once.
+    unsafe { free(model) };
 }

@@ -1,16 +1,16 @@
 //! The module handle: a file that was exported, ready to run.
 
-use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
-use crate::pointers::{array, free, get, place, text};
-use crate::status::{BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
-use crate::tensor::bertscript_tensor;
-use bertscript::{Device, EmbedOptions, Inputs, Module, Outputs};
+use crate::pointers::{array, c_text, free, get, place, text};
+use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
+use bertscript::{Device, Dtype, Module};
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
-use tch::Tensor;
+
+/// So often nobody warms anything up.
+const MOST_ITERATIONS: usize = 1000;
 
 /// A file that was exported, on one device.
 ///
@@ -22,15 +22,14 @@ pub struct bertscript_module(Arc<Loaded>);
 struct Loaded {
     module: Module,
     metadata: CString,
+    device: CString,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
 
 impl bertscript_module {
-    fn new(module: Module) -> Result<*mut Self, Failure> {
-        let names = |names: Vec<&str>| -> Vec<CString> {
-            names.into_iter().map(|name| CString::new(name).unwrap_or_default()).collect()
-        };
+    pub(crate) fn new(module: Module) -> Result<*mut Self, Failure> {
+        let names = |names: Vec<&str>| -> Vec<CString> { names.into_iter().map(c_text).collect() };
         let inputs = names(module.schema().arguments.iter().map(|a| a.name.as_str()).collect());
         let (metadata, outputs) = match module.metadata() {
             Some(metadata) => {
@@ -40,8 +39,18 @@ impl bertscript_module {
             None => (b"null".to_vec(), Vec::new()),
         };
         let metadata = CString::new(metadata).unwrap_or_default();
-        let loaded = Loaded { module, metadata, inputs, outputs };
+        let device = match module.device() {
+            tch::Device::Cuda(index) => c_text(&format!("cuda:{index}")),
+            _ => c"cpu".to_owned(),
+        };
+        let loaded = Loaded { module, metadata, device, inputs, outputs };
         Ok(Box::into_raw(Box::new(Self(Arc::new(loaded)))))
+    }
+}
+
+impl bertscript_module {
+    pub(crate) fn module(&self) -> &Module {
+        &self.0.module
     }
 }
 
@@ -60,7 +69,6 @@ unsafe fn device(device: *const c_char) -> Result<Device, Failure> {
 /// @param path the file, UTF-8
 /// @param device `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
 /// @param out the module
-/// @param err where the error goes; NULL to be told the status only
 ///
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
@@ -86,6 +94,8 @@ pub unsafe extern "C" fn bertscript_module_load(
 ///
 /// @param data the contents of the file
 /// @param size their size in bytes
+/// @param device `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
+/// @param out the module
 ///
 /// Ownership: the caller frees the module; `data` may go at once.
 /// Thread safety: any thread.
@@ -124,6 +134,8 @@ pub unsafe extern "C" fn bertscript_module_metadata_json(
 
 /// The name of an input; NULL if there are not so many.
 ///
+/// @param index its number, from 0
+///
 /// Ownership: borrowed, until the module is freed.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -137,8 +149,42 @@ pub unsafe extern "C" fn bertscript_module_input_name(
     name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
+/// How many inputs the module takes, those counted that may be left out; 0 of
+/// NULL.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_input_count(module: *const bertscript_module) -> usize {
+    // SAFETY: NULL, or a live module by the contract of the function.
+    unsafe { module.as_ref() }.map_or(0, |module| module.0.inputs.len())
+}
+
+/// How many outputs a run returns; 0 of NULL, and of a file made by another
+/// program, which does not say.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_output_count(module: *const bertscript_module) -> usize {
+    // SAFETY: NULL, or a live module by the contract of the function.
+    unsafe { module.as_ref() }.map_or(0, |module| module.0.outputs.len())
+}
+
+/// Where the module runs: `cpu` or `cuda:N`; NULL of NULL.
+///
+/// Ownership: borrowed, until the module is freed.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_device(
+    module: *const bertscript_module,
+) -> *const c_char {
+    // SAFETY: NULL, or a live module by the contract of the function.
+    unsafe { module.as_ref() }.map_or(std::ptr::null(), |module| module.0.device.as_ptr())
+}
+
 /// The name of an output, in the order in which a run returns them; NULL if
 /// there are not so many, or the file was made by another program.
+///
+/// @param index its number, from 0
 ///
 /// Ownership: borrowed, until the module is freed.
 /// Thread safety: any thread.
@@ -153,191 +199,96 @@ pub unsafe extern "C" fn bertscript_module_output_name(
     name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
-/// Runs the model on tensors under the names of its inputs.
+/// The same module on another device or in another dtype. What is there already
+/// is shared.
 ///
-/// @param names the names of the inputs, `count` of them
-/// @param inputs the tensors, `count` of them
-/// @param count how many inputs are given
-/// @param outputs gets the outputs, in the model's order
-/// @param capacity the room there, in tensors
-/// @param output_count gets how many there are, also if the room is too small
-///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and none is returned)
-/// @param err where the error goes; NULL to be told the status only
+/// @param device `cpu`, `cuda` or `cuda:N`; NULL to stay
+/// @param dtype `float32`, `float16` or `bfloat16`; NULL to stay
+/// @param out the module
 ///
-/// Ownership: the caller frees each output; inputs stay the caller's.
-/// Thread safety: any number of threads at once.
+/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+/// Ownership: the caller frees the module.
+/// Thread safety: any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_module_run(
+pub unsafe extern "C" fn bertscript_module_to(
     module: *const bertscript_module,
-    names: *const *const c_char,
-    inputs: *const *const bertscript_tensor,
-    count: usize,
-    outputs: *mut *mut bertscript_tensor,
-    capacity: usize,
-    output_count: *mut usize,
-    err: *mut *mut bertscript_error,
-) -> bertscript_status {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let (module, names, inputs) = unsafe {
-            (get(module, "module")?, array(names, count, "names")?, array(inputs, count, "inputs")?)
-        };
-        let named = names.iter().zip(inputs).map(|(name, input)| {
-            // SAFETY: as above.
-            let (name, input) = unsafe { (text(*name, "names")?, get(*input, "inputs")?) };
-            Ok((name.to_owned(), input.tensor()))
-        });
-        let found = module.0.module.run_named(named.collect::<Result<_, Failure>>()?)?;
-        // SAFETY: as above.
-        unsafe { give(&found, outputs, capacity, output_count) }
-    };
-    // SAFETY: by the contract of the function.
-    unsafe { guard(err, body) }
-}
-
-/// Runs the model on ids in host memory.
-///
-/// @param input_ids `batch` rows of `length` ids
-/// @param attention_mask as many numbers, 1 for a token and 0 for padding; NULL
-///        if nothing is padding
-/// @param token_type_ids as many numbers, the segment of each token; NULL if all
-///        are 0
-/// @param outputs, capacity, output_count as of `bertscript_module_run`
-///
-/// Ownership: the caller frees each output; the arrays may go at once.
-/// Thread safety: any number of threads at once.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_module_run_ids(
-    module: *const bertscript_module,
-    input_ids: *const i64,
-    attention_mask: *const i64,
-    token_type_ids: *const i64,
-    batch: usize,
-    length: usize,
-    outputs: *mut *mut bertscript_tensor,
-    capacity: usize,
-    output_count: *mut usize,
-    err: *mut *mut bertscript_error,
-) -> bertscript_status {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let module = unsafe { get(module, "module")? };
-        let size = batch.checked_mul(length).filter(|size| *size <= i64::MAX as usize);
-        let size = size.ok_or_else(|| {
-            let message = format!("batch: {batch} rows of {length} are more than memory can hold");
-            Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
-        })?;
-        let shape = [batch as i64, length as i64];
-        let tensor = |values: *const i64, name: &str| -> Result<Tensor, Failure> {
-            // SAFETY: as above.
-            let values = unsafe { array(values, size, name)? };
-            Ok(Tensor::f_from_slice(values)?.f_view(shape)?)
-        };
-        let mut inputs = Inputs::new(tensor(input_ids, "input_ids")?);
-        if !attention_mask.is_null() {
-            inputs = inputs.attention_mask(tensor(attention_mask, "attention_mask")?);
-        }
-        if !token_type_ids.is_null() {
-            inputs = inputs.token_type_ids(tensor(token_type_ids, "token_type_ids")?);
-        }
-        // SAFETY: as above.
-        unsafe { give(&module.0.module.run(&inputs)?, outputs, capacity, output_count) }
-    };
-    // SAFETY: by the contract of the function.
-    unsafe { guard(err, body) }
-}
-
-/// Gives outputs to the caller, all or none.
-///
-/// # Safety
-/// `outputs` is NULL or has room for `capacity` pointers, `count` is NULL or a
-/// place that may be written.
-unsafe fn give(
-    found: &Outputs,
-    outputs: *mut *mut bertscript_tensor,
-    capacity: usize,
-    count: *mut usize,
-) -> Result<(), Failure> {
-    let tensors = found.iter().map(|(_, tensor)| bertscript_tensor::new(tensor));
-    let tensors: Vec<_> = tensors.collect::<Result<_, _>>()?;
-    // SAFETY: by the contract of this function.
-    *unsafe { place(count, "output_count")? } = tensors.len();
-    if tensors.len() > capacity {
-        let message = format!("capacity: found {capacity}, expected at least {}", tensors.len());
-        return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
-    }
-    // SAFETY: as above.
-    unsafe { place(outputs, "outputs")? };
-    for (index, tensor) in tensors.into_iter().enumerate() {
-        // SAFETY: as above; the index is within the capacity.
-        unsafe { outputs.add(index).write(tensor.into_raw()) };
-    }
-    Ok(())
-}
-
-/// Embeds texts, as the file's sentence-transformers recipe says.
-///
-/// @param texts the texts, UTF-8, `count` of them
-/// @param lengths the length of each in bytes; NULL if they are NUL-terminated
-/// @param count how many texts there are; 0 is accepted
-/// @param cancel stops the task from another thread; NULL if nothing does
-/// @param out gets a float32 tensor `[count, dimension]`, in the texts' order
-/// @param err where the error goes; NULL to be told the status only
-///
-/// Ownership: the caller frees the tensor; the texts may go at once.
-/// Thread safety: any number of threads at once.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_module_embed(
-    module: *const bertscript_module,
-    texts: *const *const c_char,
-    lengths: *const usize,
-    count: usize,
-    cancel: *const bertscript_cancel_token,
-    out: *mut *mut bertscript_tensor,
+    device: *const c_char,
+    dtype: *const c_char,
+    out: *mut *mut bertscript_module,
     err: *mut *mut bertscript_error,
 ) -> bertscript_status {
     let body = || {
         // SAFETY: by the contract of the function.
         let (module, out) = unsafe { (get(module, "module")?, place(out, "out")?) };
-        // SAFETY: as above.
-        let texts = unsafe { self::texts(texts, lengths, count)? };
-        let mut options = EmbedOptions::default();
-        // SAFETY: as above.
-        if let Some(cancel) = unsafe { cancel.as_ref() } {
-            options.cancel = cancel.0.clone();
-        }
-        let embeddings = module.0.module.embed(texts, &options)?;
-        *out = bertscript_tensor::new(&embeddings.values)?.into_raw();
+        let device = match device.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { text(device, "device")? }.parse::<Device>()?),
+        };
+        let dtype = match dtype.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { text(dtype, "dtype")? }.parse::<Dtype>()?),
+        };
+        *out = bertscript_module::new(module.0.module.to(device, dtype)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
 }
 
-/// # Safety
-/// `texts` is NULL or has `count` pointers to texts, each of the length that
-/// stands in `lengths`, or NUL-terminated if that is NULL.
-unsafe fn texts<'a>(
-    texts: *const *const c_char,
-    lengths: *const usize,
-    count: usize,
-) -> Result<Vec<&'a str>, Failure> {
-    // SAFETY: by the contract of this function.
-    let pointers = unsafe { array(texts, count, "texts")? };
-    let each = pointers.iter().enumerate().map(|(index, pointer)| {
-        let name = format!("texts[{index}]");
-        if lengths.is_null() {
-            // SAFETY: as above.
-            return unsafe { text(*pointer, &name) };
+/// Writes the module to a TorchScript file, whole or not at all; its weights are
+/// saved for the CPU, wherever they are.
+///
+/// @param path the file to write, UTF-8
+///
+/// Errors: `BERTSCRIPT_IO`; `BERTSCRIPT_UNSUPPORTED` of a file that another
+/// program made, and of weights that were cast after loading.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_save(
+    module: *const bertscript_module,
+    path: *const c_char,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (module, path) = unsafe { (get(module, "module")?, text(path, "path")?) };
+        Ok(module.0.module.save(Path::new(path))?)
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Runs the module on padding, so that what libtorch does at first calls is done
+/// before the first real one. It depends on the thread: call it on those that
+/// will run the module.
+///
+/// @param batch rows
+/// @param length tokens in each
+/// @param iterations how often; 2 suffice
+///
+/// Thread safety: any number of threads at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_warm_up(
+    module: *const bertscript_module,
+    batch: i64,
+    length: i64,
+    iterations: usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let module = unsafe { get(module, "module")? };
+        if iterations > MOST_ITERATIONS {
+            let message =
+                format!("iterations: found {iterations}, expected 0 to {MOST_ITERATIONS}");
+            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
-        // SAFETY: as above.
-        let bytes = unsafe { array::<u8>(pointer.cast(), *lengths.add(index), &name)? };
-        std::str::from_utf8(bytes).map_err(|error| {
-            let message = format!("{name}: not UTF-8 at byte {}", error.valid_up_to());
-            Failure::new(crate::status::BERTSCRIPT_INVALID_UTF8, message)
-        })
-    });
-    each.collect()
+        Ok(module.0.module.warm_up(batch, length, iterations)?)
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
 }
 
 /// Another handle to the same module; NULL of NULL.

@@ -1,10 +1,12 @@
 //! From raw pointers to references, and back.
 
-use crate::guard::Failure;
+use crate::error::bertscript_error;
+use crate::guard::{Failure, guard};
 use crate::status::{
-    BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_INVALID_UTF8, BERTSCRIPT_NULL_POINTER,
+    BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_INVALID_UTF8,
+    BERTSCRIPT_NULL_POINTER, bertscript_status,
 };
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 /// A handle or an input that must be there.
 ///
@@ -48,6 +50,32 @@ pub(crate) unsafe fn array<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
+/// A number that says yes or no.
+pub(crate) fn flag(value: i32, name: &str) -> Result<bool, Failure> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => {
+            let message = format!("{name}: found {value}, expected 0 or 1");
+            Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message))
+        }
+    }
+}
+
+/// Changes options, or says why not.
+///
+/// # Safety
+/// `options` is NULL or points to live options that nobody else uses, `err` is
+/// NULL or a place that may be written.
+pub(crate) unsafe fn set<T>(
+    options: *mut T,
+    err: *mut *mut bertscript_error,
+    change: impl FnOnce(&mut T) -> Result<(), Failure>,
+) -> bertscript_status {
+    // SAFETY: by the contract of this function.
+    unsafe { guard(err, || change(place(options, "options")?)) }
+}
+
 /// A NUL-terminated text.
 ///
 /// # Safety
@@ -62,6 +90,57 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
         let message = format!("{name}: not UTF-8 at byte {}", error.valid_up_to());
         Failure::new(BERTSCRIPT_INVALID_UTF8, message)
     })
+}
+
+/// NUL-terminated texts.
+///
+/// # Safety
+/// `texts` is NULL or has `count` pointers, each as of [`text`].
+pub(crate) unsafe fn texts(
+    texts: *const *const c_char,
+    count: usize,
+    name: &str,
+) -> Result<Vec<String>, Failure> {
+    // SAFETY: by the contract of this function.
+    let pointers = unsafe { array(texts, count, name)? };
+    let each = pointers.iter().enumerate();
+    // SAFETY: as above.
+    each.map(|(i, pointer)| unsafe { text(*pointer, &format!("{name}[{i}]")).map(str::to_owned) })
+        .collect()
+}
+
+/// Copies a text to the caller's room, with a NUL at its end.
+///
+/// # Safety
+/// `buffer` is NULL or has room for `capacity` bytes; `length` is NULL or a
+/// place that may be written.
+pub(crate) unsafe fn give_text(
+    text: &str,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> Result<(), Failure> {
+    // SAFETY: by the contract of this function.
+    if let Some(length) = unsafe { length.as_mut() } {
+        *length = text.len();
+    }
+    if capacity <= text.len() {
+        let message = format!("capacity: found {capacity}, expected at least {}", text.len() + 1);
+        return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
+    }
+    // SAFETY: as above.
+    unsafe { place(buffer.cast::<u8>(), "buffer")? };
+    // SAFETY: as above; the text and its NUL fit.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());
+        buffer.add(text.len()).write(0);
+    }
+    Ok(())
+}
+
+/// A text for C; a NUL inside, which would end it, is replaced.
+pub(crate) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{FFFD}")).unwrap_or_default()
 }
 
 /// Frees what [`Box::into_raw`] gave out.

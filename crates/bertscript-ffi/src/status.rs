@@ -13,6 +13,8 @@ pub const BERTSCRIPT_INVALID_ARGUMENT: bertscript_status = 1;
 pub const BERTSCRIPT_NULL_POINTER: bertscript_status = 2;
 /// A text is not UTF-8.
 pub const BERTSCRIPT_INVALID_UTF8: bertscript_status = 3;
+/// A file or directory is not there.
+pub const BERTSCRIPT_NOT_FOUND: bertscript_status = 4;
 /// A file could not be read or written.
 pub const BERTSCRIPT_IO: bertscript_status = 5;
 /// A checkpoint or an exported file is malformed.
@@ -33,6 +35,10 @@ pub const BERTSCRIPT_TORCH: bertscript_status = 13;
 pub const BERTSCRIPT_VERSION_MISMATCH: bertscript_status = 14;
 /// A buffer of the caller is too small.
 pub const BERTSCRIPT_BUFFER_TOO_SMALL: bertscript_status = 15;
+/// A call from inside a callback that would wait for itself.
+pub const BERTSCRIPT_BUSY: bertscript_status = 16;
+/// An earlier call with this handle ended in a panic; only freeing it is left.
+pub const BERTSCRIPT_POISONED: bertscript_status = 17;
 /// A checkpoint lacks parameters that the model needs.
 pub const BERTSCRIPT_MISSING_WEIGHT: bertscript_status = 18;
 /// Two results that must agree do not.
@@ -41,6 +47,9 @@ pub const BERTSCRIPT_VERIFICATION: bertscript_status = 20;
 pub const BERTSCRIPT_INTERNAL: bertscript_status = 100;
 /// A panic inside this library, which was caught.
 pub const BERTSCRIPT_PANIC: bertscript_status = 101;
+
+/// Something that is no exception of the standard library came out of libtorch.
+pub const BERTSCRIPT_FOREIGN_EXCEPTION: bertscript_status = 102;
 
 pub(crate) fn of_kind(kind: ErrorKind) -> bertscript_status {
     match kind {
@@ -56,6 +65,8 @@ pub(crate) fn of_kind(kind: ErrorKind) -> bertscript_status {
         ErrorKind::Verification => BERTSCRIPT_VERIFICATION,
         ErrorKind::Cancelled => BERTSCRIPT_CANCELLED,
         ErrorKind::Torch => BERTSCRIPT_TORCH,
+        ErrorKind::ForeignException => BERTSCRIPT_FOREIGN_EXCEPTION,
+        ErrorKind::Panic => BERTSCRIPT_PANIC,
         _ => BERTSCRIPT_INTERNAL,
     }
 }

@@ -1,13 +1,18 @@
 //! The tensor handle.
 
+mod memory;
+
+pub use memory::*;
+
 use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
-use crate::pointers::{array, free, get, place};
+use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_UNSUPPORTED,
     bertscript_status,
 };
-use std::ffi::c_void;
+use bertscript::Device;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
@@ -27,15 +32,46 @@ pub const BERTSCRIPT_INT64: bertscript_dtype = 4;
 pub const BERTSCRIPT_INT32: bertscript_dtype = 5;
 /// One byte, 0 or 1
 pub const BERTSCRIPT_BOOL: bertscript_dtype = 6;
+/// `double`
+pub const BERTSCRIPT_FLOAT64: bertscript_dtype = 7;
+/// `int16_t`
+pub const BERTSCRIPT_INT16: bertscript_dtype = 8;
+/// `int8_t`
+pub const BERTSCRIPT_INT8: bertscript_dtype = 9;
+/// `uint8_t`
+pub const BERTSCRIPT_UINT8: bertscript_dtype = 10;
 
-const DTYPES: [(bertscript_dtype, Kind); 6] = [
-    (BERTSCRIPT_FLOAT32, Kind::Float),
-    (BERTSCRIPT_FLOAT16, Kind::Half),
-    (BERTSCRIPT_BFLOAT16, Kind::BFloat16),
-    (BERTSCRIPT_INT64, Kind::Int64),
-    (BERTSCRIPT_INT32, Kind::Int),
-    (BERTSCRIPT_BOOL, Kind::Bool),
+/// Number, torch's name, tch's name.
+const DTYPES: [(bertscript_dtype, &CStr, Kind); 10] = [
+    (BERTSCRIPT_FLOAT32, c"float32", Kind::Float),
+    (BERTSCRIPT_FLOAT16, c"float16", Kind::Half),
+    (BERTSCRIPT_BFLOAT16, c"bfloat16", Kind::BFloat16),
+    (BERTSCRIPT_INT64, c"int64", Kind::Int64),
+    (BERTSCRIPT_INT32, c"int32", Kind::Int),
+    (BERTSCRIPT_BOOL, c"bool", Kind::Bool),
+    (BERTSCRIPT_FLOAT64, c"float64", Kind::Double),
+    (BERTSCRIPT_INT16, c"int16", Kind::Int16),
+    (BERTSCRIPT_INT8, c"int8", Kind::Int8),
+    (BERTSCRIPT_UINT8, c"uint8", Kind::Uint8),
 ];
+
+/// torch's name of a dtype, such as `float32`; `unknown` of any other number.
+///
+/// Ownership: static.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_dtype_name(dtype: bertscript_dtype) -> *const c_char {
+    let known = DTYPES.iter().find(|(number, ..)| *number == dtype);
+    known.map_or(c"unknown", |(_, name, _)| name).as_ptr()
+}
+
+fn kind_of(dtype: bertscript_dtype) -> Result<Kind, Failure> {
+    let known = DTYPES.iter().find(|(number, ..)| *number == dtype);
+    known.map(|(.., kind)| *kind).ok_or_else(|| {
+        let message = format!("dtype: found {dtype}, expected 1 to {}", DTYPES.len());
+        Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
+    })
+}
 
 /// No tensor of more dimensions is of use here.
 const MOST_DIMENSIONS: usize = 64;
@@ -50,17 +86,25 @@ struct Values {
     tensor: SharedTensor,
     dtype: bertscript_dtype,
     shape: Vec<i64>,
+    nbytes: usize,
+    device: CString,
 }
 
 impl bertscript_tensor {
     pub(crate) fn new(tensor: &Tensor) -> Result<Self, Failure> {
         let kind = tensor.f_kind()?;
-        let dtype = DTYPES.iter().find(|(_, known)| *known == kind).ok_or_else(|| {
+        let dtype = DTYPES.iter().find(|(.., known)| *known == kind).ok_or_else(|| {
             Failure::new(BERTSCRIPT_UNSUPPORTED, format!("a tensor of {kind:?} has no dtype here"))
         })?;
         let tensor = tensor.f_contiguous()?;
         let (dtype, shape) = (dtype.0, tensor.size());
-        Ok(Self(Arc::new(Values { tensor: SharedTensor::new(tensor), dtype, shape })))
+        let nbytes = tensor.numel() * kind.elt_size_in_bytes();
+        let device = match tensor.device() {
+            tch::Device::Cuda(index) => c_text(&format!("cuda:{index}")),
+            _ => c"cpu".to_owned(),
+        };
+        let tensor = SharedTensor::new(tensor);
+        Ok(Self(Arc::new(Values { tensor, dtype, shape, nbytes, device })))
     }
 
     pub(crate) fn into_raw(self) -> *mut Self {
@@ -70,22 +114,32 @@ impl bertscript_tensor {
     pub(crate) fn tensor(&self) -> Tensor {
         self.0.tensor.get()
     }
+}
 
-    fn nbytes(&self) -> usize {
-        let tensor = self.0.tensor.get();
-        let kind = DTYPES.iter().find(|(dtype, _)| *dtype == self.0.dtype).map(|(_, kind)| *kind);
-        tensor.numel() * kind.map_or(0, |kind| kind.elt_size_in_bytes())
+/// The number of elements that a shape has and that fit in memory.
+fn numel(shape: &[i64], kind: Kind) -> Result<i64, Failure> {
+    let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
+    if shape.len() > MOST_DIMENSIONS {
+        let message = format!("ndim: found {}, expected at most {MOST_DIMENSIONS}", shape.len());
+        return Err(invalid(message));
     }
+    let count = shape
+        .iter()
+        .try_fold(1_i64, |count, length| count.checked_mul(*length).filter(|_| *length >= 0));
+    let fits = |count: &i64| count.checked_mul(kind.elt_size_in_bytes() as i64).is_some();
+    count
+        .filter(fits)
+        .ok_or_else(|| invalid(format!("shape: found {shape:?}, which no memory holds")))
 }
 
 /// Makes a tensor of a copy of `data`.
 ///
 /// @param dtype one of `BERTSCRIPT_FLOAT32` and so on
 /// @param shape the size of each of `ndim` dimensions; NULL if `ndim` is 0
+/// @param ndim the number of dimensions
 /// @param data the elements, row-major
 /// @param nbytes the size of `data`, which must be that of the shape
 /// @param out the tensor
-/// @param err where the error goes; NULL to be told the status only
 ///
 /// Ownership: the caller frees the tensor; `data` may go at once.
 /// Thread safety: any thread.
@@ -104,20 +158,12 @@ pub unsafe extern "C" fn bertscript_tensor_copy_from(
         let (out, shape, data) = unsafe {
             (place(out, "out")?, array(shape, ndim, "shape")?, array(data.cast(), nbytes, "data")?)
         };
-        let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
-        let kind = DTYPES.iter().find(|(known, _)| *known == dtype).map(|(_, kind)| *kind);
-        let kind = kind.ok_or_else(|| invalid(format!("dtype: found {dtype}, expected 1 to 6")))?;
-        if ndim > MOST_DIMENSIONS {
-            return Err(invalid(format!("ndim: found {ndim}, expected at most {MOST_DIMENSIONS}")));
-        }
-        let size = shape.iter().try_fold(kind.elt_size_in_bytes() as i64, |size, length| {
-            size.checked_mul(*length).filter(|_| *length >= 0)
-        });
-        if size != i64::try_from(nbytes).ok() {
-            let expected = size.map_or("no size at all".to_owned(), |size| size.to_string());
-            return Err(invalid(format!(
-                "nbytes: found {nbytes}, expected {expected} for the shape {shape:?}"
-            )));
+        let kind = kind_of(dtype)?;
+        let expected = numel(shape, kind)? as usize * kind.elt_size_in_bytes();
+        if nbytes != expected {
+            let message =
+                format!("nbytes: found {nbytes}, expected {expected} for the shape {shape:?}");
+            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
         *out = bertscript_tensor::new(&Tensor::f_from_data_size(data, shape, kind)?)?.into_raw();
         Ok(())
@@ -156,11 +202,67 @@ pub unsafe extern "C" fn bertscript_tensor_shape(
     tensor.map_or(std::ptr::null(), |tensor| tensor.0.shape.as_ptr())
 }
 
+/// The number of elements; 0 of NULL.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_numel(tensor: *const bertscript_tensor) -> i64 {
+    // SAFETY: NULL, or a live tensor by the contract of the function.
+    unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.0.shape.iter().product())
+}
+
+/// The size of the elements in bytes; 0 of NULL.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_nbytes(tensor: *const bertscript_tensor) -> usize {
+    // SAFETY: NULL, or a live tensor by the contract of the function.
+    unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.0.nbytes)
+}
+
+/// Where the elements are: `cpu` or `cuda:N`; NULL of NULL.
+///
+/// Ownership: borrowed, until the tensor is freed.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_device(
+    tensor: *const bertscript_tensor,
+) -> *const c_char {
+    // SAFETY: NULL, or a live tensor by the contract of the function.
+    unsafe { tensor.as_ref() }.map_or(std::ptr::null(), |tensor| tensor.0.device.as_ptr())
+}
+
+/// The same numbers on a device; the same memory where they are there already.
+///
+/// @param device `cpu`, `cuda` or `cuda:N`
+/// @param out the tensor
+///
+/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+/// Ownership: the caller frees it.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_to_device(
+    tensor: *const bertscript_tensor,
+    device: *const c_char,
+    out: *mut *mut bertscript_tensor,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (tensor, device, out) =
+            unsafe { (get(tensor, "tensor")?, text(device, "device")?, place(out, "out")?) };
+        let device = device.parse::<Device>()?.resolve()?;
+        *out = bertscript_tensor::new(&tensor.tensor().f_to_device(device)?)?.into_raw();
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
 /// The elements, in host memory, row-major.
 ///
 /// @param data gets their place
 /// @param nbytes gets their size; may be NULL
-/// @param err where the error goes; NULL to be told the status only
 ///
 /// Ownership: borrowed, until the last clone of the tensor is freed.
 /// Thread safety: any thread; nobody may write to them.
@@ -177,7 +279,7 @@ pub unsafe extern "C" fn bertscript_tensor_data(
         *data = tensor.host_data()?;
         // SAFETY: as above.
         if let Some(nbytes) = unsafe { nbytes.as_mut() } {
-            *nbytes = tensor.nbytes();
+            *nbytes = tensor.0.nbytes;
         }
         Ok(())
     };
@@ -203,7 +305,6 @@ impl bertscript_tensor {
 /// @param capacity the room there, in bytes
 /// @param written gets the size of the elements, also if the room is too small
 ///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and nothing is copied); may be NULL
-/// @param err where the error goes; NULL to be told the status only
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -217,7 +318,7 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
     let body = || {
         // SAFETY: by the contract of the function.
         let tensor = unsafe { get(tensor, "tensor")? };
-        let needed = tensor.nbytes();
+        let needed = tensor.0.nbytes;
         // SAFETY: as above.
         if let Some(written) = unsafe { written.as_mut() } {
             *written = needed;

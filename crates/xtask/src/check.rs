@@ -1,7 +1,7 @@
 //! What CI runs before the tests, in the order of what fails fastest.
 
 use crate::command::{cargo, run};
-use crate::{announce, header, setup, tidy};
+use crate::{abi, announce, header, setup, tidy};
 use anyhow::Result;
 
 pub(crate) fn check() -> Result<()> {
@@ -9,6 +9,7 @@ pub(crate) fn check() -> Result<()> {
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     tidy::tidy()?;
     header::header(true)?;
+    abi::check()?;
     setup::setup()?;
     announce("lints");
     run(&mut cargo([

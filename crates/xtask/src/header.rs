@@ -11,6 +11,10 @@ pub(crate) fn header(check: bool) -> Result<()> {
     crate::announce("header");
     let found = fs::read_to_string(root().join(HEADER)).unwrap_or_default();
     let wanted = generate()?;
+    let undocumented = undocumented(&wanted);
+    if !undocumented.is_empty() {
+        bail!("the C functions are not documented whole:\n{}", undocumented.join("\n"));
+    }
     if found == wanted {
         return Ok(());
     }
@@ -32,4 +36,78 @@ fn generate() -> Result<String> {
     let mut text = Vec::new();
     builder.generate().context("cbindgen cannot read bertscript-ffi")?.write(&mut text);
     String::from_utf8(text).context("the header is not UTF-8")
+}
+
+/// What the documentation of the functions leaves out: a parameter, who owns
+/// what, or which threads may call. `err` and the handle that a function belongs
+/// to are explained once, at the top.
+fn undocumented(header: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    for part in header.split("\n/**\n").skip(1) {
+        let Some((comment, code)) = part.split_once("*/") else { continue };
+        let Some((declaration, _)) = code.split_once(';') else { continue };
+        let Some((front, parameters)) = declaration.trim().split_once('(') else { continue };
+        if !front.starts_with("BERTSCRIPT_API") {
+            continue;
+        }
+        let name = front.rsplit([' ', '\n', '*']).next().unwrap_or(front);
+        let mut lacks = |what: &str| findings.push(format!("{name}: {what}"));
+        if !comment.contains("Thread safety:") {
+            lacks("no \"Thread safety:\"");
+        }
+        let parameters = parameters.split(')').next().unwrap_or_default();
+        let parameters: Vec<_> = parameters.split(',').map(str::trim).collect();
+        for (number, parameter) in parameters.iter().enumerate() {
+            let called = parameter.rsplit([' ', '*']).next().unwrap_or(parameter);
+            let mut types = parameter.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let own = types.any(|word| {
+                word.starts_with("bertscript_") && name.starts_with(&format!("{word}_"))
+            });
+            let is_self = number == 0 && own;
+            if !["err", "void"].contains(&called)
+                && !is_self
+                && !comment.contains(&format!("@param {called} "))
+            {
+                lacks(&format!("no \"@param {called}\""));
+            }
+        }
+        let gives = parameters.iter().any(|parameter| {
+            parameter.contains("**")
+                && !parameter.contains("*const *")
+                && !parameter.ends_with("err")
+        });
+        let returns = front.contains('*');
+        if (gives || returns) && !comment.contains("Ownership:") {
+            lacks("no \"Ownership:\"");
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_documented_is_found() {
+        let header = "
+/**
+ * Makes a thing.
+ *
+ * @param size how large
+ *
+ * Ownership: the caller frees it.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+int32_t bertscript_thing_make(const bertscript_thing *thing, size_t size,
+                              bertscript_thing **out, bertscript_error **err);
+";
+        assert_eq!(undocumented(header), ["bertscript_thing_make: no \"@param out\""]);
+        let complete = header.replace("@param size", "@param out it\n * @param size");
+        assert!(undocumented(&complete).is_empty());
+        for line in [" * Ownership: the caller frees it.\n", " * Thread safety: any thread.\n"] {
+            assert_eq!(undocumented(&complete.replace(line, "")).len(), 1, "{line}");
+        }
+    }
 }

@@ -36,10 +36,7 @@ impl Install {
         link(&real, &lib.join(&soname))?;
         link(&soname, &lib.join("libbertscript.so"))?;
 
-        let include = self.folder("include/bertscript")?;
-        for header in ["bertscript.h", "bertscript.hpp"] {
-            fs::copy(root().join("include/bertscript").join(header), include.join(header))?;
-        }
+        copy_files("include/bertscript", &self.folder("include/bertscript")?)?;
         let package = self.folder("lib/cmake/bertscript")?;
         let pkgconfig = self.folder("lib/pkgconfig")?;
         for (template, folder) in [
@@ -50,11 +47,9 @@ impl Install {
             let text = fs::read_to_string(root().join("cmake").join(format!("{template}.in")))?;
             fs::write(folder.join(template), version.fill(&text)?)?;
         }
-        let examples = self.folder("share/doc/bertscript/examples")?;
-        for entry in fs::read_dir(root().join("examples-c"))? {
-            let path = entry?.path();
-            fs::copy(&path, examples.join(path.file_name().unwrap_or_default()))?;
-        }
+        copy_files("examples-c", &self.folder("share/doc/bertscript/examples")?)?;
+        let guide = self.folder("share/doc/bertscript")?.join("c-api.md");
+        fs::copy(root().join("docs/c-api.md"), guide)?;
         let licenses = self.folder("share/licenses/bertscript")?;
         for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
             fs::copy(root().join(license), licenses.join(license))?;
@@ -109,6 +104,15 @@ impl Version {
             .replace("@ABI_VERSION@", abi)
             .replace("@TORCH_VERSION@", TORCH_VERSION))
     }
+}
+
+/// Copies the files of a folder of the repository.
+fn copy_files(from: &str, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(root().join(from))? {
+        let path = entry?.path();
+        fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 fn link(target: &str, place: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask demo` and `cargo xtask test` do
 //! everything from a fresh clone on, set-up included.
 
+mod abi;
 mod bench;
 mod check;
 mod command;
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Describe the C interface as that of a release, which later ones must keep
+    Abi,
     /// Install libbertscript with its header, CMake package and pkg-config file
     Install {
         /// Where to, such as /usr/local
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Test { no_live } => test::test(!no_live),
         Command::Check => check::check(),
         Command::Tidy => tidy::tidy(),
+        Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
         Command::Install { prefix, debug } => install::Install { prefix, debug }.execute(),
         Command::Fixtures => fixtures::fixtures(),

@@ -1,0 +1,213 @@
+//! Running a module on tensors.
+
+use crate::cancel::bertscript_cancel_token;
+use crate::error::bertscript_error;
+use crate::guard::{Failure, guard};
+use crate::module::bertscript_module;
+use crate::pointers::{array, free, get, place, set, text};
+use crate::status::{
+    BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_CANCELLED, BERTSCRIPT_INVALID_ARGUMENT,
+    bertscript_status,
+};
+use crate::tensor::bertscript_tensor;
+use bertscript::{Cancel, Inputs, Outputs};
+use std::ffi::c_char;
+use tch::Tensor;
+
+/// How a module runs.
+///
+/// Ownership: the caller frees them; a call that takes them copies them.
+/// Thread safety: one thread at a time.
+pub struct bertscript_run_options(Cancel);
+
+/// Makes options, which say nothing yet.
+///
+/// Ownership: the caller frees them.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_run_options_new() -> *mut bertscript_run_options {
+    Box::into_raw(Box::new(bertscript_run_options(Cancel::default())))
+}
+
+/// Lets another thread cancel the run, which looks at the token before the model
+/// starts; a model that runs is not interrupted.
+///
+/// @param token the token; NULL for none
+///
+/// Ownership: the options hold a clone of the token.
+/// Thread safety: one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_run_options_set_cancel_token(
+    options: *mut bertscript_run_options,
+    token: *const bertscript_cancel_token,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    // SAFETY: by the contract of the function.
+    unsafe {
+        set(options, err, |options| {
+            options.0 = token.as_ref().map_or(Cancel::default(), |token| token.0.clone());
+            Ok(())
+        })
+    }
+}
+
+/// Frees options. NULL is accepted.
+///
+/// Ownership: takes the options.
+/// Thread safety: any thread, once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_run_options_free(options: *mut bertscript_run_options) {
+    // SAFETY: options that this library boxed, given back once.
+    unsafe { free(options) };
+}
+
+/// # Safety
+/// `options` is NULL or points to live options.
+unsafe fn refuse_cancelled(options: *const bertscript_run_options) -> Result<(), Failure> {
+    // SAFETY: by the contract of this function.
+    match unsafe { options.as_ref() } {
+        Some(options) if options.0.is_cancelled() => {
+            Err(Failure::new(BERTSCRIPT_CANCELLED, "the run was cancelled"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the model on tensors under the names of its inputs.
+///
+/// @param names the names of the inputs, `count` of them
+/// @param inputs the tensors, `count` of them
+/// @param count how many inputs are given
+/// @param options NULL for none
+/// @param outputs gets the outputs, in the model's order
+/// @param capacity the room there, in tensors
+/// @param output_count gets how many there are, also if the room is too small
+///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and none is returned)
+///
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` with the input, what was found in it
+/// and the bound; `BERTSCRIPT_CANCELLED`; the module stays usable.
+/// Ownership: the caller frees each output; inputs stay the caller's.
+/// Thread safety: any number of threads at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_run(
+    module: *const bertscript_module,
+    names: *const *const c_char,
+    inputs: *const *const bertscript_tensor,
+    count: usize,
+    options: *const bertscript_run_options,
+    outputs: *mut *mut bertscript_tensor,
+    capacity: usize,
+    output_count: *mut usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (module, names, inputs) = unsafe {
+            (get(module, "module")?, array(names, count, "names")?, array(inputs, count, "inputs")?)
+        };
+        let named = names.iter().zip(inputs).map(|(name, input)| {
+            // SAFETY: as above.
+            let (name, input) = unsafe { (text(*name, "names")?, get(*input, "inputs")?) };
+            Ok((name.to_owned(), input.tensor()))
+        });
+        let named = named.collect::<Result<_, Failure>>()?;
+        // SAFETY: as above.
+        unsafe { refuse_cancelled(options)? };
+        let found = module.module().run_named(named)?;
+        // SAFETY: as above.
+        unsafe { give(&found, outputs, capacity, output_count) }
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Runs the model on ids in host memory.
+///
+/// @param input_ids `batch` rows of `length` ids
+/// @param attention_mask as many numbers, 1 for a token and 0 for padding; NULL
+///        if nothing is padding
+/// @param token_type_ids as many numbers, the segment of each token; NULL if all
+///        are 0
+/// @param batch how many rows
+/// @param length how many ids each row has
+/// @param options NULL for none
+/// @param outputs gets the outputs, in the model's order
+/// @param capacity the room there, in tensors
+/// @param output_count gets how many there are, also if the room is too small
+///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and none is returned)
+///
+/// Errors: as of `bertscript_module_run`.
+/// Ownership: the caller frees each output; the arrays may go at once.
+/// Thread safety: any number of threads at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_run_ids(
+    module: *const bertscript_module,
+    input_ids: *const i64,
+    attention_mask: *const i64,
+    token_type_ids: *const i64,
+    batch: usize,
+    length: usize,
+    options: *const bertscript_run_options,
+    outputs: *mut *mut bertscript_tensor,
+    capacity: usize,
+    output_count: *mut usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let module = unsafe { get(module, "module")? };
+        let size = batch.checked_mul(length).filter(|size| *size <= i64::MAX as usize);
+        let size = size.ok_or_else(|| {
+            let message = format!("batch: {batch} rows of {length} are more than memory can hold");
+            Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
+        })?;
+        let shape = [batch as i64, length as i64];
+        let tensor = |values: *const i64, name: &str| -> Result<Tensor, Failure> {
+            // SAFETY: as above.
+            let values = unsafe { array(values, size, name)? };
+            Ok(Tensor::f_from_slice(values)?.f_view(shape)?)
+        };
+        let mut inputs = Inputs::new(tensor(input_ids, "input_ids")?);
+        if !attention_mask.is_null() {
+            inputs = inputs.attention_mask(tensor(attention_mask, "attention_mask")?);
+        }
+        if !token_type_ids.is_null() {
+            inputs = inputs.token_type_ids(tensor(token_type_ids, "token_type_ids")?);
+        }
+        // SAFETY: as above.
+        unsafe {
+            refuse_cancelled(options)?;
+            give(&module.module().run(&inputs)?, outputs, capacity, output_count)
+        }
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Gives outputs to the caller, all or none.
+///
+/// # Safety
+/// `outputs` is NULL or has room for `capacity` pointers, `count` is NULL or a
+/// place that may be written.
+unsafe fn give(
+    found: &Outputs,
+    outputs: *mut *mut bertscript_tensor,
+    capacity: usize,
+    count: *mut usize,
+) -> Result<(), Failure> {
+    let tensors = found.iter().map(|(_, tensor)| bertscript_tensor::new(tensor));
+    let tensors: Vec<_> = tensors.collect::<Result<_, _>>()?;
+    // SAFETY: by the contract of this function.
+    *unsafe { place(count, "output_count")? } = tensors.len();
+    if tensors.len() > capacity {
+        let message = format!("capacity: found {capacity}, expected at least {}", tensors.len());
+        return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
+    }
+    // SAFETY: as above.
+    unsafe { place(outputs, "outputs")? };
+    for (index, tensor) in tensors.into_iter().enumerate() {
+        // SAFETY: as above; the index is within the capacity.
+        unsafe { outputs.add(index).write(tensor.into_raw()) };
+    }
+    Ok(())
+}

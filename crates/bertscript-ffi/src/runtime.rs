@@ -1,0 +1,119 @@
+//! The libtorch of this process: its version, its devices, its threads.
+
+use crate::error::bertscript_error;
+use crate::guard::{Failure, guard};
+use crate::pointers::{place, text};
+use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
+use bertscript::Device;
+use std::ffi::c_char;
+
+/// Whether the libtorch that this process has loaded is the one that this
+/// library was built for.
+///
+/// Errors: `BERTSCRIPT_VERSION_MISMATCH` with both versions.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_runtime_check(
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        let loaded = torchscript::loaded_torch_version().map(|part| part.to_string()).join(".");
+        let built = torchscript::torch_version();
+        // A build may say more of itself, as in `2.11.0+cpu`.
+        if built.split('+').next() == Some(&loaded) {
+            return Ok(());
+        }
+        let message = format!("libtorch {loaded} is loaded, expected {built}");
+        Err(Failure::new(BERTSCRIPT_VERSION_MISMATCH, message))
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// How many devices of a kind there are.
+///
+/// @param kind `cpu`, of which there is one, or `cuda`
+/// @param count gets the number; 0 is no error, and
+///        `bertscript_device_available` says why
+///
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another kind.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_device_count(
+    kind: *const c_char,
+    count: *mut usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (kind, count) = unsafe { (text(kind, "kind")?, place(count, "count")?) };
+        *count = match kind {
+            "cpu" => 1,
+            "cuda" => torchscript::cuda_device_count().map_err(bertscript::Error::from)?.0,
+            _ => {
+                let message = format!("kind: found {kind:?}, expected cpu or cuda");
+                return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+            }
+        };
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Whether modules can run on a device.
+///
+/// @param device `cpu`, `cuda` or `cuda:N`
+///
+/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`; the message names what is missing:
+/// the library, the driver, or a device of this number.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_device_available(
+    device: *const c_char,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        unsafe { text(device, "device")? }.parse::<Device>()?.resolve()?;
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// The most threads on which any program may sensibly insist.
+const MOST_THREADS: i32 = 4096;
+
+/// Sets how many threads one operation of libtorch may use. It holds for the
+/// whole process, the caller's own use of libtorch included, and for threads
+/// that begin after it and this one. No other function changes it.
+///
+/// @param count 1 to 4096
+///
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_set_num_threads(
+    count: i32,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        if !(1..=MOST_THREADS).contains(&count) {
+            let message = format!("count: found {count}, expected 1 to {MOST_THREADS}");
+            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+        }
+        tch::set_num_threads(count);
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// How many threads one operation of libtorch may use on this thread.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_get_num_threads() -> i32 {
+    std::panic::catch_unwind(tch::get_num_threads).unwrap_or(1)
+}

@@ -1,0 +1,164 @@
+//! Tensors over the caller's memory, and DLPack both ways.
+
+use super::{bertscript_dtype, bertscript_tensor, kind_of, numel};
+use crate::error::bertscript_error;
+use crate::guard::{Failure, guard};
+use crate::pointers::{array, get, place, text};
+use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
+use bertscript::Device;
+use std::ffi::{c_char, c_void};
+use torchscript::{Borrowed, DLPack};
+
+/// Told that borrowed memory is not needed any more.
+pub type bertscript_release_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
+
+/// A tensor of another framework, as `dlpack.h` declares it.
+#[repr(C)]
+pub struct DLManagedTensorVersioned {
+    private: [u8; 0],
+}
+
+/// Makes a tensor over memory of the caller, without a copy; with one if the
+/// strides are not those of row-major order.
+///
+/// @param dtype one of `BERTSCRIPT_FLOAT32` and so on
+/// @param shape the size of each of `ndim` dimensions; NULL if `ndim` is 0
+/// @param strides how many elements lie between two of each dimension; NULL for
+///        row-major order
+/// @param ndim the number of dimensions
+/// @param data the elements; aligned to their size
+/// @param nbytes the size of `data`, which shape and strides must keep to
+/// @param device where `data` is: `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
+/// @param release called with `user` once, when the memory is not needed any
+///        more, on any thread, maybe before this returns; must not throw; NULL
+///        for none. Not called if this fails
+/// @param user what `release` gets
+/// @param out the tensor
+///
+/// Ownership: the caller frees the tensor. `data` must live and stay unchanged
+/// until `release` is called, or until every clone of the tensor is freed.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_borrow(
+    dtype: bertscript_dtype,
+    shape: *const i64,
+    strides: *const i64,
+    ndim: usize,
+    data: *mut c_void,
+    nbytes: usize,
+    device: *const c_char,
+    release: bertscript_release_callback,
+    user: *mut c_void,
+    out: *mut *mut bertscript_tensor,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
+        // SAFETY: by the contract of the function.
+        let (out, shape) = unsafe { (place(out, "out")?, array(shape, ndim, "shape")?) };
+        let kind = kind_of(dtype)?;
+        let size = kind.elt_size_in_bytes();
+        let count = numel(shape, kind)?;
+        let strides = match strides.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { array(strides, ndim, "strides")? }),
+        };
+        let reach = reach(shape, strides, count)
+            .ok_or_else(|| invalid(format!("strides: found {strides:?} for {shape:?}")))?;
+        let needed = reach.checked_mul(size as i64).and_then(|needed| usize::try_from(needed).ok());
+        if needed.is_none_or(|needed| nbytes < needed) {
+            let needed = needed.map_or("more than memory holds".to_owned(), |n| n.to_string());
+            return Err(invalid(format!("nbytes: found {nbytes}, expected at least {needed}")));
+        }
+        if count > 0 {
+            // SAFETY: as above.
+            unsafe { get(data.cast::<u8>(), "data")? };
+        }
+        if !(data as usize).is_multiple_of(size) {
+            return Err(invalid(format!("data: not aligned to {size} bytes")));
+        }
+        let device = match device.is_null() {
+            true => tch::Device::Cpu,
+            // SAFETY: as above.
+            false => unsafe { text(device, "device")? }.parse::<Device>()?.resolve()?,
+        };
+        let borrowed = Borrowed { data, shape, strides, kind, device, release, user };
+        // SAFETY: as above; the reach was compared with the size.
+        let tensor = unsafe { borrowed.tensor() }.map_err(bertscript::Error::from)?;
+        *out = bertscript_tensor::new(&tensor)?.into_raw();
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// How many elements lie from the first to the last that is reached.
+fn reach(shape: &[i64], strides: Option<&[i64]>, count: i64) -> Option<i64> {
+    let Some(strides) = strides.filter(|_| count > 0) else { return Some(count) };
+    shape.iter().zip(strides).try_fold(1_i64, |reach, (length, stride)| {
+        let further = (length - 1).checked_mul(*stride).filter(|_| *stride >= 0)?;
+        reach.checked_add(further)
+    })
+}
+
+/// Makes a tensor of a tensor of another framework, over the same memory; over a
+/// copy if that is not in row-major order.
+///
+/// @param managed a DLPack tensor on the CPU or a CUDA device
+/// @param out the tensor
+///
+/// Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack.
+/// Ownership: on success the tensor owns `managed` and calls its deleter at its
+/// end; on failure `managed` stays the caller's. The caller frees the tensor.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_from_dlpack(
+    managed: *mut DLManagedTensorVersioned,
+    out: *mut *mut bertscript_tensor,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let out = unsafe {
+            get(managed, "managed")?;
+            place(out, "out")?
+        };
+        let dlpack = DLPack::from_raw(managed.cast());
+        // SAFETY: as above.
+        let (found, known) = unsafe { dlpack.major_versions() };
+        if found != known {
+            let message = format!("managed: found DLPack {found}, expected {known}");
+            return Err(Failure::new(BERTSCRIPT_VERSION_MISMATCH, message));
+        }
+        // SAFETY: as above.
+        let tensor = unsafe { dlpack.into_tensor() }.map_err(bertscript::Error::from)?;
+        *out = bertscript_tensor::new(&tensor)?.into_raw();
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// Makes a DLPack tensor over the same memory, marked as read-only.
+///
+/// @param out gets it; its consumer calls its deleter
+///
+/// Ownership: it holds the numbers by itself; the tensor stays the caller's.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_to_dlpack(
+    tensor: *const bertscript_tensor,
+    out: *mut *mut DLManagedTensorVersioned,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (tensor, out) = unsafe { (get(tensor, "tensor")?, place(out, "out")?) };
+        let dlpack = DLPack::from_tensor(&tensor.tensor()).map_err(bertscript::Error::from)?;
+        *out = dlpack.into_raw().cast();
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}

@@ -1,0 +1,180 @@
+// Options: what is not set is as transformers and sentence-transformers have it.
+
+#ifndef BERTSCRIPT_OPTIONS_HPP
+#define BERTSCRIPT_OPTIONS_HPP
+
+#include <bertscript/error.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bertscript {
+#if BERTSCRIPT_THROWS
+inline namespace throwing {
+#else
+inline namespace returning {
+#endif
+
+/// Stops tasks and runs from another thread. Copies belong together.
+class CancelToken : public detail::Shared<bertscript_cancel_token, bertscript_cancel_token_free,
+                                          bertscript_cancel_token_clone> {
+  public:
+    using Shared::Shared;
+    CancelToken() : Shared(bertscript_cancel_token_new()) {}
+
+    /// Asks for it.
+    void cancel() const noexcept { bertscript_cancel_token_cancel(get()); }
+    /// Whether it was asked for.
+    bool is_cancelled() const noexcept { return bertscript_cancel_token_is_cancelled(get()) != 0; }
+};
+
+/// How a model is built from a checkpoint: see bertscript_build_options_set_architecture and so on.
+struct BuildOptions {
+    std::optional<std::string> architecture, dtype, attention;
+    std::optional<bool> keep_tied, hidden_states, attentions;
+    std::optional<std::uint64_t> random_init;
+};
+
+/// How a model is traced: for every shape, or for those that are given, such as `1x128`.
+struct TraceOptions {
+    std::vector<std::string> fixed_shapes;
+};
+
+/// How a task treats its texts: see bertscript_task_options_set_top_k and so on. To set what a task
+/// does not have is an error.
+struct TaskOptions {
+    std::optional<CancelToken> cancel_token;
+    std::optional<std::size_t> batch_tokens, top_k, truncate_dim, stride;
+    std::optional<std::size_t> max_answer_len, max_seq_len, doc_stride;
+    std::optional<std::string> long_texts, prompt, prompt_name, function_to_apply, aggregation_strategy;
+    std::optional<bool> normalize, handle_impossible_answer, align_to_words;
+    std::optional<std::vector<std::string>> pooling, ignore_labels, targets;
+};
+
+/// How texts are encoded: see bertscript_encode_options_set_truncation and so on.
+struct EncodeOptions {
+    std::optional<bool> add_special_tokens, split_special_tokens, return_overflowing_tokens, details;
+    std::optional<std::string> truncation, padding;
+    std::optional<std::size_t> max_length, stride, pad_to_multiple_of;
+};
+
+namespace detail {
+
+/// Texts of the caller as C takes them.
+struct Texts {
+    explicit Texts(const std::vector<std::string_view> &texts) {
+        for (std::string_view text : texts) {
+            // An empty view may have no place, which the C interface refuses.
+            pointers.push_back(text.data() == nullptr ? "" : text.data());
+            lengths.push_back(text.size());
+        }
+    }
+
+    std::vector<const char *> pointers;
+    std::vector<std::size_t> lengths;
+};
+
+inline std::vector<const char *> pointers(const std::vector<std::string> &texts) {
+    std::vector<const char *> pointers;
+    for (const std::string &text : texts) {
+        pointers.push_back(text.c_str());
+    }
+    return pointers;
+}
+
+/// Options of the C interface, being filled; the first that is refused ends it.
+template <typename T, auto Free> struct Filled {
+    explicit Filled(T *options) : options(options) {}
+
+    template <typename Value, typename Set> void set(const std::optional<Value> &value, Set set) {
+        if (!value || status != BERTSCRIPT_OK) {
+            return;
+        }
+        if constexpr (std::is_same_v<Value, std::string>) {
+            status = set(options.get(), value->c_str(), &error);
+        } else if constexpr (std::is_same_v<Value, CancelToken>) {
+            status = set(options.get(), value->get(), &error);
+        } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
+            const std::vector<const char *> texts = pointers(*value);
+            status = set(options.get(), texts.data(), texts.size(), &error);
+        } else {
+            status = set(options.get(), *value, &error);
+        }
+    }
+
+    Unique<T, Free> options;
+    bertscript_status status = BERTSCRIPT_OK;
+    bertscript_error *error = nullptr;
+};
+
+using FilledBuild = Filled<bertscript_build_options, bertscript_build_options_free>;
+using FilledTrace = Filled<bertscript_trace_options, bertscript_trace_options_free>;
+using FilledTask = Filled<bertscript_task_options, bertscript_task_options_free>;
+using FilledEncode = Filled<bertscript_encode_options, bertscript_encode_options_free>;
+
+inline FilledBuild fill(const BuildOptions &chosen) {
+    FilledBuild filled(bertscript_build_options_new());
+    filled.set(chosen.architecture, bertscript_build_options_set_architecture);
+    filled.set(chosen.dtype, bertscript_build_options_set_dtype);
+    filled.set(chosen.attention, bertscript_build_options_set_attention);
+    filled.set(chosen.keep_tied, bertscript_build_options_set_keep_tied);
+    filled.set(chosen.hidden_states, bertscript_build_options_set_hidden_states);
+    filled.set(chosen.attentions, bertscript_build_options_set_attentions);
+    filled.set(chosen.random_init, bertscript_build_options_set_random_init);
+    return filled;
+}
+
+inline FilledTrace fill(const TraceOptions &chosen) {
+    FilledTrace filled(bertscript_trace_options_new());
+    for (const std::string &shape : chosen.fixed_shapes) {
+        filled.set(std::optional(shape), bertscript_trace_options_add_fixed_shape);
+    }
+    return filled;
+}
+
+inline FilledTask fill(const TaskOptions &chosen) {
+    FilledTask filled(bertscript_task_options_new());
+    filled.set(chosen.cancel_token, bertscript_task_options_set_cancel_token);
+    filled.set(chosen.batch_tokens, bertscript_task_options_set_batch_tokens);
+    filled.set(chosen.long_texts, bertscript_task_options_set_long_texts);
+    filled.set(chosen.top_k, bertscript_task_options_set_top_k);
+    filled.set(chosen.pooling, bertscript_task_options_set_pooling);
+    filled.set(chosen.normalize, bertscript_task_options_set_normalize);
+    filled.set(chosen.prompt, bertscript_task_options_set_prompt);
+    filled.set(chosen.prompt_name, bertscript_task_options_set_prompt_name);
+    filled.set(chosen.truncate_dim, bertscript_task_options_set_truncate_dim);
+    filled.set(chosen.function_to_apply, bertscript_task_options_set_function_to_apply);
+    filled.set(chosen.aggregation_strategy, bertscript_task_options_set_aggregation_strategy);
+    filled.set(chosen.ignore_labels, bertscript_task_options_set_ignore_labels);
+    filled.set(chosen.stride, bertscript_task_options_set_stride);
+    filled.set(chosen.max_answer_len, bertscript_task_options_set_max_answer_len);
+    filled.set(chosen.max_seq_len, bertscript_task_options_set_max_seq_len);
+    filled.set(chosen.doc_stride, bertscript_task_options_set_doc_stride);
+    filled.set(chosen.handle_impossible_answer, bertscript_task_options_set_handle_impossible_answer);
+    filled.set(chosen.align_to_words, bertscript_task_options_set_align_to_words);
+    filled.set(chosen.targets, bertscript_task_options_set_targets);
+    return filled;
+}
+
+inline FilledEncode fill(const EncodeOptions &chosen) {
+    FilledEncode filled(bertscript_encode_options_new());
+    filled.set(chosen.add_special_tokens, bertscript_encode_options_set_add_special_tokens);
+    filled.set(chosen.split_special_tokens, bertscript_encode_options_set_split_special_tokens);
+    filled.set(chosen.return_overflowing_tokens, bertscript_encode_options_set_return_overflowing_tokens);
+    filled.set(chosen.details, bertscript_encode_options_set_details);
+    filled.set(chosen.truncation, bertscript_encode_options_set_truncation);
+    filled.set(chosen.padding, bertscript_encode_options_set_padding);
+    filled.set(chosen.max_length, bertscript_encode_options_set_max_length);
+    filled.set(chosen.stride, bertscript_encode_options_set_stride);
+    filled.set(chosen.pad_to_multiple_of, bertscript_encode_options_set_pad_to_multiple_of);
+    return filled;
+}
+
+} // namespace detail
+} // inline namespace
+} // namespace bertscript
+
+#endif // BERTSCRIPT_OPTIONS_HPP

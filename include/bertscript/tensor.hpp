@@ -1,0 +1,203 @@
+// Tensors, and the libtorch of this process.
+
+#ifndef BERTSCRIPT_TENSOR_HPP
+#define BERTSCRIPT_TENSOR_HPP
+
+#include <bertscript/error.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace bertscript {
+#if BERTSCRIPT_THROWS
+inline namespace throwing {
+#else
+inline namespace returning {
+#endif
+
+namespace detail {
+
+template <typename T> struct Dtype;
+template <> struct Dtype<float> { static constexpr bertscript_dtype value = BERTSCRIPT_FLOAT32; };
+template <> struct Dtype<double> { static constexpr bertscript_dtype value = BERTSCRIPT_FLOAT64; };
+template <> struct Dtype<std::int64_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT64; };
+template <> struct Dtype<std::int32_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT32; };
+template <> struct Dtype<std::int16_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT16; };
+template <> struct Dtype<std::int8_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT8; };
+template <> struct Dtype<std::uint8_t> { static constexpr bertscript_dtype value = BERTSCRIPT_UINT8; };
+template <> struct Dtype<bool> { static constexpr bertscript_dtype value = BERTSCRIPT_BOOL; };
+
+} // namespace detail
+
+/// An array of numbers: contiguous, row-major, unchanging. Copies share the numbers.
+class Tensor
+    : public detail::Shared<bertscript_tensor, bertscript_tensor_free, bertscript_tensor_clone> {
+  public:
+    using Shared::Shared;
+
+#if BERTSCRIPT_THROWS
+    /// A copy of values in row-major order.
+    template <typename T>
+    Tensor(const std::vector<std::int64_t> &shape, const std::vector<T> &values)
+        : Tensor(copy_from(shape, values)) {}
+#endif
+
+    /// A copy of values in row-major order.
+    template <typename T>
+    static Outcome<Tensor> copy_from(const std::vector<std::int64_t> &shape, const std::vector<T> &values) {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status =
+            bertscript_tensor_copy_from(detail::Dtype<T>::value, shape.data(), shape.size(), values.data(),
+                                        values.size() * sizeof(T), &tensor, &error);
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    /// A tensor over `size` values of the caller's, in row-major order. They must live, unchanged,
+    /// until `release` is called, on any thread, or until the last copy of the tensor ends. What
+    /// `release` throws is dropped: it is called where nobody could catch it.
+    template <typename T>
+    static Outcome<Tensor> borrow(const std::vector<std::int64_t> &shape, const T *data, std::size_t size,
+                                  std::function<void()> release = {}) {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        auto owned = std::make_unique<std::function<void()>>(std::move(release));
+        const bertscript_status status = bertscript_tensor_borrow(
+            detail::Dtype<T>::value, shape.data(), nullptr, shape.size(), const_cast<T *>(data),
+            size * sizeof(T), nullptr, call_release, owned.get(), &tensor, &error);
+        if (status == BERTSCRIPT_OK) {
+            owned.release(); // call_release deletes it
+        }
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    /// A tensor over the memory of another framework's, which it owns from then on, if this succeeds.
+    static Outcome<Tensor> from_dlpack(struct DLManagedTensorVersioned *managed) {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status = bertscript_tensor_from_dlpack(managed, &tensor, &error);
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    /// The same memory for another framework, which frees what it gets by its own deleter.
+    Outcome<struct DLManagedTensorVersioned *> to_dlpack() const {
+        struct DLManagedTensorVersioned *managed = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status = bertscript_tensor_to_dlpack(get(), &managed, &error);
+        return detail::outcome<struct DLManagedTensorVersioned *>(status, error, [&] { return managed; });
+    }
+
+    /// The same numbers on `cpu`, `cuda` or `cuda:N`.
+    Outcome<Tensor> to_device(const std::string &device) const {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status = bertscript_tensor_to_device(get(), device.c_str(), &tensor, &error);
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    /// The size of each dimension.
+    std::vector<std::int64_t> shape() const {
+        std::size_t ndim = 0;
+        const std::int64_t *sizes = bertscript_tensor_shape(get(), &ndim);
+        return {sizes, sizes + ndim};
+    }
+
+    /// The type of the elements, such as BERTSCRIPT_FLOAT32.
+    bertscript_dtype dtype() const noexcept { return bertscript_tensor_dtype(get()); }
+    /// The number of elements.
+    std::int64_t numel() const noexcept { return bertscript_tensor_numel(get()); }
+    /// Their size in bytes.
+    std::size_t nbytes() const noexcept { return bertscript_tensor_nbytes(get()); }
+    /// Where they are: `cpu` or `cuda:N`.
+    std::string device() const {
+        const char *device = bertscript_tensor_device(get());
+        return device == nullptr ? "" : device;
+    }
+
+    /// The elements, in host memory; they live as long as the last copy of this tensor.
+    template <typename T> Outcome<const T *> data() const {
+        if (dtype() != detail::Dtype<T>::value) {
+            const std::string found = bertscript_dtype_name(dtype());
+            const std::string asked = bertscript_dtype_name(detail::Dtype<T>::value);
+            return detail::fail<const T *>(
+                Error(BERTSCRIPT_INVALID_ARGUMENT, "the tensor holds " + found + ", not " + asked));
+        }
+        const void *data = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status = bertscript_tensor_data(get(), &data, nullptr, &error);
+        return detail::outcome<const T *>(status, error, [&] { return static_cast<const T *>(data); });
+    }
+
+    /// The elements as a copy, from any device.
+    template <typename T> Outcome<std::vector<T>> values() const {
+        if (dtype() != detail::Dtype<T>::value) {
+            return detail::fail<std::vector<T>>(
+                Error(BERTSCRIPT_INVALID_ARGUMENT, "the tensor holds " + std::string(bertscript_dtype_name(dtype()))));
+        }
+        std::vector<T> values(static_cast<std::size_t>(numel()));
+        bertscript_error *error = nullptr;
+        const bertscript_status status =
+            bertscript_tensor_copy_to(get(), values.data(), values.size() * sizeof(T), nullptr, &error);
+        return detail::outcome<std::vector<T>>(status, error, [&] { return std::move(values); });
+    }
+
+  private:
+    static void call_release(void *user) noexcept {
+        const std::unique_ptr<std::function<void()>> release(static_cast<std::function<void()> *>(user));
+        if (!*release) {
+            return;
+        }
+#if BERTSCRIPT_THROWS
+        try {
+            (*release)();
+        } catch (...) {
+        }
+#else
+        (*release)();
+#endif
+    }
+};
+
+/// Fails if this process has loaded another libtorch than the library was built for.
+inline Outcome<void> runtime_check() {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_runtime_check(&error);
+    return detail::outcome(status, error);
+}
+
+/// How many devices there are of `cpu` or `cuda`.
+inline Outcome<std::size_t> device_count(const std::string &kind) {
+    std::size_t count = 0;
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_device_count(kind.c_str(), &count, &error);
+    return detail::outcome<std::size_t>(status, error, [&] { return count; });
+}
+
+/// Fails if a device cannot be had; the error says what is missing.
+inline Outcome<void> device_available(const std::string &device) {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_device_available(device.c_str(), &error);
+    return detail::outcome(status, error);
+}
+
+/// Sets how many threads one operation of libtorch may use, in the whole process.
+inline Outcome<void> set_num_threads(std::int32_t count) {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_set_num_threads(count, &error);
+    return detail::outcome(status, error);
+}
+
+/// Hands messages to a function, which must not throw.
+inline Outcome<void> set_log_callback(bertscript_log_callback callback, void *user,
+                                      bertscript_log_level level = BERTSCRIPT_LOG_WARNING) {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_set_log_callback(callback, user, level, &error);
+    return detail::outcome(status, error);
+}
+
+} // inline namespace
+} // namespace bertscript
+
+#endif // BERTSCRIPT_TENSOR_HPP

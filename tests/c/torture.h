@@ -1,0 +1,174 @@
+/* What the generated torture program stands on: the handles that its calls take, and the judge of
+ * what they return. `tests/src/torture.rs` writes the calls. */
+
+#define _DEFAULT_SOURCE
+#include <ATen/dlpack.h>
+#include <bertscript/bertscript.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+/* No call may take longer, or make the process grow by more. */
+#define MOST_SECONDS 10.0
+#define MOST_KILOBYTES (2L << 20)
+
+/* Where a case says nothing of the status. */
+#define ANY (-1)
+
+/* Where outputs go: filled with what no call writes by itself. */
+union room {
+    unsigned char bytes[256];
+    void *pointers[32];
+};
+
+#define FILL 0xA5
+#define UNTOUCHED ((void *)0xA5A5A5A5A5A5A5A5)
+
+static FILE *report;
+static const char *current_function = "", *current_case = "";
+static unsigned calls, failures;
+static double began;
+static long size_before;
+
+static void fail(const char *what) {
+    failures++;
+    fprintf(report, "FAIL %s(%s): %s\n", current_function, current_case, what);
+    fflush(report);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* The most memory that the process ever had. */
+static long kilobytes(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
+/* Written before the call: the last line of a program that crashed names the culprit. */
+static void begin(const char *function, const char *which) {
+    current_function = function;
+    current_case = which;
+    calls++;
+    fprintf(report, "CALL %s(%s)", function, which);
+    fflush(report);
+    size_before = kilobytes();
+    began = seconds();
+}
+
+static void ended(const char *outcome) {
+    const double took = seconds() - began;
+    const long grown = kilobytes() - size_before;
+    fprintf(report, " %s %.3f s %ld kB\n", outcome, took, grown);
+    if (took > MOST_SECONDS) {
+        fail("it took too long");
+    }
+    if (grown > MOST_KILOBYTES) {
+        fail("it took too much memory");
+    }
+}
+
+/* What holds for every call that can fail. */
+static void end(bertscript_status status, int32_t expected, int told, bertscript_error *error) {
+    const char *name = bertscript_status_name(status);
+    ended(name);
+    if (strcmp(name, "UNKNOWN") == 0) {
+        fail("the status has no name");
+    }
+    if (status >= BERTSCRIPT_INTERNAL || status == BERTSCRIPT_POISONED) {
+        fail(name);
+    }
+    if (expected != ANY && status != expected) {
+        fprintf(report, "expected %s\n", bertscript_status_name(expected));
+        fail(name);
+    }
+    if (status == BERTSCRIPT_OK || !told) {
+        if (error != UNTOUCHED) {
+            fail("the error was written");
+        }
+        return;
+    }
+    if (error == UNTOUCHED || error == NULL) {
+        fail("there is no error");
+        return;
+    }
+    const char *message = bertscript_error_message(error);
+    if (bertscript_error_status(error) != status) {
+        fail("the error has another status");
+    }
+    if (*message == '\0' || strpbrk(message, "\r\n") != NULL) {
+        fail("the message is not one line");
+    }
+    fprintf(report, "     %s\n", message);
+    bertscript_error_free(error);
+}
+
+static union room empty_room(void) {
+    union room room;
+    memset(room.bytes, FILL, sizeof room.bytes);
+    return room;
+}
+
+static void kept(const union room *room) {
+    size_t i;
+    for (i = 0; i < sizeof room->bytes; i++) {
+        if (room->bytes[i] != FILL) {
+            fail("an output was written");
+            return;
+        }
+    }
+}
+
+/* Frees what a call that succeeded gave out. */
+#define TAKE(type, room, place)                                             \
+    do {                                                                    \
+        size_t slot_;                                                       \
+        if ((place) != NULL && (room).pointers[0] == UNTOUCHED) {           \
+            fail("an output was not written");                              \
+        }                                                                   \
+        for (slot_ = 0; slot_ < 32 && (room).pointers[slot_] != UNTOUCHED; slot_++) { \
+            type##_free((room).pointers[slot_]);                            \
+        }                                                                   \
+    } while (0)
+
+typedef struct DLManagedTensorVersioned managed_tensor;
+
+static void managed_tensor_free(managed_tensor *managed) {
+    if (managed != NULL) {
+        managed->deleter(managed);
+    }
+}
+
+/* Every number and text is read, so that a sanitizer sees where it lies. */
+static volatile int64_t sink;
+
+static void saw_number(int64_t found, int nothing) {
+    ended("returned");
+    if (nothing && found != 0 && found != -1) {
+        fail("something was found in NULL");
+    }
+}
+
+static void saw_text(const char *found, int nothing) {
+    ended("returned");
+    sink = found == NULL ? 0 : (int64_t)strlen(found);
+    if (nothing && sink != 0) {
+        fail("something was found in NULL");
+    }
+}
+
+static void saw_place(const void *found, int nothing) {
+    ended("returned");
+    sink = found == NULL ? 0 : *(const unsigned char *)found;
+    if (nothing && found != NULL) {
+        fail("something was found in NULL");
+    }
+}
+
+#include "handles.h"
