@@ -1,0 +1,175 @@
+// Every class of bertscript.hpp, with errors thrown: classes FIXTURES
+// It prints results as JSON lines, which the test compares with those of the Rust library.
+
+#include <bertscript/bertscript.hpp>
+
+#include <cstdio>
+#include <cstring>
+
+#define CHECK(condition)                                                      \
+    if (!(condition)) {                                                       \
+        std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);  \
+        return 1;                                                             \
+    }
+
+using namespace bertscript;
+
+// In another translation unit too: nothing is defined twice.
+std::size_t rows_of(const Encoding &encoding);
+
+template <typename Call> bertscript_status status_of(Call call) {
+    try {
+        call();
+        return BERTSCRIPT_OK;
+    } catch (const Error &error) {
+        return error.status();
+    }
+}
+
+int main(int, char **argv) {
+    const std::string fixtures = argv[1];
+    runtime_check();
+    CHECK(device_count("cpu") == 1);
+    device_available("cpu");
+    CHECK(status_of([] { device_count("tpu"); }) == BERTSCRIPT_INVALID_ARGUMENT);
+
+    const Model model(fixtures + "/model");
+    CHECK(model.parameter_count() > 1000 && model.config_json().find("hidden_size") != std::string::npos);
+    CHECK(model.report_json().find("renamed") != std::string::npos);
+    model.export_file("model.pt");
+    Module module("model.pt");
+    CHECK(module.device() == "cpu");
+    CHECK(module.input_names().front() == "input_ids" && module.output_names().back() == "pooler_output");
+    CHECK(module.metadata_json().find("BertModel") != std::string::npos);
+    module.warm_up(1, 3);
+
+    // Copies share, moves leave nothing.
+    Module copy = module;
+    Module moved = std::move(module);
+    CHECK(module.get() == nullptr);
+    module = copy;
+    const Tensor ids({1, 3}, std::vector<std::int64_t>{2, 9, 3});
+    const auto outputs = module.run({{"input_ids", ids}});
+    CHECK(outputs.size() == 2 && outputs[1].shape() == (std::vector<std::int64_t>{1, 32}));
+    const auto again = moved.run({{"input_ids", Tensor(ids)}});
+    CHECK(outputs[1].values<float>() == again[1].values<float>());
+    CHECK(outputs[1].numel() == 32 && outputs[1].nbytes() == 128 && outputs[1].device() == "cpu");
+
+    // Another dtype is another module; the first one stays.
+    const Module half = module.to(std::nullopt, "bfloat16");
+    CHECK(half.run({{"input_ids", ids}})[1].dtype() == BERTSCRIPT_BFLOAT16);
+    CHECK(status_of([&] { half.save("half.pt"); }) == BERTSCRIPT_UNSUPPORTED);
+    module.save("again.pt");
+    CHECK(Module("again.pt").run({{"input_ids", ids}})[1].values<float>() == outputs[1].values<float>());
+
+    // Memory of ours, released once; what release throws goes nowhere.
+    int released = 0;
+    std::int64_t own[] = {2, 9, 3};
+    {
+        const Tensor borrowed = Tensor::borrow({1, 3}, own, 3, [&] {
+            released++;
+            throw 1;
+        });
+        CHECK(borrowed.data<std::int64_t>() == own);
+        const Tensor shared = Tensor::from_dlpack(borrowed.to_dlpack());
+        CHECK(shared.data<std::int64_t>() == own && released == 0);
+    }
+    CHECK(released == 1);
+    CHECK(status_of([&] { Tensor::borrow({1, 4}, own, 3, [&] { released++; }); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(released == 1);
+
+    // What fails throws, and says what.
+    CHECK(status_of([&] { module.run({{"words", ids}}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([] { Tensor({2, 2}, std::vector<float>{1}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([&] { ids.data<float>(); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([] { Module("nowhere.pt"); }) == BERTSCRIPT_NOT_FOUND);
+    CancelToken token;
+    module.run({{"input_ids", ids}}, token);
+    const CancelToken same = token;
+    same.cancel();
+    CHECK(token.is_cancelled());
+    CHECK(status_of([&] { module.run({{"input_ids", ids}}, token); }) == BERTSCRIPT_CANCELLED);
+    try {
+        module.embed({"a"});
+        CHECK(false);
+    } catch (const std::runtime_error &error) {
+        CHECK(std::strstr(error.what(), "recipe") || std::strstr(error.what(), "tokenizer"));
+    }
+
+    // Text.
+    const Module sentence = Model(fixtures + "/text/sentence").trace();
+    std::vector<bool> truncated;
+    std::string many;
+    for (int i = 0; i < 300; i++) {
+        many += "cat ";
+    }
+    TaskOptions options;
+    options.truncate_dim = 4;
+    options.normalize = true;
+    const Tensor embeddings = sentence.embed({"the cat", many, std::string_view()}, options, &truncated);
+    CHECK(truncated == (std::vector<bool>{false, true, false}));
+    for (float value : embeddings.values<float>()) {
+        std::printf("%.9g ", value);
+    }
+    std::printf("\n%lld\n", (long long)sentence.similarity(embeddings, embeddings).numel());
+    options.top_k = 1;
+    CHECK(status_of([&] { sentence.embed({"a"}, options); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    options = {};
+    options.pooling = {{"cls", "max"}};
+    CHECK(sentence.embed({"a"}, options).shape()[1] == 2 * 32);
+    CHECK(sentence.embed({}).numel() == 0);
+
+    const Module labels = Model(fixtures + "/text/classify-single").trace();
+    for (const Classification &text : labels.classify_pairs({"good", "the cat"}, {"bad", "sat"})) {
+        for (const Label &label : text.labels) {
+            std::printf("%s %.9g ", label.label.c_str(), label.score);
+        }
+    }
+    CHECK(labels.classify({"good"})[0].labels.size() == 3);
+    CHECK(status_of([&] { labels.classify_pairs({"good"}, {}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    const Module next = Model(fixtures + "/text/next-sentence").trace();
+    CHECK(next.next_sentence({"a"}, {"b"})[0].labels.size() == 2);
+
+    const Module names = Model(fixtures + "/text/entities").trace();
+    options = {};
+    options.aggregation_strategy = "none";
+    options.ignore_labels = std::vector<std::string>();
+    std::printf("\n");
+    const auto found = names.entities({"She went to the big city."}, options);
+    for (const Entity &entity : found[0].entities) {
+        std::printf("%s %s %zu %zu %lld ", entity.entity.c_str(), entity.word.c_str(), entity.start, entity.end,
+                    (long long)*entity.index);
+    }
+    const Module words = Model(fixtures + "/text/masked").trace();
+    std::printf("\n");
+    const auto filled = words.fill_mask({"the [MASK] sat on the [MASK]"});
+    for (const Filling &filling : filled[0].fillings) {
+        std::printf("%zu %lld %s ", filling.mask, (long long)filling.token, filling.token_str.c_str());
+    }
+    std::printf("\n");
+    BuildOptions build;
+    build.architecture = "BertForQuestionAnswering";
+    build.random_init = 3;
+    const Module questions = Model(fixtures + "/text/sentence", build).trace({{"4x64"}});
+    const Answer answer = questions.answer({"who?"}, {"the cat sat"})[0].answers[0];
+    CHECK(std::string("the cat sat").substr(answer.start, answer.end - answer.start) == answer.answer);
+
+    const Tokenizer tokenizer = words.tokenizer();
+    EncodeOptions encode;
+    encode.padding = "longest";
+    const Encoding encoding = tokenizer.encode({"the cat sat", "cat"}, encode);
+    CHECK(rows_of(encoding) == 2 && encoding.length(0) == encoding.length(1));
+    CHECK(encoding.input_ids(0).size() == encoding.length(0) && encoding.input_ids(7).empty());
+    CHECK(encoding.token(0, 1) == "the" && encoding.offsets(0)[3] == 3 && encoding.char_offsets(0)[3] == 3);
+    CHECK(encoding.word_ids(0)[0] == -1 && encoding.sequence_ids(0)[1] == 0 && encoding.sample(1) == 1);
+    CHECK(encoding.tensors().attention_mask.shape() == encoding.tensors().input_ids.shape());
+    CHECK(words.run({{"input_ids", encoding.tensors().input_ids}}).size() == 1);
+    const std::vector<std::int64_t> kept(encoding.input_ids(0).begin(), encoding.input_ids(0).end());
+    CHECK(tokenizer.decode(kept) == "the cat sat");
+    CHECK(tokenizer.id_to_token(*tokenizer.token_to_id("[MASK]")) == "[MASK]");
+    CHECK(!tokenizer.token_to_id("no such") && tokenizer.max_length() == 32 && tokenizer.vocab_size() > 10);
+    CHECK(Tokenizer(fixtures + "/text/masked").encode_pairs({"a"}, {"b"}).rows() == 1);
+    CHECK(tokenizer.decode(std::vector<std::int64_t>(200, kept[1])).size() > 64);
+    CHECK(status_of([] { Tokenizer("nowhere"); }) == BERTSCRIPT_NOT_FOUND);
+    return 0;
+}

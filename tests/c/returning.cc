@@ -1,0 +1,53 @@
+// bertscript.hpp without exceptions: results instead: returning FIXTURES
+
+#include <bertscript/bertscript.hpp>
+
+#include <cstdio>
+
+#define CHECK(condition)                                                      \
+    if (!(condition)) {                                                       \
+        std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);  \
+        return 1;                                                             \
+    }
+
+using namespace bertscript;
+
+int main(int, char **argv) {
+    const std::string fixtures = argv[1];
+    const Result<Module> nowhere = Module::load("nowhere.pt");
+    CHECK(!nowhere && nowhere.error().status() == BERTSCRIPT_NOT_FOUND);
+    CHECK(nowhere.error().what() == std::string("nowhere.pt: cannot open the archive"));
+    CHECK(nowhere.error().status_name() == std::string("NOT_FOUND") && !nowhere.error().detail().empty());
+
+    BuildOptions wrong;
+    wrong.architecture = "BertForPoetry";
+    CHECK(Model::from_pretrained(fixtures + "/model", wrong).error().status() == BERTSCRIPT_INVALID_ARGUMENT);
+    const Result<Model> model = Model::from_pretrained(fixtures + "/text/sentence");
+    CHECK(model);
+    CHECK(!model->trace({{"wide"}}));
+    const Result<Module> module = model->trace();
+    CHECK(module && module->save("saved.pt") && !module->save("/nowhere/saved.pt"));
+
+    Result<Tensor> embeddings = module->embed({"the cat", "a dog"});
+    CHECK(embeddings && embeddings->shape() == (std::vector<std::int64_t>{2, 16}));
+    CHECK(embeddings->data<float>() && !embeddings->data<double>());
+    const Tensor moved = *std::move(embeddings);
+    CHECK(moved.numel() == 32);
+    TaskOptions options;
+    options.long_texts = "shred";
+    CHECK(module->embed({"a"}, options).error().status() == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(module->classify({"a"}).error().status() == BERTSCRIPT_UNSUPPORTED);
+
+    const Result<Tensor> ids = Tensor::copy_from({1, 3}, std::vector<std::int64_t>{2, 9, 3});
+    const Result<std::vector<Tensor>> outputs = module->run({{"input_ids", *ids}});
+    CHECK(outputs && outputs->size() == 2);
+    CHECK(!module->run({{"words", *ids}}));
+    CHECK(!Tensor::copy_from({1, 4}, std::vector<std::int64_t>{2, 9, 3}));
+    CHECK(set_num_threads(1) && !set_num_threads(0) && device_count("cpu").value() == 1);
+
+    const Result<Tokenizer> tokenizer = module->tokenizer();
+    const Result<Encoding> encoding = tokenizer->encode({"the cat", "a"});
+    CHECK(encoding && encoding->rows() == 2);
+    CHECK(encoding->tensors().error().status() == BERTSCRIPT_INVALID_ARGUMENT);
+    return 0;
+}
