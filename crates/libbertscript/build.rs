@@ -16,8 +16,16 @@ fn main() {
     let hidden = concat!(env!("CARGO_MANIFEST_DIR"), "/hidden.map");
     println!("cargo:rerun-if-changed={hidden}");
     link(&format!("--version-script={hidden}"));
+    // Where libtorch is on the machine that runs it, if that is another.
+    println!("cargo:rerun-if-env-changed=BERTSCRIPT_TORCH_RPATH");
     link("-rpath,$ORIGIN");
-    if let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB") {
-        link(&format!("-rpath,{}", lib.display()));
+    match std::env::var("BERTSCRIPT_TORCH_RPATH") {
+        Ok(rpath) if rpath.is_empty() => {}
+        Ok(rpath) => link(&format!("-rpath,{rpath}")),
+        Err(_) => {
+            if let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB") {
+                link(&format!("-rpath,{}", lib.display()));
+            }
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn demo() -> Result<()> {
 /// A C++ program against the installed tree.
 fn from_cpp(file: &str) -> Result<()> {
     let prefix = root().join(".demo/prefix");
-    Install { prefix: prefix.clone(), debug: true }.execute()?;
+    Install { debug: true, ..Install::into(prefix) }.execute()?;
     let flags = [
         "-I.demo/prefix/include",
         "-L.demo/prefix/lib",

@@ -1,80 +1,169 @@
 //! The installed tree: header, library, CMake package, pkg-config file.
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, output, run};
 use crate::{announce, root, setup};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::Args;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 /// The libtorch that the library is built with.
 const TORCH_VERSION: &str = "2.11.0";
 
-/// What to install, and where.
+/// Install libbertscript with its headers, CMake package and pkg-config file
+#[derive(Args)]
 pub(crate) struct Install {
+    /// Where to, such as /usr/local
+    #[arg(long, value_name = "DIR")]
     pub(crate) prefix: PathBuf,
+    /// Write below this directory, as packagers do; nothing in the tree names it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) destdir: Option<PathBuf>,
+    /// Where libraries go below the prefix
+    #[arg(long, value_name = "DIR", default_value = "lib")]
+    pub(crate) libdir: PathBuf,
+    /// Where the library looks for libtorch, besides its own directory; may begin
+    /// with $ORIGIN, or be empty [default: the libtorch it is built with]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) torch_rpath: Option<String>,
+    /// Build without optimisation
+    #[arg(long)]
     pub(crate) debug: bool,
 }
 
 impl Install {
+    /// With every choice as it usually is.
+    pub(crate) fn into(prefix: PathBuf) -> Self {
+        Self { prefix, destdir: None, libdir: "lib".into(), torch_rpath: None, debug: false }
+    }
+
     pub(crate) fn execute(&self) -> Result<()> {
-        setup::setup()?;
-        announce("building libbertscript");
-        let mut arguments = vec!["build", "--package", "libbertscript", "--locked"];
-        if !self.debug {
-            arguments.push("--release");
+        if self.libdir.components().any(|part| !matches!(part, Component::Normal(_))) {
+            bail!("--libdir {}: expected a directory below the prefix", self.libdir.display());
         }
-        run(&mut cargo(arguments))?;
-        announce(&format!("installing into {}", self.prefix.display()));
-        let profile = if self.debug { "debug" } else { "release" };
+        setup::setup()?;
+        let built = self.build()?;
         let version = Version::of_the_library();
-        let lib = self.folder("lib")?;
+        let tree = Tree { root: self.place(), libdir: &self.libdir };
+        announce(&format!("installing into {}", tree.root.display()));
+        let lib = tree.folder(&self.libdir)?;
         let real = format!("libbertscript.so.{}", version.whole);
         let soname = format!("libbertscript.so.{}", version.of_interface());
-        let built = root().join("target").join(profile).join("libbertscript.so");
         fs::copy(&built, lib.join(&real))
             .with_context(|| format!("cannot copy {}", built.display()))?;
         link(&real, &lib.join(&soname))?;
         link(&soname, &lib.join("libbertscript.so"))?;
 
-        copy_files("include/bertscript", &self.folder("include/bertscript")?)?;
-        let package = self.folder("lib/cmake/bertscript")?;
-        let pkgconfig = self.folder("lib/pkgconfig")?;
-        for (template, folder) in [
-            ("bertscript-config.cmake", &package),
-            ("bertscript-config-version.cmake", &package),
-            ("bertscript.pc", &pkgconfig),
-        ] {
-            let text = fs::read_to_string(root().join("cmake").join(format!("{template}.in")))?;
-            fs::write(folder.join(template), version.fill(&text)?)?;
-        }
-        copy_files("examples-c", &self.folder("share/doc/bertscript/examples")?)?;
-        let guide = self.folder("share/doc/bertscript")?.join("c-api.md");
-        fs::copy(root().join("docs/c-api.md"), guide)?;
-        let licenses = self.folder("share/licenses/bertscript")?;
+        tree.copy("include/bertscript", "include/bertscript")?;
+        tree.copy("examples-c", "share/doc/bertscript/examples")?;
+        fs::copy(
+            root().join("docs/c-api.md"),
+            tree.folder("share/doc/bertscript")?.join("c-api.md"),
+        )?;
+        tree.fill(&version, "bertscript-config.cmake", "cmake/bertscript")?;
+        tree.fill(&version, "bertscript-config-version.cmake", "cmake/bertscript")?;
+        tree.fill(&version, "bertscript.pc", "pkgconfig")?;
+        let licenses = tree.folder("share/licenses/bertscript")?;
         for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
             fs::copy(root().join(license), licenses.join(license))?;
         }
         Ok(())
     }
 
+    /// Builds the library, and looks that it names no place of this machine that
+    /// it was not asked to name.
+    fn build(&self) -> Result<PathBuf> {
+        announce("building libbertscript");
+        let mut arguments = vec!["build", "--package", "libbertscript", "--locked"];
+        if !self.debug {
+            arguments.push("--release");
+        }
+        let mut cargo = cargo(arguments);
+        if let Some(rpath) = &self.torch_rpath {
+            cargo.env("BERTSCRIPT_TORCH_RPATH", rpath);
+        }
+        run(&mut cargo)?;
+        let profile = if self.debug { "debug" } else { "release" };
+        let built = root().join("target").join(profile).join("libbertscript.so");
+        if let Some(rpath) = &self.torch_rpath {
+            let found = runpath(&built)?;
+            let wanted = match rpath.as_str() {
+                "" => "$ORIGIN".to_owned(),
+                rpath => format!("$ORIGIN:{rpath}"),
+            };
+            if found != wanted {
+                bail!("{} looks for libtorch in {found}, expected {wanted}", built.display());
+            }
+        }
+        Ok(built)
+    }
+
+    /// Where the tree is written.
+    fn place(&self) -> PathBuf {
+        match &self.destdir {
+            None => self.prefix.clone(),
+            Some(destdir) => destdir.join(self.prefix.strip_prefix("/").unwrap_or(&self.prefix)),
+        }
+    }
+}
+
+/// Where a library looks for others.
+fn runpath(library: &Path) -> Result<String> {
+    let dynamic = output(Command::new("readelf").arg("-d").arg(library))
+        .context("readelf, of binutils, cannot read the library")?;
+    let line = dynamic.lines().find(|line| line.contains("(RUNPATH)"));
+    let path = line.and_then(|line| line.split(['[', ']']).nth(1));
+    Ok(path.unwrap_or_default().to_owned())
+}
+
+/// The tree that is being written.
+struct Tree<'a> {
+    root: PathBuf,
+    libdir: &'a Path,
+}
+
+impl Tree<'_> {
     /// A folder of the tree, made if need be.
-    fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.prefix.join(name);
+    fn folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
+        let folder = self.root.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
+    }
+
+    /// Copies the files of a folder of the repository.
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let to = self.folder(to)?;
+        for entry in fs::read_dir(root().join(from))? {
+            let path = entry?.path();
+            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    /// Fills a template of `cmake/`, into a folder below that of libraries.
+    fn fill(&self, version: &Version, template: &str, folder: &str) -> Result<()> {
+        let text = fs::read_to_string(root().join("cmake").join(format!("{template}.in")))?;
+        let folder = self.libdir.join(folder);
+        // The way from the file's folder to the prefix, so that the tree may be moved.
+        let up = vec![".."; folder.components().count()].join("/");
+        let libdir = self.libdir.to_str().context("the libdir is not UTF-8")?;
+        let text = version.fill(&text)?.replace("@UP@", &up).replace("@LIBDIR@", libdir);
+        fs::write(self.folder(folder)?.join(template), text)?;
+        Ok(())
     }
 }
 
 /// The version that every part of the tree states.
-struct Version {
-    whole: &'static str,
+pub(crate) struct Version {
+    pub(crate) whole: &'static str,
     major: &'static str,
     minor: &'static str,
 }
 
 impl Version {
     /// All crates of the workspace have one version.
-    fn of_the_library() -> Self {
+    pub(crate) fn of_the_library() -> Self {
         Self {
             whole: env!("CARGO_PKG_VERSION"),
             major: env!("CARGO_PKG_VERSION_MAJOR"),
@@ -106,15 +195,6 @@ impl Version {
     }
 }
 
-/// Copies the files of a folder of the repository.
-fn copy_files(from: &str, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(root().join(from))? {
-        let path = entry?.path();
-        fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
-    }
-    Ok(())
-}
-
 fn link(target: &str, place: &Path) -> Result<()> {
     let _ = fs::remove_file(place);
     std::os::unix::fs::symlink(target, place)
@@ -133,6 +213,7 @@ mod tests {
             let text =
                 fs::read_to_string(root().join("cmake").join(format!("{template}.in"))).unwrap();
             let filled = Version::of_the_library().fill(&text).unwrap();
+            let filled = filled.replace("@UP@", "").replace("@LIBDIR@", "");
             assert!(!filled.contains('@'), "{filled}");
         }
     }

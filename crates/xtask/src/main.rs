@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod dist;
 mod fixtures;
 mod header;
 mod install;
@@ -52,15 +53,8 @@ enum Command {
     },
     /// Describe the C interface as that of a release, which later ones must keep
     Abi,
-    /// Install libbertscript with its header, CMake package and pkg-config file
-    Install {
-        /// Where to, such as /usr/local
-        #[arg(long, value_name = "DIR")]
-        prefix: PathBuf,
-        /// Build without optimisation
-        #[arg(long)]
-        debug: bool,
-    },
+    Install(install::Install),
+    Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
     /// Measure what docs/ states: export and load beside Python, and what
@@ -77,7 +71,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
-        Command::Install { prefix, debug } => install::Install { prefix, debug }.execute(),
+        Command::Install(install) => install.execute(),
+        Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),
         Command::Bench => bench::bench(),
     };
