@@ -1,9 +1,11 @@
 //! The measurements that docs/ states.
 
 use crate::command::{cargo, run};
+use crate::install::Install;
 use crate::oracles::{self, Oracles};
 use crate::{announce, demo, root, setup};
 use anyhow::Result;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) fn bench() -> Result<()> {
@@ -11,16 +13,51 @@ pub(crate) fn bench() -> Result<()> {
     let oracles = Oracles::install()?;
     let minilm = demo::minilm()?;
     announce("building for release");
-    run(&mut cargo(["build", "--release", "--workspace", "--bins", "--examples"]))?;
+    run(&mut cargo(["build", "--release", "--workspace", "--lib", "--bins", "--examples"]))?;
     let release = root().join("target/release");
 
     announce("encoding, beside Python (docs/text.md)");
     let script = oracles::folder().join("bench_encoding.py");
     let encode = release.join("examples/encode");
     run(oracles.command().arg(script).arg(encode).arg(&minilm).env("BERTSCRIPT_MINILM", &minilm))?;
+    announce("a call through the C interface, beside libtorch from C++ (docs/c-api.md)");
+    overhead(&release, &minilm)?;
     announce("what padding costs (docs/fixed-shapes.md)");
     run(Command::new(release.join("examples/padding")).arg(minilm))?;
     announce("export and load, beside Python (docs/export.md)");
     let script = oracles::folder().join("bench_export.py");
     run(oracles.command().arg(script).arg(release.join("bertscript")))
+}
+
+/// Compiles `tests/c/overhead.cc` against the library and its libtorch.
+fn overhead(release: &Path, minilm: &Path) -> Result<()> {
+    let folder = root().join("target/overhead");
+    let lib = folder.join("prefix");
+    Install::into(lib.clone()).execute()?;
+    let torch = root().join(".libtorch/torch");
+    let path = |path: PathBuf| path.into_os_string();
+    let rpath = |folder: PathBuf| format!("-Wl,-rpath,{}", folder.display());
+    let program = folder.join("overhead");
+    run(Command::new("c++")
+        .args(["-std=c++17", "-O2", "tests/c/overhead.cc", "-Iinclude", "-isystem"])
+        .arg(path(torch.join("include")))
+        .arg("-isystem")
+        .arg(path(torch.join("include/torch/csrc/api/include")))
+        .arg("-L")
+        .arg(lib.join("lib"))
+        .arg("-L")
+        .arg(torch.join("lib"))
+        .args(["-lbertscript", "-ltorch_cpu", "-lc10"])
+        .args([rpath(lib.join("lib")), rpath(torch.join("lib"))])
+        .arg("-o")
+        .arg(&program)
+        .current_dir(root()))?;
+    let file = folder.join("minilm.pt");
+    run(Command::new(release.join("bertscript"))
+        .arg("export")
+        .arg(minilm)
+        .arg("-o")
+        .arg(&file)
+        .stdout(std::process::Stdio::null()))?;
+    run(Command::new(program).arg(file).arg("3000"))
 }

