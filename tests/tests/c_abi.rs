@@ -75,3 +75,11 @@ fn the_library_needs_libtorch_and_the_system_only() {
         assert!(dynamic.contains(line), "{line}\n{dynamic}");
     }
 }
+
+#[test]
+fn no_profile_turns_an_error_into_an_abort() {
+    // What is built in this way does not compile either, but nothing here builds a release.
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("[profile.release]\npanic = \"unwind\""));
+    assert!(!manifest.contains("\"abort\""));
+}

@@ -69,3 +69,20 @@ pub use task_options::*;
 pub use tensor::*;
 pub use tokenizer::*;
 pub use trace_options::*;
+
+/// What the header promises of threads: a handle that is no longer so does not
+/// compile.
+const _: fn() = || {
+    fn any_thread<T: Send + Sync>() {}
+    any_thread::<bertscript_answers>();
+    any_thread::<bertscript_cancel_token>();
+    any_thread::<bertscript_classifications>();
+    any_thread::<bertscript_encoding>();
+    any_thread::<bertscript_entities>();
+    any_thread::<bertscript_error>();
+    any_thread::<bertscript_fillings>();
+    any_thread::<bertscript_model>();
+    any_thread::<bertscript_module>();
+    any_thread::<bertscript_tensor>();
+    any_thread::<bertscript_tokenizer>();
+};

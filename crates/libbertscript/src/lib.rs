@@ -2,6 +2,9 @@
 
 pub use bertscript_ffi::*;
 
+#[cfg(panic = "abort")]
+compile_error!("an error must cross the C ABI as a value: this library has to be able to unwind");
+
 /// What the loader runs when it has loaded the library, whose standard library,
 /// and so whose panics, are its own.
 #[used]

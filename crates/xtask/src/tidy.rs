@@ -70,6 +70,11 @@ pub(crate) fn tidy() -> Result<()> {
                 findings.push(format!("{shown}: no link to the upstream class"));
             }
         }
+        if path.starts_with("crates/bertscript-ffi/src") {
+            let unguarded = unguarded(&text);
+            let findings_here = unguarded.map(|name| format!("{shown}: {name} has no guard"));
+            findings.extend(findings_here);
+        }
         for (number, line) in text.lines().enumerate() {
             if line.ends_with([' ', '\t']) {
                 findings.push(format!("{shown}:{}: trailing white space", number + 1));
@@ -119,6 +124,17 @@ fn imports_to_the_right(shown: &str, module: &str, text: &str) -> Vec<String> {
     findings
 }
 
+/// C functions that can fail and whose body no guard stands around.
+fn unguarded(text: &str) -> impl Iterator<Item = &str> {
+    text.split("extern \"C\" fn ").skip(1).filter_map(|function| {
+        let body = function.split("\n}\n").next().unwrap_or(function);
+        let name = function.split('(').next().unwrap_or(function);
+        let fails = body.contains("    err: ") || body.contains("(err: ");
+        let guarded = body.contains("guard(err, ") || body.contains("set(options, err, ");
+        (fails && !guarded).then_some(name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +147,16 @@ mod tests {
         assert_eq!(found("nn", "use crate::models::Model;"), 1);
         assert_eq!(found("checkpoint", "    crate::archive::save()"), 1);
         assert_eq!(found("config", "use crate::nn::Linear;"), 1);
+    }
+
+    #[test]
+    fn a_function_without_a_guard_is_found() {
+        let function = "pub unsafe extern \"C\" fn f(err: E) -> bertscript_status {\n    guard(err, body)\n}\n";
+        assert_eq!(unguarded(function).count(), 0);
+        let bare = function.replace("guard(err, body)", "body()");
+        assert_eq!(unguarded(&bare).collect::<Vec<_>>(), ["f"]);
+        let getter = bare.replace("err: E", "row: usize");
+        assert_eq!(unguarded(&getter).count(), 0);
     }
 
     #[test]
