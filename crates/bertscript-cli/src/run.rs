@@ -47,9 +47,6 @@ impl Place {
     pub(crate) fn load(&self, file: &std::path::Path) -> bertscript::Result<Module> {
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
-            // Texts are encoded by rayon's threads, which start at the first one.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize);
-            let _ = pool.build_global();
         }
         Module::load(file, self.device, self.dtype)
     }

@@ -3,8 +3,8 @@
 use crate::error::bertscript_error;
 use crate::log;
 use crate::status::{
-    BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, BERTSCRIPT_PANIC, BERTSCRIPT_TORCH, bertscript_status,
-    of_kind,
+    BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, BERTSCRIPT_OUT_OF_MEMORY, BERTSCRIPT_PANIC,
+    BERTSCRIPT_TORCH, bertscript_status, of_kind,
 };
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,7 +71,11 @@ pub(crate) unsafe fn guard(
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
             // tch's infallible methods panic with what libtorch threw.
-            let status = if text.contains("Torch(") { BERTSCRIPT_TORCH } else { BERTSCRIPT_PANIC };
+            let status = match text.contains("Torch(") {
+                true if text.contains("bad_alloc") => BERTSCRIPT_OUT_OF_MEMORY,
+                true => BERTSCRIPT_TORCH,
+                false => BERTSCRIPT_PANIC,
+            };
             Failure::new(status, text.lines().next().unwrap_or_default())
         }
     };

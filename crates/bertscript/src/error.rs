@@ -146,7 +146,8 @@ impl From<tch::TchError> for Error {
         let text = error.to_string();
         // libtorch appends its C++ backtrace to the message.
         let message = text.split("\nException raised from").next().unwrap_or_default().trim();
-        let kind = if message.contains("out of memory") || message.contains("not enough memory") {
+        let exhausted = ["out of memory", "not enough memory", "bad_alloc"];
+        let kind = if exhausted.iter().any(|word| message.contains(word)) {
             ErrorKind::OutOfMemory
         } else {
             ErrorKind::Torch

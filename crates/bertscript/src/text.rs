@@ -2,6 +2,7 @@
 
 mod encoding;
 mod limits;
+mod parallel;
 mod pooling;
 mod recipe;
 mod tokenizer;

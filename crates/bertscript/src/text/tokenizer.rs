@@ -3,12 +3,12 @@
 
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
 use super::limits::max_length;
+use super::parallel;
 use super::truncation::shares;
 use super::vocab::{Settings, build, failed};
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
-use rayon::prelude::*;
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
@@ -140,9 +140,8 @@ impl Tokenizer {
     ) -> Result<Vec<Encoding>> {
         self.check(options)?;
         let tokenizer = self.inner(options.split_special_tokens);
-        let encode = |(sample, text)| self.encode_one(tokenizer, sample, text, options);
-        let windows: Vec<Vec<Encoding>> =
-            texts.par_iter().copied().enumerate().map(encode).collect::<Result<_>>()?;
+        let encode = |sample, text: &Text<'_>| self.encode_one(tokenizer, sample, *text, options);
+        let windows = parallel::map(texts, encode).into_iter().collect::<Result<Vec<_>>>()?;
         let longest = match options.padding {
             Padding::DoNotPad => return Ok(windows.into_iter().flatten().collect()),
             Padding::Longest => windows.iter().map(|windows| windows[0].len()).max().unwrap_or(0),
@@ -157,7 +156,7 @@ impl Tokenizer {
             None => longest,
         };
         let mut encodings: Vec<_> = windows.into_iter().flatten().collect();
-        encodings.par_iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
+        encodings.iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
         Ok(encodings)
     }
 

@@ -1,0 +1,79 @@
+//! The C library among things that go wrong: faults of libtorch and the system,
+//! load, other users of libtorch in the same process.
+
+use bertscript_tests::{CProgram, bertscript_ok, fixture, library, root};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Output;
+
+/// A program of `tests/c`, and a small file to run beside it.
+fn program(name: &str, arguments: &[&str]) -> (CProgram, PathBuf) {
+    let program = CProgram::build_with(&root().join("tests/c").join(name), arguments);
+    let file = program.folder().join("sentence.pt");
+    let checkpoint = fixture("text/sentence");
+    let export = ["export".as_ref(), checkpoint.as_os_str(), "-o".as_ref(), file.as_os_str()];
+    bertscript_ok(&export);
+    (program, file)
+}
+
+/// A program that uses libtorch itself.
+fn beside_libtorch(name: &str) -> (CProgram, PathBuf) {
+    let torch = std::env::var_os("LIBTORCH").map_or(root().join(".libtorch/torch"), PathBuf::from);
+    let torch = torch.to_str().unwrap();
+    let include = format!("-isystem{torch}/include");
+    let api = format!("-isystem{torch}/include/torch/csrc/api/include");
+    let (search, rpath) = (format!("-L{torch}/lib"), format!("-Wl,-rpath,{torch}/lib"));
+    program(name, &[&include, &api, &search, &rpath, "-ltorch_cpu", "-lc10", "-ldl"])
+}
+
+/// What a program prints, which must succeed in silence.
+fn printed(output: &Output) -> String {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success(), "{}", output.status);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn numbers(text: &str) -> Vec<i64> {
+    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn whatever_is_thrown_or_exhausted_becomes_a_status() {
+    let (program, file) = beside_libtorch("faults.cc");
+    let model = fixture("model");
+    let output = program.run(&[file.as_os_str(), model.as_os_str()]);
+    // Failed allocations, and the panics among them: both must have happened.
+    let [failures, panics] = numbers(&printed(&output))[..] else { panic!("{output:?}") };
+    assert!(failures > 100 && panics > 0, "{failures} {panics}");
+}
+
+#[test]
+fn a_host_keeps_its_libtorch_and_shares_its_tensors() {
+    let (program, _) = beside_libtorch("host.cc");
+    let (model, sentence) = (fixture("model"), fixture("text/sentence"));
+    printed(&program.run(&[model, sentence]));
+}
+
+#[test]
+fn many_threads_get_what_one_gets() {
+    let (program, file) = program("stress.c", &["-ldl"]);
+    let arguments = ["threads".as_ref(), file.as_os_str(), "8".as_ref(), "1000".as_ref()];
+    printed(&program.run(&arguments));
+}
+
+#[test]
+fn memory_does_not_grow() {
+    let (program, file) = program("stress.c", &["-ldl"]);
+    let arguments: [&OsStr; 3] = ["rounds".as_ref(), file.as_os_str(), "2000".as_ref()];
+    let output = printed(&program.run(&arguments));
+    let [early, late] = numbers(&output)[..] else { panic!("{output}") };
+    assert!((late - early).abs() * 50 < early, "{early} KiB after 200 rounds, {late} after 2000");
+}
+
+#[test]
+fn the_library_may_come_and_go() {
+    let (program, file) = program("stress.c", &["-ldl"]);
+    let library = library();
+    let arguments = ["reload".as_ref(), library.as_os_str(), file.as_os_str(), "50".as_ref()];
+    printed(&program.run(&arguments));
+}
