@@ -852,7 +852,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param managed a DLPack tensor on the CPU or a CUDA device
  * @param out the tensor
  *
- * Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack.
+ * Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
+ * `BERTSCRIPT_DEVICE_UNAVAILABLE`.
  * Ownership: on success the tensor owns `managed` and calls its deleter at its
  * end; on failure `managed` stays the caller's. The caller frees the tensor.
  * Thread safety: any thread.
@@ -1277,7 +1278,7 @@ BERTSCRIPT_NOEXCEPT;
  * will run the module.
  *
  * @param batch rows
- * @param length tokens in each
+ * @param length tokens in each; all rows together at most 131072
  * @param iterations how often; 2 suffice
  *
  * Thread safety: any number of threads at once.

@@ -6,7 +6,7 @@ use crate::inputs::Given;
 use crate::module::bertscript_module;
 use crate::pointers::{free, get, place};
 use crate::results::Results;
-use crate::status::bertscript_status;
+use crate::status::{BERTSCRIPT_NULL_POINTER, bertscript_status};
 use crate::task_options::bertscript_task_options;
 use bertscript::{Classification, ClassifyOptions};
 use std::ffi::c_char;
@@ -117,6 +117,9 @@ pub unsafe extern "C" fn bertscript_module_next_sentence(
     let body = || {
         // SAFETY: by the contract of the function.
         let (module, out) = unsafe { (get(module, "module")?, place(out, "out")?) };
+        if pairs.is_null() && count > 0 {
+            return Err(Failure::new(BERTSCRIPT_NULL_POINTER, "pairs: found NULL"));
+        }
         let pairs = Given { name: "pairs", texts: pairs, lengths: pair_lengths };
         // SAFETY: as above.
         let texts = unsafe { Given { name: "texts", texts, lengths }.read_pairs(pairs, count)? };

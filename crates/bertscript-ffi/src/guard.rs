@@ -38,7 +38,8 @@ impl From<bertscript::Error> for Failure {
         }
         // What libtorch says may have several lines.
         let text = error.to_string();
-        let (message, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let text = text.trim();
+        let (message, rest) = text.split_once('\n').unwrap_or((text, ""));
         if !rest.is_empty() {
             detail = format!("{rest}\n{detail}");
         }
@@ -76,7 +77,7 @@ pub(crate) unsafe fn guard(
                 true => BERTSCRIPT_TORCH,
                 false => BERTSCRIPT_PANIC,
             };
-            Failure::new(status, text.lines().next().unwrap_or_default())
+            Failure::new(status, text.trim().lines().next().unwrap_or_default())
         }
     };
     let status = failure.status;

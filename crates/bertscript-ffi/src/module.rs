@@ -265,7 +265,7 @@ pub unsafe extern "C" fn bertscript_module_save(
 /// will run the module.
 ///
 /// @param batch rows
-/// @param length tokens in each
+/// @param length tokens in each; all rows together at most 131072
 /// @param iterations how often; 2 suffice
 ///
 /// Thread safety: any number of threads at once.

@@ -121,15 +121,19 @@ pub(crate) unsafe fn give_text(
     length: *mut usize,
 ) -> Result<(), Failure> {
     // SAFETY: by the contract of this function.
-    if let Some(length) = unsafe { length.as_mut() } {
+    let length = unsafe { length.as_mut() };
+    let fits = capacity > text.len();
+    if fits {
+        // SAFETY: as above.
+        unsafe { place(buffer.cast::<u8>(), "buffer")? };
+    }
+    if let Some(length) = length {
         *length = text.len();
     }
-    if capacity <= text.len() {
+    if !fits {
         let message = format!("capacity: found {capacity}, expected at least {}", text.len() + 1);
         return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
     }
-    // SAFETY: as above.
-    unsafe { place(buffer.cast::<u8>(), "buffer")? };
     // SAFETY: as above; the text and its NUL fit.
     unsafe {
         std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());

@@ -156,12 +156,13 @@ pub unsafe extern "C" fn bertscript_module_run_ids(
     let body = || {
         // SAFETY: by the contract of the function.
         let module = unsafe { get(module, "module")? };
-        let size = batch.checked_mul(length).filter(|size| *size <= i64::MAX as usize);
-        let size = size.ok_or_else(|| {
+        let size = batch.checked_mul(length).filter(|size| *size <= isize::MAX as usize / 8);
+        let shape = i64::try_from(batch).ok().zip(i64::try_from(length).ok());
+        let (size, (rows, columns)) = size.zip(shape).ok_or_else(|| {
             let message = format!("batch: {batch} rows of {length} are more than memory can hold");
             Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
         })?;
-        let shape = [batch as i64, length as i64];
+        let shape = [rows, columns];
         let tensor = |values: *const i64, name: &str| -> Result<Tensor, Failure> {
             // SAFETY: as above.
             let values = unsafe { array(values, size, name)? };
@@ -197,14 +198,18 @@ unsafe fn give(
 ) -> Result<(), Failure> {
     let tensors = found.iter().map(|(_, tensor)| bertscript_tensor::new(tensor));
     let tensors: Vec<_> = tensors.collect::<Result<_, _>>()?;
+    let fits = tensors.len() <= capacity;
     // SAFETY: by the contract of this function.
-    *unsafe { place(count, "output_count")? } = tensors.len();
-    if tensors.len() > capacity {
+    let count = unsafe { place(count, "output_count")? };
+    if fits {
+        // SAFETY: as above.
+        unsafe { place(outputs, "outputs")? };
+    }
+    *count = tensors.len();
+    if !fits {
         let message = format!("capacity: found {capacity}, expected at least {}", tensors.len());
         return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
     }
-    // SAFETY: as above.
-    unsafe { place(outputs, "outputs")? };
     for (index, tensor) in tensors.into_iter().enumerate() {
         // SAFETY: as above; the index is within the capacity.
         unsafe { outputs.add(index).write(tensor.into_raw()) };

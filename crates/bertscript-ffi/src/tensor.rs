@@ -320,10 +320,11 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
         let tensor = unsafe { get(tensor, "tensor")? };
         let needed = tensor.0.nbytes;
         // SAFETY: as above.
-        if let Some(written) = unsafe { written.as_mut() } {
-            *written = needed;
-        }
+        let written = unsafe { written.as_mut() };
         if capacity < needed {
+            if let Some(written) = written {
+                *written = needed;
+            }
             let message = format!("capacity: found {capacity}, expected at least {needed}");
             return Err(Failure::new(BERTSCRIPT_BUFFER_TOO_SMALL, message));
         }
@@ -339,6 +340,9 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
                     needed,
                 )
             };
+        }
+        if let Some(written) = written {
+            *written = needed;
         }
         Ok(())
     };

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use tch::Tensor;
 use torchscript::{InferenceMode, MethodSchema, NamedTensor, ScriptModule, Value};
 
+/// Nobody warms up with more than this: it would be work, not a rehearsal.
+const MOST_TOKENS: i64 = 1 << 17;
+
 /// A program made ready for one device and one dtype: an archive of this
 /// library, or any TorchScript module with a `forward`.
 ///
@@ -122,9 +125,13 @@ impl Module {
         })?;
         let choices = metadata.inputs.first().is_some_and(|input| input.shape.len() == 3);
         let shape = if choices { vec![batch, 2, length] } else { vec![batch, length] };
-        if let Some(size) = shape.iter().find(|size| !(1..=1 << 20).contains(*size)) {
-            let message = format!("found {size}, expected 1 to {}", 1 << 20);
-            return Err(Error::new(ErrorKind::InvalidInput, message).at("shape"));
+        let tokens = shape.iter().try_fold(1_i64, |tokens, size| {
+            tokens.checked_mul(*size).filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
+        });
+        if tokens.is_none() {
+            let message =
+                format!("found {batch} rows of {length}, expected 1 to {MOST_TOKENS} tokens");
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("batch"));
         }
         let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device))?;
         for _ in 0..iterations {
@@ -199,6 +206,10 @@ impl Module {
                 let names: Vec<_> =
                     arguments.iter().map(|argument| argument.name.as_str()).collect();
                 let message = format!("unknown input, expected {}", names.join(", "));
+                return Err(Error::new(ErrorKind::InvalidInput, message).at(name));
+            }
+            if keywords.iter().any(|(known, _)| *known == name) {
+                let message = "the input is given twice";
                 return Err(Error::new(ErrorKind::InvalidInput, message).at(name));
             }
             keywords.push((name, Value::Tensor(tensor.f_to_device(self.device)?)));

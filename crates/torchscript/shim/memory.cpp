@@ -4,6 +4,7 @@
 #include <ATen/DLConvertor.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -51,9 +52,26 @@ std::vector<int64_t> strides_of(const int64_t* strides, const std::vector<int64_
   }
   std::vector<int64_t> dense(sizes.size(), 1);
   for (size_t i = sizes.size(); i-- > 1;) {
-    dense[i - 1] = dense[i] * std::max<int64_t>(sizes[i], 1);
+    const bool fits = !__builtin_mul_overflow(dense[i], std::max<int64_t>(sizes[i], 1), &dense[i - 1]);
+    TORCH_CHECK(fits, "found the shape ", c10::IntArrayRef(sizes), ", which no memory holds");
   }
   return dense;
+}
+
+// libtorch computes the size of the storage where it may not throw.
+void check_reach(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, c10::ScalarType dtype) {
+  int64_t count = 1, reach = 1;
+  bool fits = true;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    int64_t further = 0;
+    TORCH_CHECK(sizes[i] >= 0 && strides[i] >= 0, "found size ", sizes[i], " with stride ", strides[i]);
+    fits &= !__builtin_mul_overflow(count, sizes[i], &count);
+    fits &= !__builtin_mul_overflow(std::max<int64_t>(sizes[i], 1) - 1, strides[i], &further);
+    fits &= !__builtin_add_overflow(reach, further, &reach);
+  }
+  const auto element = static_cast<int64_t>(c10::elementSize(dtype));
+  fits &= !__builtin_mul_overflow(count, element, &count) && !__builtin_mul_overflow(reach, element, &reach);
+  TORCH_CHECK(fits, "found the shape ", c10::IntArrayRef(sizes), ", which no memory holds");
 }
 
 // A contiguous tensor over the memory, or a copy if it lies otherwise there.
@@ -61,10 +79,12 @@ std::vector<int64_t> strides_of(const int64_t* strides, const std::vector<int64_
 // this throws.
 at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* strides, c10::ScalarType dtype,
                 c10::Device device, const std::function<void()>& release) {
+  const auto places = strides_of(strides, sizes);
+  check_reach(sizes, places, dtype);
   const auto taken = std::make_shared<bool>(false);
   // The device is given, so that libtorch does not ask a driver about the pointer.
   const at::Tensor view = at::for_blob(data, sizes)
-                              .strides(strides_of(strides, sizes))
+                              .strides(places)
                               .deleter([release, taken](void*) {
                                 if (*taken) {
                                   release();
@@ -134,6 +154,13 @@ uint32_t ts_dlpack_major(const DLManagedTensorVersioned* managed) {
 
 uint32_t ts_dlpack_own_major() {
   return DLPACK_MAJOR_VERSION;
+}
+
+// The number of the CUDA device that the memory is on; -1 for any other place.
+int ts_dlpack_cuda_device(const DLManagedTensorVersioned* managed) {
+  const DLDevice& device = managed->dl_tensor.device;
+  const bool cuda = device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged;
+  return cuda ? device.device_id : -1;
 }
 
 // Shares the memory. Nobody may write to it: other handles read it.

@@ -89,6 +89,16 @@ impl DLPack {
         unsafe { (ffi::ts_dlpack_major(self.0.cast()), ffi::ts_dlpack_own_major()) }
     }
 
+    /// The number of the CUDA device that the memory is on, if it is on one.
+    ///
+    /// # Safety
+    /// The pointer is to a live `DLManagedTensorVersioned` of the major version
+    /// that can be read.
+    pub unsafe fn cuda_device(self) -> Option<usize> {
+        // SAFETY: by the contract of this function.
+        usize::try_from(unsafe { ffi::ts_dlpack_cuda_device(self.0.cast()) }).ok()
+    }
+
     /// A contiguous tensor over the same memory, which calls the deleter at its
     /// end; or a copy where the strides leave no choice. If this fails, the
     /// structure stays the caller's.

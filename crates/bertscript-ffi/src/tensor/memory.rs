@@ -108,7 +108,8 @@ fn reach(shape: &[i64], strides: Option<&[i64]>, count: i64) -> Option<i64> {
 /// @param managed a DLPack tensor on the CPU or a CUDA device
 /// @param out the tensor
 ///
-/// Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack.
+/// Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
+/// `BERTSCRIPT_DEVICE_UNAVAILABLE`.
 /// Ownership: on success the tensor owns `managed` and calls its deleter at its
 /// end; on failure `managed` stays the caller's. The caller frees the tensor.
 /// Thread safety: any thread.
@@ -130,6 +131,10 @@ pub unsafe extern "C" fn bertscript_tensor_from_dlpack(
         if found != known {
             let message = format!("managed: found DLPack {found}, expected {known}");
             return Err(Failure::new(BERTSCRIPT_VERSION_MISMATCH, message));
+        }
+        // SAFETY: as above.
+        if let Some(index) = unsafe { dlpack.cuda_device() } {
+            Device::Cuda(index).resolve()?;
         }
         // SAFETY: as above.
         let tensor = unsafe { dlpack.into_tensor() }.map_err(bertscript::Error::from)?;

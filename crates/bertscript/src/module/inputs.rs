@@ -64,7 +64,8 @@ impl Inputs {
     /// Inputs under their names, as a file has them.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for an unknown name, or without `input_ids`.
+    /// [`ErrorKind::InvalidInput`] for a name that is unknown or given twice, or
+    /// without `input_ids`.
     pub fn from_named(tensors: Vec<(String, Tensor)>) -> Result<Self> {
         let (mut input_ids, mut attention_mask, mut token_type_ids) = (None, None, None);
         for (name, tensor) in tensors {
@@ -77,7 +78,9 @@ impl Inputs {
                     return Err(invalid(&name, format!("unknown input, {expected}")));
                 }
             };
-            *slot = Some(tensor);
+            if slot.replace(tensor).is_some() {
+                return Err(invalid(&name, "the input is given twice".to_owned()));
+            }
         }
         let input_ids =
             input_ids.ok_or_else(|| invalid("input_ids", "the input is missing".to_owned()))?;

@@ -15,6 +15,9 @@ use tokenizers::{
     Decoder as _, Encoding as Raw, PostProcessor, PostProcessorWrapper, TruncationDirection,
 };
 
+/// No sequence is filled up further: memory must hold it.
+const LONGEST_PADDING: usize = 1 << 20;
+
 /// A tokenizer. It may be shared by threads.
 ///
 /// What `tokenizer.json` says of truncation and padding does not count: both
@@ -207,7 +210,15 @@ impl Tokenizer {
             let message = format!("found {}, expected at most {}", options.stride, most - added);
             return Err(invalid("stride", message));
         }
+        if options.padding == Padding::MaxLength && most > LONGEST_PADDING {
+            let message = format!("found {most}, expected at most {LONGEST_PADDING} to fill up to");
+            return Err(invalid("max_length", message));
+        }
         match options.pad_to_multiple_of {
+            Some(multiple) if multiple > LONGEST_PADDING => {
+                let message = format!("found {multiple}, expected at most {LONGEST_PADDING}");
+                Err(invalid("pad_to_multiple_of", message))
+            }
             Some(0) => Err(invalid("pad_to_multiple_of", "found 0, expected at least 1")),
             Some(multiple)
                 if truncates
