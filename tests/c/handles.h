@@ -24,7 +24,7 @@ static bertscript_trace_options *usual_trace_options;
 #define ALL(x) {FOUR(FOUR(FOUR(x))), FOUR(FOUR(FOUR(x)))}
 static const int64_t zeros[] = ALL(0), ones[] = ALL(1), minus_ones[] = ALL(-1);
 static const int64_t least[] = ALL(INT64_MIN), most[] = ALL(INT64_MAX);
-static const int64_t two_by_three[128] = {2, 3}, row_strides[128] = {3, 1}, column_strides[128] = {1, 2};
+static const int64_t two_by_three[128] = {2, 3}, row_strides[128] = {3, 1}, column_strides[128] = {1, 2}, backward_strides[128] = {3, -1};
 static const int64_t some_ids[128] = {2, 9, 3, 0, 2, 8, 9, 3};
 static int64_t numbers[128] = {2, 9, 3, 2, 8, 3};
 static const size_t lengths_of_two[] = {7, 3}, no_lengths[] = {0, 0}, huge_lengths[] = {SIZE_MAX, SIZE_MAX};

@@ -4,16 +4,11 @@
 /* A call whose success is as good as a refusal; `type` is what it gives out. */
 #define USE(what, type, call)                        \
     do {                                             \
-        union room room_ = empty_room();             \
-        type **out = (type **)room_.pointers;        \
+        OUTPUT(type **, out);                        \
         begin(current_function, what);               \
-        const bertscript_status status_ = (call);    \
-        end(status_, ANY, 0, UNTOUCHED);             \
-        if (status_ == BERTSCRIPT_OK) {              \
-            TAKE(type, room_, out);                  \
-        } else {                                     \
-            kept(&room_);                            \
-        }                                            \
+        const bertscript_status status = (call);     \
+        end(status, ANY, 0, UNTOUCHED);              \
+        SETTLE_HANDLES(type, out);                   \
     } while (0)
 
 static void use_bertscript_task_options(const bertscript_task_options *options) {
@@ -121,7 +116,7 @@ static size_t next_random(void) {
     return (size_t)(state >> 33);
 }
 
-static void damage(unsigned flips) {
+static void damage(void) {
     static char how[64];
     unsigned char *bytes = archive;
     size_t length;
@@ -131,7 +126,7 @@ static void damage(unsigned flips) {
         load_damaged(bytes, length, how);
     }
     load_damaged(bytes, archive_size - 1, "all but a byte");
-    for (i = 0; i < flips; i++) {
+    for (i = 0; i < FLIPS; i++) {
         /* Half of them in the tail, where the directory of the zip file is. */
         const size_t within = i % 2 == 0 ? archive_size : 4096;
         const size_t at = archive_size - 1 - next_random() % within;

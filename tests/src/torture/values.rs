@@ -1,0 +1,315 @@
+//! What a parameter gets: a value with which the call works, and values with
+//! which it must not break. All are expressions of C; `c/handles.h` has the names.
+
+use super::{Function, Parameter};
+
+/// What is changed of a call that works, and the status that it then has.
+pub(super) struct Wrong {
+    /// Statements of C.
+    pub(super) change: String,
+    /// `ANY` where the header leaves it open.
+    pub(super) expected: &'static str,
+}
+
+/// A value with which the call works, or `None` for a parameter that this test
+/// does not know: say here what it takes.
+pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
+    if let Some(handle) = parameter.handle() {
+        return Some(usual_handle(function, &parameter.name, handle));
+    }
+    let text = |text: &str| format!("\"{text}\"");
+    let value = match (parameter.kind.as_str(), parameter.name.as_str()) {
+        ("const char *", "path") => match function {
+            "bertscript_module_load" => text("sentence.pt"),
+            "bertscript_tokenizer_load" => "checkpoint".to_owned(),
+            _ => text("written.pt"),
+        },
+        ("const char *", "directory") => "checkpoint".to_owned(),
+        ("const char *", name) => text(WORDS.iter().find(|(known, _)| *known == name)?.1),
+        ("const char *const *", "names") => "input_names".to_owned(),
+        ("const char *const *", "modes") => "pooling_modes".to_owned(),
+        ("const char *const *", "targets" | "labels") => "some_targets".to_owned(),
+        ("const char *const *", "pairs" | "contexts") => "two_contexts".to_owned(),
+        ("const char *const *", "texts" | "questions") => "two_texts".to_owned(),
+        ("const size_t *", _) => "NULL".to_owned(),
+        ("const int64_t *", "shape") => "two_by_three".to_owned(),
+        ("const int64_t *", "strides") => "row_strides".to_owned(),
+        ("const int64_t *", "attention_mask") => "ones".to_owned(),
+        ("const int64_t *", "token_type_ids") => "zeros".to_owned(),
+        ("const int64_t *", "input_ids" | "ids") => "some_ids".to_owned(),
+        ("const void *" | "void *", "data") => match function {
+            "bertscript_module_load_memory" => "archive".to_owned(),
+            _ => "numbers".to_owned(),
+        },
+        ("void *", "user") => "numbers".to_owned(),
+        ("const bertscript_tensor *const *", _) => "two_inputs".to_owned(),
+        ("bertscript_log_callback", _) => "on_log".to_owned(),
+        ("bertscript_release_callback", _) => "on_release".to_owned(),
+        ("bertscript_log_level", _) => "BERTSCRIPT_LOG_WARNING".to_owned(),
+        ("bertscript_dtype", _) => "BERTSCRIPT_INT64".to_owned(),
+        ("bertscript_status", _) => "BERTSCRIPT_IO".to_owned(),
+        ("size_t", "size") => "archive_size".to_owned(),
+        ("size_t", "nbytes") => "48".to_owned(),
+        ("size_t", "capacity") => match function.starts_with("bertscript_module_run") {
+            true => "32".to_owned(),
+            false => "256".to_owned(),
+        },
+        ("size_t", "batch" | "ndim" | "count" | "iterations" | "pad_to_multiple_of") => {
+            "2".to_owned()
+        }
+        ("size_t", "length") => "4".to_owned(),
+        ("size_t", "max_length" | "max_seq_len" | "batch_tokens") => "64".to_owned(),
+        ("size_t" | "int32_t" | "int64_t" | "uint64_t", _) => "1".to_owned(),
+        _ => return None,
+    };
+    Some(value)
+}
+
+const WORDS: [(&str, &str); 16] = [
+    ("kind", "cpu"),
+    ("device", "cpu"),
+    ("architecture", "BertModel"),
+    ("dtype", "float32"),
+    ("attention", "sdpa"),
+    ("shape", "2x8"),
+    ("token", "[MASK]"),
+    ("truncation", "longest_first"),
+    ("padding", "longest"),
+    ("long_texts", "truncate"),
+    ("prompt", "query: "),
+    ("prompt_name", "query"),
+    ("function_to_apply", "softmax"),
+    ("aggregation_strategy", "simple"),
+    ("text", "the cat"),
+    ("label", "is_next"),
+];
+
+fn usual_handle(function: &str, name: &str, handle: &str) -> String {
+    match (function, name) {
+        ("bertscript_module_classify", "module") => "classifier".to_owned(),
+        ("bertscript_module_next_sentence", "module") => "pair_scorer".to_owned(),
+        ("bertscript_module_entities", "module") => "tagger".to_owned(),
+        ("bertscript_module_answer", "module") => "answerer".to_owned(),
+        ("bertscript_module_fill_mask", "module") => "filler".to_owned(),
+        ("bertscript_module_similarity", "a" | "b") => "float_tensor".to_owned(),
+        _ => handle.replacen("bertscript_", "usual_", 1),
+    }
+}
+
+/// Everything that goes wrong with a call, one change at a time.
+pub(super) fn wrong(function: &Function) -> Vec<Wrong> {
+    let mut all = Vec::new();
+    for parameter in function.parameters.iter().filter(|parameter| !parameter.is_error()) {
+        for (value, expected) in values(&function.name, parameter) {
+            let expected = if function.can_fail() { expected } else { "ANY" };
+            all.push(Wrong { change: format!("{} = {value}", parameter.name), expected });
+        }
+    }
+    for (name, changes) in COMBINED {
+        if *name == function.name {
+            let wrong = |(change, expected): &(&str, &'static str)| Wrong {
+                change: (*change).to_owned(),
+                expected,
+            };
+            all.extend(changes.iter().map(wrong));
+        }
+    }
+    all
+}
+
+type Values = &'static [(&'static str, &'static str)];
+
+fn values(function: &str, parameter: &Parameter) -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    if parameter.kind.ends_with('*') || parameter.kind.ends_with("_callback") {
+        let null =
+            if parameter.accepts_null() { "BERTSCRIPT_OK" } else { "BERTSCRIPT_NULL_POINTER" };
+        found.push(("NULL", null));
+    }
+    let borrowed = function == "bertscript_tensor_borrow" && parameter.name == "nbytes";
+    found.extend(of_kind(parameter).iter().map(|(value, expected)| match borrowed {
+        // Of more memory than it needs, it uses what it needs.
+        true => (*value, "ANY"),
+        false => (*value, *expected),
+    }));
+    found
+}
+
+fn of_kind(parameter: &Parameter) -> Values {
+    match (parameter.kind.as_str(), parameter.name.as_str()) {
+        ("const char *", _) => &[
+            ("\"\\xff\\xfe\"", "BERTSCRIPT_INVALID_UTF8"),
+            ("\"\"", "ANY"),
+            ("\"no such thing\"", "ANY"),
+            ("long_text", "ANY"),
+        ],
+        ("const char *const *", _) => &[
+            ("bad_texts", "BERTSCRIPT_INVALID_UTF8"),
+            ("null_texts", "BERTSCRIPT_NULL_POINTER"),
+            ("empty_texts", "ANY"),
+            ("two_contexts", "ANY"),
+        ],
+        ("const size_t *", _) => &[
+            ("huge_lengths", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("no_lengths", "ANY"),
+            ("lengths_of_two", "ANY"),
+        ],
+        ("const int64_t *", _) => {
+            &[("zeros", "ANY"), ("minus_ones", "ANY"), ("least", "ANY"), ("most", "ANY")]
+        }
+        ("const bertscript_tensor *const *", _) => &[
+            ("null_inputs", "BERTSCRIPT_NULL_POINTER"),
+            ("empty_inputs", "ANY"),
+            ("float_inputs", "ANY"),
+        ],
+        // Of memory that is there, a smaller lie would be the caller's.
+        ("size_t", "count" | "ndim" | "nbytes" | "size" | "batch" | "length") => &[
+            ("0", "ANY"),
+            ("SIZE_MAX", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("SIZE_MAX / 2 + 1", "BERTSCRIPT_INVALID_ARGUMENT"),
+        ],
+        ("size_t", _) => &[
+            ("0", "ANY"),
+            ("3", "ANY"),
+            ("1 << 20", "ANY"),
+            ("(size_t)1 << 32", "ANY"),
+            ("SIZE_MAX / 2", "ANY"),
+            ("SIZE_MAX", "ANY"),
+        ],
+        ("int32_t" | "bertscript_dtype" | "bertscript_log_level" | "bertscript_status", _) => &[
+            ("0", "ANY"),
+            ("2", "ANY"),
+            ("-1", "ANY"),
+            ("99", "ANY"),
+            ("INT32_MIN", "ANY"),
+            ("INT32_MAX", "ANY"),
+        ],
+        ("int64_t", _) => &[
+            ("0", "ANY"),
+            ("-1", "ANY"),
+            ("INT64_MIN", "ANY"),
+            ("INT64_MAX", "ANY"),
+            ("1 << 20", "ANY"),
+        ],
+        ("uint64_t", _) => &[("0", "ANY"), ("UINT64_MAX", "ANY")],
+        ("const bertscript_module *", _) => &[
+            ("usual_module", "ANY"),
+            ("classifier", "ANY"),
+            ("tagger", "ANY"),
+            ("filler", "ANY"),
+            ("pair_scorer", "ANY"),
+            ("answerer", "ANY"),
+        ],
+        ("const bertscript_tensor *", _) => {
+            &[("empty_tensor", "ANY"), ("float_tensor", "ANY"), ("row_tensor", "ANY")]
+        }
+        ("const bertscript_encoding *", _) => {
+            &[("ragged_encoding", "ANY"), ("rowless_encoding", "ANY")]
+        }
+        ("const bertscript_run_options *", _) => {
+            &[("cancelled_run_options", "BERTSCRIPT_CANCELLED")]
+        }
+        ("const bertscript_task_options *", _) => {
+            &[("cancelled_task_options", "BERTSCRIPT_CANCELLED")]
+        }
+        ("const bertscript_cancel_token *", _) => &[("cancelled_token", "ANY")],
+        ("struct DLManagedTensorVersioned *", _) => &[],
+        _ => &[],
+    }
+}
+
+/// What goes wrong in several parameters at once, or inside of one.
+const COMBINED: &[(&str, Values)] = &[
+    (
+        "bertscript_tensor_copy_from",
+        &[
+            ("shape = zeros; nbytes = 0", "BERTSCRIPT_OK"),
+            ("shape = zeros; nbytes = 0; data = NULL", "BERTSCRIPT_OK"),
+            ("shape = NULL; ndim = 0; nbytes = 8", "BERTSCRIPT_OK"),
+            ("shape = ones; ndim = 64; nbytes = 8", "ANY"),
+            ("shape = ones; ndim = 65; nbytes = 8", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("dtype = BERTSCRIPT_BOOL; nbytes = 6", "BERTSCRIPT_OK"),
+            ("dtype = BERTSCRIPT_BFLOAT16; nbytes = 12", "BERTSCRIPT_OK"),
+            ("data = (const char *)numbers + 1", "BERTSCRIPT_OK"),
+        ],
+    ),
+    (
+        "bertscript_tensor_borrow",
+        &[
+            ("shape = zeros; nbytes = 0", "BERTSCRIPT_OK"),
+            ("shape = zeros; nbytes = 0; data = NULL", "BERTSCRIPT_OK"),
+            ("shape = NULL; strides = NULL; ndim = 0; nbytes = 8", "BERTSCRIPT_OK"),
+            ("shape = ones; strides = most; ndim = 64", "ANY"),
+            ("shape = ones; ndim = 65", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("strides = column_strides", "BERTSCRIPT_OK"),
+            ("strides = backward_strides", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("strides = column_strides; release = NULL", "BERTSCRIPT_OK"),
+            ("strides = zeros; nbytes = 8", "BERTSCRIPT_OK"),
+            ("data = (char *)numbers + 1", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("device = \"cuda:99\"", "BERTSCRIPT_DEVICE_UNAVAILABLE"),
+        ],
+    ),
+    (
+        "bertscript_tensor_from_dlpack",
+        &[
+            ("managed->version.major = 99", "BERTSCRIPT_VERSION_MISMATCH"),
+            ("managed->version.minor = 99", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.ndim = -1", "REFUSED"),
+            ("managed->dl_tensor.ndim = INT32_MIN", "REFUSED"),
+            ("managed->dl_tensor.ndim = 0", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.ndim = INT32_MAX", "REFUSED"),
+            ("managed->dl_tensor.shape = NULL", "REFUSED"),
+            ("managed->dl_tensor.shape = (int64_t *)least", "REFUSED"),
+            ("managed->dl_tensor.shape = (int64_t *)most", "REFUSED"),
+            ("managed->dl_tensor.shape = (int64_t *)zeros", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.strides = NULL", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.strides = (int64_t *)least", "REFUSED"),
+            ("managed->dl_tensor.strides = (int64_t *)most", "REFUSED"),
+            ("managed->dl_tensor.strides = (int64_t *)minus_ones", "REFUSED"),
+            ("managed->dl_tensor.strides = (int64_t *)backward_strides", "REFUSED"),
+            ("managed->dl_tensor.strides = (int64_t *)zeros", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.strides = (int64_t *)column_strides", "BERTSCRIPT_OK"),
+            ("managed->dl_tensor.data = NULL", "REFUSED"),
+            ("managed->dl_tensor.byte_offset = 1", "ANY"),
+            ("managed->dl_tensor.dtype.lanes = 2", "REFUSED"),
+            ("managed->dl_tensor.dtype.bits = 7", "REFUSED"),
+            ("managed->dl_tensor.dtype.code = 77", "REFUSED"),
+            ("managed->dl_tensor.device.device_type = (DLDeviceType)99", "REFUSED"),
+            ("managed->dl_tensor.device.device_type = kDLCUDA", "REFUSED"),
+        ],
+    ),
+    (
+        "bertscript_module_run",
+        &[
+            ("names = same_names", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("capacity = 1", "BERTSCRIPT_BUFFER_TOO_SMALL"),
+            ("capacity = 1; outputs = NULL", "BERTSCRIPT_BUFFER_TOO_SMALL"),
+            ("count = 1", "BERTSCRIPT_OK"),
+        ],
+    ),
+    (
+        "bertscript_module_run_ids",
+        &[
+            ("batch = SIZE_MAX; length = 0", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("batch = SIZE_MAX; length = SIZE_MAX", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("batch = SIZE_MAX / 4; length = 4", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("batch = 0; length = 0; input_ids = NULL", "ANY"),
+        ],
+    ),
+    (
+        "bertscript_module_warm_up",
+        &[
+            ("batch = 1 << 20; length = 64", "ANY"),
+            ("batch = 1 << 20; length = 1 << 20", "ANY"),
+            ("batch = 64; length = 1 << 20", "ANY"),
+        ],
+    ),
+    (
+        "bertscript_tokenizer_decode",
+        &[
+            ("buffer = NULL; capacity = 0", "BERTSCRIPT_BUFFER_TOO_SMALL"),
+            ("buffer = NULL; capacity = 0; length = NULL", "BERTSCRIPT_BUFFER_TOO_SMALL"),
+            ("ids = NULL; count = 0", "BERTSCRIPT_OK"),
+        ],
+    ),
+];

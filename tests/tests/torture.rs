@@ -1,0 +1,64 @@
+//! Every function of the C ABI, with every argument gone wrong: as it is, under
+//! the address sanitizer, and under valgrind.
+
+use bertscript_tests::torture::{declarations, program};
+use bertscript_tests::{CProgram, fixture, library, libtorch, root};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// The folders that the program takes, in its order.
+fn fixtures() -> impl Iterator<Item = PathBuf> {
+    ["sentence", "classify-multi", "entities", "masked", "next-sentence"]
+        .into_iter()
+        .map(|name| fixture(&format!("text/{name}")))
+}
+
+/// Compiles the torture program.
+fn torture(flags: &[&str]) -> CProgram {
+    let header = std::fs::read_to_string(root().join("include/bertscript/bertscript.h")).unwrap();
+    let folder = bertscript_tests::scratch();
+    let source = folder.path().join("torture.c");
+    std::fs::write(&source, program(&declarations(&header))).unwrap();
+    let (own, torch) = (root().join("tests/c"), libtorch().join("include"));
+    // libtorch's header of DLPack comes as one of the system: it is not ours to warn about.
+    let folders = ["-I", own.to_str().unwrap(), "-isystem", torch.to_str().unwrap()];
+    CProgram::build_with(&source, &[&folders, flags].concat())
+}
+
+/// The functions that the library exports, whatever the header says.
+fn exported() -> BTreeSet<String> {
+    let symbols =
+        Command::new("nm").args(["-D", "--defined-only"]).arg(library()).output().unwrap();
+    let symbols = String::from_utf8(symbols.stdout).unwrap();
+    symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect()
+}
+
+/// What the program reported, which must be that all went well, in silence.
+fn succeeded(program: &CProgram, output: &Output, fewest_calls: usize) {
+    let report = std::fs::read_to_string(program.folder().join("report")).unwrap();
+    let failures: Vec<_> = report.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let last = report.lines().last().unwrap_or_default();
+    assert!(output.status.success(), "{}: {last}\n{}", output.status, stderr(output));
+    assert_eq!((stderr(output).as_str(), output.stdout.as_slice()), ("", [].as_slice()));
+
+    let calls: Vec<_> = report.lines().filter_map(|line| line.strip_prefix("CALL ")).collect();
+    let name = |line: &&str| line.split('(').next().map(str::to_owned);
+    let called: BTreeSet<_> = calls.iter().filter_map(name).collect();
+    let missing: Vec<_> = exported().difference(&called).cloned().collect();
+    assert!(missing.is_empty(), "never called: {missing:?}");
+    assert!(calls.len() >= fewest_calls, "{} calls only", calls.len());
+    println!("{last}, {} functions", called.len());
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn no_argument_breaks_a_function_and_nothing_is_written() {
+    let program = torture(&["-g"]);
+    let output = program.command().arg("report").args(fixtures()).output().unwrap();
+    succeeded(&program, &output, 2000);
+}
