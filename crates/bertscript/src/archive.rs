@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
 use crate::trace::{FixedShape, scan_code};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Read, Seek};
 use std::path::Path;
 use torchscript::{ArchiveReader, ScriptModule};
 
@@ -89,7 +89,7 @@ impl Archive {
         self.scan(&mut ArchiveReader::open(temporary)?)
     }
 
-    fn scan(&self, reader: &mut ArchiveReader<'_>) -> Result<()> {
+    fn scan(&self, reader: &mut ArchiveReader<impl Read + Seek>) -> Result<()> {
         for name in reader.records()? {
             if name.starts_with("code/") && name.ends_with(".py") {
                 let code = reader.record(&name)?.unwrap_or_default();
@@ -115,8 +115,7 @@ impl Archive {
         let failed = |error| Error::io(path, "open the archive", error);
         let mut start = Vec::new();
         let file = File::open(path).map_err(failed)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4), &mut start)
-            .map_err(failed)?;
+        file.take(4).read_to_end(&mut start).map_err(failed)?;
         Self::read(&start, ArchiveReader::open(path)).map_err(|error| error.at_path(path))
     }
 
@@ -125,7 +124,10 @@ impl Archive {
         Self::read(bytes, ArchiveReader::from_bytes(bytes)).map_err(|error| error.at("archive"))
     }
 
-    fn read(start: &[u8], reader: torchscript::Result<ArchiveReader<'_>>) -> Result<Option<Self>> {
+    fn read(
+        start: &[u8],
+        reader: torchscript::Result<ArchiveReader<impl Read + Seek>>,
+    ) -> Result<Option<Self>> {
         let invalid = |message: &str| Error::new(ErrorKind::Archive, message);
         if !start.starts_with(b"PK\x03\x04") {
             return Err(invalid("not a TorchScript archive"));
@@ -136,6 +138,7 @@ impl Archive {
         if !records.iter().any(|name| name == "constants.pkl") {
             return Err(invalid("a zip file, but not a TorchScript archive"));
         }
+        reader.check().map_err(damaged)?;
         let Some(metadata) = reader.extra_file(METADATA_FILE).map_err(damaged)? else {
             return Ok(None);
         };

@@ -1,30 +1,48 @@
-// TorchScript archives: writing, loading, and reading records without loading.
+// TorchScript archives: writing and loading.
 #include "shim.h"
 
 #include <caffe2/serialize/file_adapter.h>
-#include <caffe2/serialize/in_memory_adapter.h>
-#include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
+#include <cstring>
+
 using caffe2::serialize::FileAdapter;
-using caffe2::serialize::MemoryReadAdapter;
-using caffe2::serialize::PyTorchStreamReader;
 using caffe2::serialize::ReadAdapterInterface;
 
-struct ts_reader {
-  std::shared_ptr<ReadAdapterInterface> source;
-  PyTorchStreamReader reader;
-};
-
 namespace {
+
+// The bytes of an archive. That of libtorch 2.11.0 trusts the archive's own
+// directory, and reads beyond the end of one that was cut off.
+class MemoryAdapter final : public ReadAdapterInterface {
+ public:
+  MemoryAdapter(const void* data, size_t size) : data_(static_cast<const char*>(data)), size_(size) {}
+
+  size_t size() const override {
+    return size_;
+  }
+
+  size_t read(uint64_t position, void* buffer, size_t length, const char* = "") const override {
+    if (position >= size_) {
+      return 0;
+    }
+    length = std::min(length, size_ - static_cast<size_t>(position));
+    std::memcpy(buffer, data_ + position, length);
+    return length;
+  }
+
+ private:
+  const char* data_;
+  size_t size_;
+};
 
 // A path, or the bytes of an archive when `path` is NULL.
 std::shared_ptr<ReadAdapterInterface> open_source(const char* path, const void* data, size_t length) {
   if (path != nullptr) {
     return std::make_shared<FileAdapter>(path);
   }
-  return std::make_shared<MemoryReadAdapter>(data, static_cast<off_t>(length));
+  return std::make_shared<MemoryAdapter>(data, length);
 }
 
 } // namespace
@@ -68,39 +86,16 @@ ts_error* ts_module_load(const char* path, const void* data, size_t length, cons
     if (device != nullptr) {
       target = c10::Device(device);
     }
-    *out = new ts_module{torch::jit::load(open_source(path, data, length), target)};
-  });
-}
-
-ts_error* ts_reader_open(const char* path, const void* data, size_t length, ts_reader** out) {
-  return guard([&] {
-    auto source = open_source(path, data, length);
-    *out = new ts_reader{source, PyTorchStreamReader(source)};
-  });
-}
-
-void ts_reader_free(ts_reader* self) {
-  delete self;
-}
-
-ts_error* ts_reader_records(ts_reader* self, ts_value** out) {
-  return guard([&] {
-    c10::impl::GenericList names(c10::AnyType::get());
-    for (const std::string& name : self->reader.getAllRecords()) {
-      names.push_back(name);
+    auto unit = std::make_shared<torch::jit::CompilationUnit>();
+    torch::jit::ExtraFilesMap none;
+    try {
+      *out = new ts_module{torch::jit::import_ir_module(unit, open_source(path, data, length), target, none)};
+    } catch (...) {
+      // A function that was not compiled yet holds the importer, and that the
+      // unit that holds the function: nothing of it would ever be freed.
+      unit->drop_all_functions();
+      throw;
     }
-    *out = new ts_value(names);
-  });
-}
-
-ts_error* ts_reader_size(ts_reader* self, const char* name, size_t* out) {
-  return guard([&] { *out = self->reader.getRecordSize(name); });
-}
-
-ts_error* ts_reader_read(ts_reader* self, const char* name, void* data, size_t length) {
-  return guard([&] {
-    const size_t read = self->reader.getRecord(name, data, length);
-    TORCH_CHECK(read == length, "record ", name, " has ", read, " bytes, expected ", length);
   });
 }
 

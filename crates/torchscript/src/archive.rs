@@ -1,12 +1,10 @@
-//! Archives: saving and loading modules, and reading records without loading.
+//! Archives: saving and loading modules.
 
-use crate::error::{Error, ErrorKind, Result, c_string, check};
-use crate::ffi::{self, TsReader};
+use crate::error::{Error, ErrorKind, Result, check};
+use crate::ffi;
 use crate::module::{CStrings, ScriptModule, device_name, opt_ptr};
-use crate::value::{RawValue, Value};
 use std::ffi::{CString, c_void};
 use std::io::Write;
-use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tch::Device;
@@ -95,78 +93,6 @@ unsafe extern "C" fn write<W: Write>(
             sink.failure = Some(error);
             0
         }
-    }
-}
-
-/// Reads the records of an archive without loading or running any of its code.
-#[derive(Debug)]
-pub struct ArchiveReader<'a> {
-    raw: *mut TsReader,
-    bytes: PhantomData<&'a [u8]>,
-}
-
-impl<'a> ArchiveReader<'a> {
-    /// Opens an archive file.
-    pub fn open(path: &Path) -> Result<Self> {
-        let path = path_string(path)?;
-        // SAFETY: the path is live for the call.
-        Self::from_shim(|out| unsafe {
-            ffi::ts_reader_open(path.as_ptr(), std::ptr::null(), 0, out)
-        })
-    }
-
-    /// Opens an archive in memory.
-    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
-        // SAFETY: the reader borrows the bytes for as long as it lives.
-        Self::from_shim(|out| unsafe {
-            ffi::ts_reader_open(std::ptr::null(), bytes.as_ptr().cast(), bytes.len(), out)
-        })
-    }
-
-    fn from_shim(make: impl FnOnce(*mut *mut TsReader) -> *mut ffi::TsError) -> Result<Self> {
-        let mut raw = std::ptr::null_mut();
-        check(make(&mut raw))?;
-        Ok(Self { raw, bytes: PhantomData })
-    }
-
-    /// The names of all records, such as `data.pkl` or `extra/config.json`.
-    pub fn records(&mut self) -> Result<Vec<String>> {
-        // SAFETY: `self.raw` is a live reader.
-        let list = RawValue::new(|out| Ok(unsafe { ffi::ts_reader_records(self.raw, out) }))?;
-        list.read()?.into_items()?.into_iter().map(Value::into_string).collect()
-    }
-
-    /// The contents of a record, or `None` if there is none of that name.
-    pub fn record(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        if !self.records()?.iter().any(|record| record == name) {
-            return Ok(None);
-        }
-        let c_name = c_string(name)?;
-        let mut length = 0;
-        // SAFETY: the pointers are live for the call.
-        check(unsafe { ffi::ts_reader_size(self.raw, c_name.as_ptr(), &mut length) })?;
-        let mut data = Vec::new();
-        data.try_reserve_exact(length).map_err(|_| {
-            Error::new(ErrorKind::OutOfMemory, format!("record {name} has {length} bytes"))
-        })?;
-        data.resize(length, 0);
-        // SAFETY: `data` has room for `length` bytes.
-        check(unsafe {
-            ffi::ts_reader_read(self.raw, c_name.as_ptr(), data.as_mut_ptr().cast(), length)
-        })?;
-        Ok(Some(data))
-    }
-
-    /// The contents of an extra file, or `None` if the archive has none of that name.
-    pub fn extra_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.record(&format!("extra/{name}"))
-    }
-}
-
-impl Drop for ArchiveReader<'_> {
-    fn drop(&mut self) {
-        // SAFETY: owned, and freed once.
-        unsafe { ffi::ts_reader_free(self.raw) };
     }
 }
 

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Panic,
     /// C++ threw something that is no `std::exception`.
     ForeignException,
+    /// An archive is damaged, or no archive.
+    Archive,
     /// An argument cannot be handed to C++, or a result has another type than expected.
     Type,
 }

@@ -19,10 +19,6 @@ pub(crate) struct TsValue {
 pub(crate) struct TsMapped {
     _private: [u8; 0],
 }
-#[repr(C)]
-pub(crate) struct TsReader {
-    _private: [u8; 0],
-}
 
 #[repr(C)]
 pub(crate) struct DLManagedTensorVersioned {
@@ -154,26 +150,6 @@ unsafe extern "C" {
         length: usize,
         device: *const c_char,
         out: *mut *mut TsModule,
-    ) -> *mut TsError;
-
-    pub(crate) fn ts_reader_open(
-        path: *const c_char,
-        data: *const c_void,
-        length: usize,
-        out: *mut *mut TsReader,
-    ) -> *mut TsError;
-    pub(crate) fn ts_reader_free(r: *mut TsReader);
-    pub(crate) fn ts_reader_records(r: *mut TsReader, out: *mut *mut TsValue) -> *mut TsError;
-    pub(crate) fn ts_reader_size(
-        r: *mut TsReader,
-        name: *const c_char,
-        out: *mut usize,
-    ) -> *mut TsError;
-    pub(crate) fn ts_reader_read(
-        r: *mut TsReader,
-        name: *const c_char,
-        data: *mut c_void,
-        length: usize,
     ) -> *mut TsError;
 
     pub(crate) fn ts_mapped_open(fd: c_int, length: usize, out: *mut *mut TsMapped)

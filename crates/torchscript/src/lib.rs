@@ -47,16 +47,17 @@ mod ffi;
 mod mapped;
 mod memory;
 mod module;
+mod reader;
 mod runtime;
 mod shared;
 mod trace;
 mod value;
 
-pub use archive::ArchiveReader;
 pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
 pub use memory::{Borrowed, DLPack};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
+pub use reader::ArchiveReader;
 pub use runtime::{
     InferenceMode, Unoptimized, Warnings, cuda_device_count, loaded_torch_version, torch_version,
 };

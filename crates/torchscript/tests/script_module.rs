@@ -230,6 +230,25 @@ fn damaged_archives_are_errors() {
 }
 
 #[test]
+fn a_changed_bit_is_found_in_everything_but_tensors() {
+    let bytes = saved(&example());
+    let mut reader = ArchiveReader::from_bytes(&bytes).unwrap();
+    reader.check().unwrap();
+    let is_code = |name: &String| name.starts_with("code/") && name.ends_with(".py");
+    let code = reader.records().unwrap().into_iter().find(is_code).unwrap();
+    // The record's name stands before its contents, and again in the directory.
+    let name = bytes.windows(code.len()).position(|at| at == code.as_bytes()).unwrap();
+    let mut refused = 0;
+    for at in 0..100 {
+        let mut bytes = bytes.clone();
+        bytes[name + code.len() + 64 + at] ^= 4;
+        let error = ArchiveReader::from_bytes(&bytes).and_then(|mut reader| reader.check());
+        refused += usize::from(error.is_err_and(|error| error.to_string().starts_with(&code)));
+    }
+    assert_eq!(refused, 100);
+}
+
+#[test]
 fn extra_files_keep_their_bytes() {
     let content = [0u8, 255, 10, 13, 0];
     let mut bytes = Vec::new();
