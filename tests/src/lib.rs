@@ -145,6 +145,12 @@ pub fn libtorch() -> PathBuf {
     PathBuf::from(std::env::var_os("LIBTORCH").unwrap())
 }
 
+/// Those of some tools that are on this machine; `.ci/run` installs all.
+pub fn installed<'a>(tools: &[&'a str]) -> Vec<&'a str> {
+    let runs = |tool: &&str| Command::new(tool).arg("--version").output().is_ok();
+    tools.iter().copied().filter(runs).collect()
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,7 +1,7 @@
 //! The C ABI from outside: the header compiles everywhere, and the library keeps
 //! to its exports.
 
-use bertscript_tests::{library, root};
+use bertscript_tests::{installed, library, root};
 use std::process::Command;
 
 /// Runs a command, which must succeed, and returns its standard output.
@@ -16,16 +16,21 @@ fn ok(command: &mut Command) -> String {
 fn the_header_compiles_as_every_c_and_cpp() {
     let header = root().join("include/bertscript/bertscript.h");
     let strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];
-    for standard in ["c99", "c11", "c17"] {
-        ok(Command::new("gcc")
-            .arg(format!("-std={standard}"))
-            .args(strict)
-            .args(["-Wstrict-prototypes", "-Wc++-compat", "-x", "c"])
-            .arg(&header));
+    for compiler in installed(&["gcc", "clang"]) {
+        for standard in ["c99", "c11", "c17"] {
+            ok(Command::new(compiler)
+                .arg(format!("-std={standard}"))
+                .args(strict)
+                .args(["-Wstrict-prototypes", "-x", "c"])
+                .args((compiler == "gcc").then_some("-Wc++-compat"))
+                .arg(&header));
+        }
     }
-    for standard in ["c++11", "c++17", "c++20"] {
-        let standard = format!("-std={standard}");
-        ok(Command::new("g++").arg(standard).args(strict).args(["-x", "c++"]).arg(&header));
+    for compiler in installed(&["g++", "clang++"]) {
+        for standard in ["c++11", "c++17", "c++20"] {
+            let standard = format!("-std={standard}");
+            ok(Command::new(compiler).arg(standard).args(strict).args(["-x", "c++"]).arg(&header));
+        }
     }
 }
 

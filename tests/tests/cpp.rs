@@ -5,7 +5,7 @@ use bertscript::{
     Archive, Checkpoint, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
     LoadOptions, Module, PreTrained,
 };
-use bertscript_tests::{CProgram, fixture, root, scratch};
+use bertscript_tests::{CProgram, fixture, installed, root, scratch};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::Command;
@@ -91,11 +91,7 @@ fn without_exceptions_every_failure_is_a_result() {
 #[test]
 fn the_header_compiles_in_newer_standards_and_with_clang() {
     let header = root().join("include/bertscript/bertscript.hpp");
-    let mut compilers = vec!["g++"];
-    if Command::new("clang++").arg("--version").output().is_ok() {
-        compilers.push("clang++");
-    }
-    for compiler in compilers {
+    for compiler in installed(&["g++", "clang++"]) {
         for flags in [&["-std=c++20"][..], &["-std=c++17", "-fno-exceptions", "-fno-rtti"]] {
             let output = Command::new(compiler)
                 .args(flags)

@@ -2,7 +2,7 @@
 //! the address sanitizer, and under valgrind.
 
 use bertscript_tests::torture::{declarations, program};
-use bertscript_tests::{CProgram, fixture, library, libtorch, root};
+use bertscript_tests::{CProgram, fixture, installed, library, libtorch, root};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,6 +13,10 @@ fn fixtures() -> impl Iterator<Item = PathBuf> {
         .into_iter()
         .map(|name| fixture(&format!("text/{name}")))
 }
+
+/// Both are instrumented or watched, which costs time: the same calls with fewer
+/// repetitions.
+const BRIEF: &str = "-DBRIEF";
 
 /// Compiles the torture program.
 fn torture(flags: &[&str]) -> CProgram {
@@ -61,4 +65,42 @@ fn no_argument_breaks_a_function_and_nothing_is_written() {
     let program = torture(&["-g"]);
     let output = program.command().arg("report").args(fixtures()).output().unwrap();
     succeeded(&program, &output, 2000);
+}
+
+#[test]
+fn sanitizers_of_addresses_leaks_and_undefined_behaviour_find_nothing() {
+    let sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", BRIEF];
+    let program = torture(&sanitize);
+    let symbols = Command::new("nm").arg(program.folder().join("program")).output().unwrap();
+    assert!(String::from_utf8_lossy(&symbols.stdout).contains("__asan_init"));
+    let output = program
+        .command()
+        .env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1")
+        .arg("report")
+        .args(fixtures())
+        .output()
+        .unwrap();
+    succeeded(&program, &output, 1000);
+}
+
+#[test]
+fn valgrind_finds_neither_errors_nor_leaks() {
+    let Some(valgrind) = installed(&["valgrind"]).pop() else {
+        eprintln!("valgrind is not on this machine: nothing was looked for");
+        return;
+    };
+    let program = torture(&["-g", BRIEF]);
+    let suppressions = root().join("tests/c/valgrind.supp");
+    let output = Command::new(valgrind)
+        .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
+        .args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+        .arg(format!("--suppressions={}", suppressions.display()))
+        .arg("./program")
+        .arg("report")
+        .args(fixtures())
+        .current_dir(program.folder())
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .unwrap();
+    succeeded(&program, &output, 1000);
 }
