@@ -10,6 +10,7 @@ mod dist;
 mod fixtures;
 mod header;
 mod install;
+mod miri;
 mod oracles;
 mod python;
 mod setup;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Describe the C interface as that of a release, which later ones must keep
     Abi,
+    /// Run what needs no libtorch of the C interface under Miri, of a nightly Rust
+    Miri,
     Install(install::Install),
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
+        Command::Miri => miri::miri(),
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),

@@ -20,8 +20,11 @@ pub(super) fn map<I: Sync, O: Send>(items: &[I], each: impl Fn(usize, &I) -> O +
 /// give, the caller's does the work, and the next call asks again.
 fn pool(items: usize) -> Option<&'static ThreadPool> {
     static POOL: OnceCell<ThreadPool> = OnceCell::new();
+    if items < 2 {
+        return None;
+    }
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1);
-    if items < 2 || threads < 2 {
+    if threads < 2 {
         return None;
     }
     let name = |number| format!("bertscript-{number}");
