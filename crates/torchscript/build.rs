@@ -3,7 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 7] = ["archive", "mapped", "memory", "module", "runtime", "trace", "value"];
+const SOURCES: [&str; 8] =
+    ["archive", "mapped", "memory", "module", "runtime", "threads", "trace", "value"];
 
 fn main() {
     let lib = PathBuf::from(

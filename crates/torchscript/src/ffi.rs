@@ -30,6 +30,7 @@ pub(crate) type TracedFn =
 pub(crate) type WriteFn = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> usize;
 pub(crate) type ReleaseFn = unsafe extern "C" fn(*mut c_void);
 pub(crate) type WarningFn = unsafe extern "C" fn(*const c_char, usize);
+pub(crate) type WorkFn = unsafe extern "C" fn(*mut c_void, c_int);
 pub(crate) type PushFn = unsafe extern "C" fn(*mut c_void, *mut TsValue);
 
 unsafe extern "C" {
@@ -195,4 +196,7 @@ unsafe extern "C" {
     pub(crate) fn ts_inference_mode_free(guard: *mut c_void);
     pub(crate) fn ts_graph_optimizer_set(enabled: c_int) -> c_int;
     pub(crate) fn ts_cuda_device_count(count: *mut i64, reason: *mut *mut TsValue) -> *mut TsError;
+
+    pub(crate) fn ts_on_threads(work: WorkFn, user: *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_in_parallel_region() -> c_int;
 }

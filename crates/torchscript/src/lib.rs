@@ -50,17 +50,19 @@ mod module;
 mod reader;
 mod runtime;
 mod shared;
+mod threads;
 mod trace;
 mod value;
 
 pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
-pub use memory::{Borrowed, DLPack};
+pub use memory::{Borrowed, DLPack, filled_tensor};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use reader::ArchiveReader;
 pub use runtime::{
     InferenceMode, Unoptimized, Warnings, cuda_device_count, loaded_torch_version, torch_version,
 };
 pub use shared::SharedTensor;
+pub use threads::{in_parallel_region, on_threads};
 pub use trace::is_tracing;
 pub use value::Value;

@@ -64,6 +64,22 @@ impl Borrowed<'_> {
     }
 }
 
+/// A tensor of float32 on the CPU, whose zeros `fill` replaces, row-major.
+///
+/// # Errors
+/// What libtorch refuses: a negative size, or more memory than there is.
+pub fn filled_tensor(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
+    let zeros = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu));
+    let tensor = zeros.map_err(|error| Error::new(ErrorKind::Torch, error.to_string()))?;
+    if tensor.numel() > 0 {
+        // SAFETY: just made: so many values, side by side, that nobody else has.
+        fill(unsafe {
+            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel())
+        });
+    }
+    Ok(tensor)
+}
+
 /// A tensor of another framework: `DLManagedTensorVersioned` of
 /// <https://dmlc.github.io/dlpack/latest/c_api.html>.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! A tensor that threads read together.
 
-use tch::Tensor;
+use crate::error::{Error, ErrorKind, Result};
+use tch::{Device, Kind, Tensor};
 
 /// A tensor that nothing writes to.
 #[derive(Debug)]
@@ -20,5 +21,37 @@ impl SharedTensor {
     /// A handle to the tensor, to read from.
     pub fn get(&self) -> Tensor {
         self.0.shallow_clone()
+    }
+
+    /// The values of a contiguous tensor of float32 on the CPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if it is another.
+    pub fn as_f32(&self) -> Result<&[f32]> {
+        self.values(Kind::Float)
+    }
+
+    /// The bits of the values of a contiguous tensor of bfloat16 on the CPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if it is another.
+    pub fn as_bf16(&self) -> Result<&[u16]> {
+        self.values(Kind::BFloat16)
+    }
+
+    /// `T` has the size of the dtype's values, and every pattern of bits is one.
+    fn values<T>(&self, kind: Kind) -> Result<&[T]> {
+        let tensor = &self.0;
+        if tensor.kind() != kind || tensor.device() != Device::Cpu || !tensor.is_contiguous() {
+            let message =
+                format!("expected a contiguous {kind:?} tensor on the CPU, found {tensor:?}");
+            return Err(Error::new(ErrorKind::Type, message));
+        }
+        if tensor.numel() == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: so many values of this size lie there, as long as `self`, and
+        // nobody writes to them.
+        Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<T>(), tensor.numel()) })
     }
 }

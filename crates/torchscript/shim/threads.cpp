@@ -1,0 +1,100 @@
+// Work of our own on libtorch's threads.
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <dlfcn.h>
+
+namespace {
+
+using WorkFn = void (*)(void* user, int thread);
+
+// The OpenMP that libtorch runs on. There may be others in the process, and libbertscript is linked to none; so
+// it is asked of libtorch itself. Compilers call this interface, and both GNU's and LLVM's library have it.
+struct OpenMP {
+  void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
+  int (*thread)() = nullptr;
+
+  OpenMP() {
+    Dl_info info{};
+    if (dladdr(reinterpret_cast<void*>(&at::globalContext), &info) == 0 || info.dli_fname == nullptr) {
+      return;
+    }
+    // Looks in libtorch's own dependencies. Never closed: libtorch stays.
+    void* libtorch = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (libtorch == nullptr) {
+      return;
+    }
+    thread = reinterpret_cast<int (*)()>(dlsym(libtorch, "omp_get_thread_num"));
+    parallel = thread == nullptr
+        ? nullptr
+        : reinterpret_cast<decltype(parallel)>(dlsym(libtorch, "GOMP_parallel"));
+  }
+};
+
+struct Work {
+  const OpenMP& openmp;
+  WorkFn work;
+  void* user;
+  // What a thread has of its own and an operator reads.
+  bool inference;
+  bool grad;
+  c10::WarningHandler* warnings;
+};
+
+// Runs on every thread. Nothing in here allocates: an exception must not leave OpenMP's region, and libtorch's own
+// guard of a thread's whole state may throw where it ends.
+void run(void* data) {
+  const auto& work = *static_cast<const Work*>(data);
+  const int thread = work.openmp.thread();
+  if (thread == 0) {
+    // The caller's.
+    work.work(work.user, thread);
+    return;
+  }
+  const c10::AutoGradMode grad(work.grad);
+  const c10::WarningUtils::WarningHandlerGuard warnings(work.warnings);
+  if (work.inference) {
+    const c10::InferenceMode inference(true);
+    work.work(work.user, thread);
+  } else {
+    work.work(work.user, thread);
+  }
+}
+
+} // namespace
+
+extern "C" {
+
+// Calls `work`, which throws nothing, once on each thread that libtorch would use for an operator here. On those
+// threads operators use no others. Without several threads, or inside of such work, it is called once.
+ts_error* ts_on_threads(WorkFn work, void* user) {
+  return guard([&] {
+    static const OpenMP openmp;
+    at::internal::lazy_init_num_threads();
+    if (openmp.parallel == nullptr || at::get_num_threads() < 2 || at::in_parallel_region()) {
+      work(user, 0);
+      return;
+    }
+    Work shared{
+        openmp,
+        work,
+        user,
+        c10::InferenceMode::is_enabled(),
+        c10::GradMode::is_enabled(),
+        c10::WarningUtils::get_warning_handler()};
+    // As many threads as an operator would have: 0 leaves the number to OpenMP.
+    openmp.parallel(run, &shared, 0, 0);
+  });
+}
+
+// Whether operators called here use this thread only.
+int ts_in_parallel_region() {
+  return at::in_parallel_region() ? 1 : 0;
+}
+
+} // extern "C"
