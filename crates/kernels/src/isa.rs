@@ -1,0 +1,107 @@
+//! Which instructions the CPU has.
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+use std::env;
+use std::sync::OnceLock;
+
+/// A set of instructions that the kernels are compiled for, each with those
+/// before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every CPU of the architecture has.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F.
+    Avx512,
+    /// AVX-512 BF16: products of bfloat16 values.
+    Avx512Bf16,
+}
+
+/// Work that is written for any vectors.
+pub(crate) trait Kernel {
+    type Output;
+
+    /// # Safety
+    /// The CPU has the instructions of `S`; and what the kernel itself demands.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+impl Isa {
+    /// Every set, the least first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// Its name, as the variable `BERTSCRIPT_MAX_ISA` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512_bf16",
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Self::Avx2.is_available() && is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// The best that this CPU has, and that the environment variable
+    /// `BERTSCRIPT_MAX_ISA` allows, which is read once.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let allowed = env::var("BERTSCRIPT_MAX_ISA").ok();
+            let known = Self::ALL.into_iter().find(|isa| allowed.as_deref() == Some(isa.name()));
+            let most = known.unwrap_or(Self::Avx512Bf16);
+            let fits = |isa: &Self| *isa <= most && isa.is_available();
+            Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::Portable)
+        })
+    }
+
+    /// Runs a kernel with the vectors of this set.
+    ///
+    /// # Safety
+    /// [`Self::is_available`], and what the kernel demands.
+    #[inline]
+    pub(crate) unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 | Self::Avx512Bf16 => with_avx512(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => with_avx2(kernel),
+                _ => kernel.run::<Portable>(),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller's promise.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller's promise.
+    unsafe { kernel.run::<Avx2>() }
+}

@@ -1,0 +1,117 @@
+//! `torch.nn.LayerNorm`.
+
+use crate::element::{Element, Operations};
+use crate::isa::{Isa, Kernel};
+use crate::matrix::RowsMut;
+use crate::simd::Simd;
+use crate::team::{Team, share};
+
+/// Rows that one thread takes together.
+const BLOCK: usize = 32;
+
+/// Normalisation of rows, with weight and bias.
+#[derive(Debug)]
+pub struct LayerNorm {
+    isa: Isa,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// weight and bias `[H]`
+    ///
+    /// # Panics
+    /// If they are not equally long, or the CPU lacks the instructions.
+    pub fn new<W: Element>(isa: Isa, weight: &[W], bias: &[W], eps: f64) -> Self {
+        assert!(isa.is_available(), "{isa:?}");
+        assert_eq!(weight.len(), bias.len(), "as many biases as weights");
+        let values = |values: &[W]| values.iter().map(|value| value.to_f32()).collect();
+        Self { isa, weight: values(weight), bias: values(bias), eps: eps as f32 }
+    }
+
+    /// x `[N,H]` is normalised in place; `copy`, with as many rows or none, gets
+    /// the same values.
+    ///
+    /// # Panics
+    /// If a matrix has another shape.
+    pub fn forward<E: Element>(&self, team: &dyn Team, x: RowsMut<'_, f32>, copy: RowsMut<'_, E>) {
+        assert_eq!((x.width, copy.width), (self.weight.len(), self.weight.len()), "other widths");
+        assert!(copy.rows == 0 || copy.rows == x.rows, "as many copies as rows");
+        let team: &dyn Team = if x.rows < 2 * BLOCK { &crate::Solo } else { team };
+        share(
+            team,
+            x.rows.div_ceil(BLOCK),
+            || (),
+            |(), number| {
+                let rows = (number * BLOCK, x.rows.min((number + 1) * BLOCK));
+                // SAFETY: available; shapes were compared, no two pieces share a row.
+                unsafe { self.isa.run(Piece { norm: self, x: &x, copy: &copy, rows }) };
+            },
+        );
+    }
+}
+
+struct Piece<'a, E> {
+    norm: &'a LayerNorm,
+    x: &'a RowsMut<'a, f32>,
+    copy: &'a RowsMut<'a, E>,
+    rows: (usize, usize),
+}
+
+impl<E: Element> Kernel for Piece<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let width = self.x.width;
+        let part = |column: usize| S::LANES.min(width - column);
+        for row in self.rows.0..self.rows.1 {
+            // SAFETY: every column is one of the row's, every part ends with it.
+            unsafe {
+                let mut sum = S::zero();
+                for column in (0..width).step_by(S::LANES) {
+                    let values =
+                        <f32 as Operations>::load::<S>(self.x.at(row, column), part(column));
+                    sum = S::add(sum, values);
+                }
+                let mean = S::splat(S::sum(sum) / width as f32);
+                let (mut squares, mut rest) = (S::zero(), S::zero());
+                for column in (0..width).step_by(S::LANES) {
+                    let count = part(column);
+                    let values = <f32 as Operations>::load::<S>(self.x.at(row, column), count);
+                    let mut apart = S::sub(values, mean);
+                    if count < S::LANES {
+                        // What is not there is not apart.
+                        let mut kept = [0.; 16];
+                        S::store_part(kept.as_mut_ptr(), count, apart);
+                        apart = S::load(kept.as_ptr());
+                    }
+                    squares = S::fma(apart, apart, squares);
+                    rest = S::add(rest, apart);
+                }
+                // What rounding took from the mean: great where all values are.
+                let rest = S::sum(rest) / width as f32;
+                let mean = S::add(mean, S::splat(rest));
+                let variance = (S::sum(squares) / width as f32 - rest * rest).max(0.);
+                let scale = S::splat((variance + self.norm.eps).sqrt().recip());
+                for column in (0..width).step_by(S::LANES) {
+                    let count = part(column);
+                    let place = self.x.at(row, column);
+                    let apart = S::sub(<f32 as Operations>::load::<S>(place, count), mean);
+                    let weight = self.norm.weight.as_ptr().add(column);
+                    let bias = self.norm.bias.as_ptr().add(column);
+                    let value = S::fma(
+                        S::mul(apart, scale),
+                        <f32 as Operations>::load::<S>(weight, count),
+                        <f32 as Operations>::load::<S>(bias, count),
+                    );
+                    <f32 as Operations>::store::<S>(place, count, value);
+                    if self.copy.rows > 0 {
+                        E::store::<S>(self.copy.at(row, column), count, value);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The innermost loop of every matrix product.
+//!
+//! A tile is a few rows of the left matrix times a panel of the right one: as
+//! many columns as two vectors hold. Its sums stay in registers; a value of the
+//! left matrix is multiplied with a row of the panel.
+
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every block hands on the contract of its function"
+)]
+
+use crate::element::Operations;
+use crate::simd::Simd;
+
+/// Values that a panel of any instruction set has in a row, at the most.
+pub(crate) const WIDEST: usize = 32;
+
+/// Rows of a tile of any instruction set, at the most.
+pub(crate) const HIGHEST: usize = 14;
+
+/// Columns of a panel.
+pub(crate) const fn width<S: Simd>() -> usize {
+    2 * S::LANES
+}
+
+/// Rows of values times a panel.
+pub(crate) struct Product<E> {
+    /// The first row.
+    pub(crate) left: *const E,
+    /// From one row to the next, in values.
+    pub(crate) stride: usize,
+    /// The panel: for each value of a row, its columns; of bfloat16, for each
+    /// two values, both of each column.
+    pub(crate) panel: *const E,
+    /// Values of a row, filled up to a multiple of `DEPTH`.
+    pub(crate) depth: usize,
+}
+
+impl<E> Clone for Product<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Product<E> {}
+
+/// Writes the products of `rows` rows, which stand `stride` apart.
+///
+/// # Safety
+/// `rows` is 1 to `S::ROWS`; left, panel and result have as many values as that
+/// takes. Bfloat16 needs AVX-512 BF16.
+#[inline(always)]
+pub(crate) unsafe fn tile<S: Simd, E: Operations>(
+    rows: usize,
+    product: Product<E>,
+    to: *mut f32,
+    stride: usize,
+) {
+    debug_assert!((1..=S::ROWS).contains(&rows));
+    macro_rules! of_rows {
+        ($($rows:literal)*) => {
+            match rows {
+                // What the registers do not hold is not compiled.
+                $($rows if $rows <= S::ROWS => unsafe { E::tile::<S, $rows>(product, to, stride) },)*
+                _ => {}
+            }
+        };
+    }
+    of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+/// [`tile`] of the first half of each row of a panel.
+///
+/// # Safety
+/// As of [`tile`].
+#[inline(always)]
+pub(crate) unsafe fn half_tile<S: Simd>(
+    rows: usize,
+    product: Product<f32>,
+    to: *mut f32,
+    stride: usize,
+) {
+    debug_assert!((1..=S::ROWS).contains(&rows));
+    macro_rules! of_rows {
+        ($($rows:literal)*) => {
+            match rows {
+                $($rows if $rows <= S::ROWS => unsafe { half_tile_f32::<S, $rows>(product, to, stride) },)*
+                _ => {}
+            }
+        };
+    }
+    of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+#[inline(always)]
+pub(crate) unsafe fn tile_f32<S: Simd, const ROWS: usize>(
+    Product { left, stride, mut panel, depth }: Product<f32>,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    unsafe {
+        let mut sums = [[S::zero(); 2]; ROWS];
+        for place in 0..depth {
+            let columns = [S::load(panel), S::load(panel.add(S::LANES))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = S::splat(*left.add(row * stride + place));
+                sums[0] = S::fma(value, columns[0], sums[0]);
+                sums[1] = S::fma(value, columns[1], sums[1]);
+            }
+            panel = panel.add(2 * S::LANES);
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            S::store(to.add(row * to_stride), sums[0]);
+            S::store(to.add(row * to_stride + S::LANES), sums[1]);
+        }
+    }
+}
+
+// Not [`tile_f32`] with a number of vectors: compilers then keep the columns in memory.
+#[inline(always)]
+unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
+    Product { left, stride, mut panel, depth }: Product<f32>,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    unsafe {
+        let mut sums = [S::zero(); ROWS];
+        for place in 0..depth {
+            let column = S::load(panel);
+            for (row, sum) in sums.iter_mut().enumerate() {
+                *sum = S::fma(S::splat(*left.add(row * stride + place)), column, *sum);
+            }
+            panel = panel.add(2 * S::LANES);
+        }
+        for (row, sum) in sums.into_iter().enumerate() {
+            S::store(to.add(row * to_stride), sum);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) unsafe fn tile_bf16<S: Simd, const ROWS: usize>(
+    product: Product<crate::Bf16>,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    // Only AVX-512 has them, whatever `S` is.
+    unsafe { avx512_bf16::tile::<ROWS>(product, to, to_stride) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn tile_bf16<S: Simd, const ROWS: usize>(
+    _: Product<crate::Bf16>,
+    _: *mut f32,
+    _: usize,
+) {
+    unreachable!("products of bfloat16 values need an instruction of x86");
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16 {
+    use super::Product;
+    use crate::Bf16;
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn tile<const ROWS: usize>(
+        Product { left, stride, panel, depth }: Product<Bf16>,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        // Two values of a row, or of a column, are one of 32 bits.
+        let bh = |pairs: __m512i| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) };
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            let mut panel = panel.cast::<__m512i>();
+            for place in 0..depth / 2 {
+                let columns = [bh(_mm512_loadu_si512(panel)), bh(_mm512_loadu_si512(panel.add(1)))];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let pair = left.add(row * stride).cast::<i32>().add(place).read_unaligned();
+                    let pair = bh(_mm512_set1_epi32(pair));
+                    sums[0] = _mm512_dpbf16_ps(sums[0], pair, columns[0]);
+                    sums[1] = _mm512_dpbf16_ps(sums[1], pair, columns[1]);
+                }
+                panel = panel.add(2);
+            }
+            for (row, sums) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(to.add(row * to_stride), sums[0]);
+                _mm512_storeu_ps(to.add(row * to_stride + 16), sums[1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Values, against those of libtorch.
+
+use super::*;
+use bertscript_kernels::{LayerNorm, Linear, Solo, Texts, Then, attention};
+
+/// What a layer gives: kept, through GELU, and with something added; each with
+/// the error that is allowed.
+fn linear([x, weight, bias, more]: [&Tensor; 4]) -> [(Tensor, f64); 3] {
+    let exact = double(x).linear(&double(weight), Some(&double(bias)));
+    let theirs = x.linear(weight, Some(bias));
+    // Where libtorch happens to be exact: a rounding or two, if all that is
+    // added up has the same sign.
+    let magnitudes = x.abs().linear(&weight.abs(), Some(&bias.abs())) + more.abs();
+    let rounding = EPSILON * greatest(&magnitudes);
+    // An approximation, to 1.5e-7 of the value by its documentation, and as much by rounding.
+    let gelu = rounding + 3e-7 * greatest(&exact).max(1.);
+    let bound = |theirs: Tensor, exact: Tensor, rounding: f64| {
+        let bound = 2. * error(&theirs, &exact) + rounding;
+        (exact, bound)
+    };
+    [
+        bound(theirs.shallow_clone(), exact.shallow_clone(), rounding),
+        bound(theirs.gelu("none"), exact.gelu("none"), gelu),
+        bound(theirs + more, exact + more, rounding),
+    ]
+}
+
+/// Layers whose inputs are of type `E`, in libtorch `kind`.
+fn check_linear<E: Element>(isas: &[Isa], kind: Kind, inputs: i64, outputs: i64) {
+    let [x, weight] = [random(113, inputs, 1), random(outputs, inputs, 2)];
+    let [bias, more] = [random(1, outputs, 3).view(-1), random(113, outputs, 4)];
+    let [short_x, short_weight] = [&x, &weight].map(|t| t.to_kind(kind).to_kind(Kind::Float));
+    let expected = linear([&short_x, &short_weight, &bias, &more]);
+    let (x, more) = (matrix::<E>(&x), matrix::<f32>(&more));
+    for isa in isas {
+        let layer = (&values(&weight)[..], &values(&bias)[..]);
+        let layer = Linear::<E>::new(*isa, inputs as usize, &[layer]);
+        assert_eq!((layer.inputs() as i64, layer.outputs() as i64), (inputs, outputs));
+        // Long rows of inputs take their time.
+        let counts =
+            if inputs < 100 { (1..=31).chain([57, 113]) } else { (14..=15).chain([1, 57]) };
+        for rows in counts {
+            let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(0..rows))];
+            for (then, (exact, bound)) in thens.into_iter().zip(&expected) {
+                let mut out = zeros::<f32>([rows, outputs as usize]);
+                layer.forward(&Solo, x.rows(0..rows), then, out.all_mut());
+                let out = tensor(&out);
+                let error = error(&out, &exact.narrow(0, 0, rows as i64));
+                let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}, {then:?}");
+                assert!(error <= *bound, "{what}: {error:e} > {bound:e}");
+                if rows <= 15 {
+                    let mut short = zeros::<Bf16>([rows, outputs as usize]);
+                    layer.forward(&Solo, x.rows(0..rows), then, short.all_mut());
+                    assert!(bits(&short) == rounded(&out), "{what} in bfloat16");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_layers_are_as_exact_as_those_of_libtorch() {
+    let isas: Vec<_> = available().collect();
+    for outputs in [1, 2, 15, 16, 17, 31, 32, 33, 63, 100] {
+        for inputs in [1, 2, 3, 17, 32, 33, 384] {
+            check_linear::<f32>(&isas, Kind::Float, inputs, outputs);
+        }
+        for inputs in [1, 2, 3, 5, 17, 32, 33, 384, 385] {
+            // None, or the only one.
+            let able: Vec<_> = available().filter(|isa| *isa == Isa::Avx512Bf16).collect();
+            check_linear::<Bf16>(&able, Kind::BFloat16, inputs, outputs);
+        }
+    }
+}
+
+#[test]
+fn several_layers_in_one_stand_side_by_side() {
+    let x = matrix::<f32>(&random(29, 33, 1));
+    let parts = [17, 64, 1].map(|outputs| [random(outputs, 33, outputs), random(outputs, 1, 2)]);
+    // Weights of bfloat16 are the same as float32.
+    let short = parts.each_ref().map(|part| {
+        part.each_ref().map(|t| values(t).into_iter().map(Bf16::from_f32).collect::<Vec<_>>())
+    });
+    let layers = short.each_ref().map(|[weight, bias]| (&weight[..], &bias[..]));
+    for isa in available() {
+        let run = |layer: Linear<f32>| {
+            let mut out = zeros::<f32>([29, layer.outputs()]);
+            layer.forward(&Solo, x.all(), Then::Gelu, out.all_mut());
+            tensor(&out)
+        };
+        let together = run(Linear::new(isa, 33, &layers));
+        let alone = parts.each_ref().map(|part| {
+            let [weight, bias] = part.each_ref().map(|t| values(&t.to_kind(Kind::BFloat16)));
+            run(Linear::new(isa, 33, &[(&weight[..], &bias[..])]))
+        });
+        assert!(together.equal(&Tensor::cat(&alone, 1)), "{isa:?}");
+    }
+}
+
+#[test]
+fn attention_equals_that_of_each_text_alone_in_libtorch() {
+    for of @ (heads, head_dim) in HEADS {
+        let hidden_size = heads * head_dim;
+        let mut lengths: Vec<_> = (0..=70).chain([128, 0, 0, 200, 0, 511, 0]).collect();
+        if head_dim > 32 {
+            lengths.truncate(72);
+        }
+        let tokens = lengths.iter().sum();
+        // Great enough that some tokens look at few others only.
+        let qkv = random(tokens as i64, 3 * hidden_size as i64, 1) * 3.;
+        let per_text = |qkv: &Tensor| {
+            let texts = ranges(&lengths).map(|text| reference(&narrow(qkv, &text), of));
+            Tensor::cat(&texts.collect::<Vec<_>>(), 0)
+        };
+        let exact = per_text(&double(&qkv));
+        // Both sums of a softmax have the error of `exp`, 3e-7; values are at most 3.
+        let bound = 2. * error(&per_text(&qkv), &exact) + 3. * 2. * 3e-7;
+        let qkv = matrix::<f32>(&qkv);
+        for isa in available() {
+            let mut out = zeros::<f32>([tokens, hidden_size]);
+            let texts = Texts { lengths: &lengths, heads };
+            attention(isa, &Solo, qkv.all(), texts, out.all_mut());
+            let out = tensor(&out);
+            for text in ranges(&lengths) {
+                let error = error(&narrow(&out, &text), &narrow(&exact, &text));
+                assert!(error <= bound, "{isa:?} {text:?} {of:?}: {error:e} > {bound:e}");
+            }
+            // The first texts once more.
+            let (texts, tokens) = (Texts { lengths: &lengths[..=30], heads }, 30 * 31 / 2);
+            let mut short = zeros::<Bf16>([tokens, hidden_size]);
+            attention(isa, &Solo, qkv.rows(0..tokens), texts, short.all_mut());
+            let same = bits(&short) == rounded(&narrow(&out, &(0..tokens)));
+            assert!(same, "{isa:?} {of:?} in bfloat16");
+        }
+    }
+}
+
+#[test]
+fn a_score_far_above_the_others_takes_all() {
+    let lengths = [1, 2, 15, 16, 17, 64, 70];
+    for of in [(2, 32), (1, 64)] {
+        let (great, value) = (random(185, 128, 1) * 1e15, random(185, 64, 2));
+        let qkv = Tensor::cat(&[great, value], 1);
+        for isa in available() {
+            let mut out = zeros::<f32>([185, 64]);
+            let texts = Texts { lengths: &lengths, heads: of.0 };
+            attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut());
+            for text in ranges(&lengths) {
+                // One of the values: in float64, the softmax is 1 and zeros here.
+                let exact = reference(&double(&narrow(&qkv, &text)), of);
+                assert_eq!(error(&narrow(&tensor(&out), &text), &exact), 0., "{isa:?} {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_is_as_exact_as_that_of_libtorch() {
+    let mut failures = Vec::new();
+    let widths = [1, 2, 15, 16, 17, 32, 384, 768, 1000];
+    let means = widths.into_iter().flat_map(|width| [(width, 0.3), (width, 1e4)]);
+    for ((width, mean), eps) in means.flat_map(|of| [1e-12, 1e-5, 0.5].map(|eps| (of, eps))) {
+        let x = random(37, width, 1) * 2. + mean;
+        // Of a constant row, nothing but the bias is left.
+        let _ = x.get(0).fill_(3.);
+        let [weight, bias] = [2, 3].map(|seed| random(1, width, seed).view(-1));
+        let norm = |of: fn(&Tensor) -> Tensor| {
+            of(&x).layer_norm([width], Some(of(&weight)), Some(of(&bias)), eps, false)
+        };
+        let exact = norm(double);
+        // Scaling, weighing and shifting round once each, whatever libtorch does.
+        let bound =
+            2. * error(&norm(Tensor::shallow_clone), &exact) + 2. * EPSILON * greatest(&exact);
+        for isa in available() {
+            let norm = LayerNorm::new(isa, &values(&weight), &values(&bias), eps);
+            let [mut alone, mut with, mut short] = [(); 3].map(|()| matrix::<f32>(&x));
+            let shape = [37, width as usize];
+            let (mut copy, mut short_copy) = (zeros::<f32>(shape), zeros::<Bf16>(shape));
+            norm.forward(&Solo, alone.all_mut(), zeros::<f32>([0, shape[1]]).all_mut());
+            norm.forward(&Solo, with.all_mut(), copy.all_mut());
+            norm.forward(&Solo, short.all_mut(), short_copy.all_mut());
+            let what = format!("{isa:?} {width} wide, mean {mean}, eps {eps}");
+            for same in [&with, &copy, &short] {
+                assert!(bits(same) == bits(&alone), "{what}: copies differ");
+            }
+            assert!(bits(&short_copy) == rounded(&tensor(&alone)), "{what} in bfloat16");
+            assert_eq!(*alone.row(0), values(&bias)[..], "{what}: a constant row");
+            let error = error(&tensor(&alone), &exact);
+            if error.is_nan() || error > bound {
+                failures.push(format!("{what}: {error:e} > {bound:e}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

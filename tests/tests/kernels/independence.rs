@@ -1,0 +1,105 @@
+//! What a row depends on.
+
+use super::*;
+use bertscript_kernels::{LayerNorm, Linear, Solo, Team, Texts, Then, attention};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Threads of this test's own; perhaps fewer come than expected.
+struct Threads {
+    members: usize,
+    come: usize,
+    asked: AtomicUsize,
+}
+
+impl Team for Threads {
+    fn members(&self) -> usize {
+        self.members
+    }
+
+    fn run(&self, work: &(dyn Fn() + Sync)) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        thread::scope(|scope| (0..self.come).for_each(|_| drop(scope.spawn(work))));
+    }
+}
+
+/// Runs a kernel over texts together, which must be enough to be shared, with
+/// several teams; and over each text alone: all results are the same bits.
+fn check_independence(
+    what: &str,
+    lengths: &[usize],
+    run: impl Fn(&dyn Team, Range<usize>, &[usize]) -> [Vec<u32>; 2],
+) {
+    let tokens = lengths.iter().sum();
+    let all = run(&Solo, 0..tokens, lengths);
+    for (members, come) in [(2, 2), (3, 3), (3, 1)] {
+        let team = Threads { members, come, asked: AtomicUsize::new(0) };
+        assert!(run(&team, 0..tokens, lengths) == all, "{what}: {come} of {members} threads");
+        assert!(team.asked.into_inner() > 0, "{what}: too little to be shared");
+    }
+    for text in ranges(lengths) {
+        let alone = run(&Solo, text.clone(), &[text.len()]);
+        for (alone, all) in alone.iter().zip(&all) {
+            let width = all.len() / tokens;
+            let same = *alone == all[text.start * width..text.end * width];
+            assert!(same, "{what}: alone, {text:?} is another");
+        }
+    }
+}
+
+fn check_independence_of_linear<E: Element>(isa: Isa) {
+    let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
+    for (lengths, inputs, outputs) in
+        [(&texts[..1], 1024, 520), (&[14], 384, 100), (&texts[..8], 33, 150), (&texts, 33, 63)]
+    {
+        let rows = lengths.iter().sum::<usize>() as i64;
+        let (x, more) = (matrix(&random(rows, inputs, 1)), matrix(&random(rows, outputs, 2)));
+        let (weight, bias) = (values(&random(outputs, inputs, 3)), values(&random(1, outputs, 4)));
+        let layer = Linear::<E>::new(isa, inputs as usize, &[(&weight[..], &bias[..])]);
+        for number in 0..3 {
+            let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
+            check_independence(&what, lengths, |team, rows, _| {
+                let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(rows.clone()))];
+                let shape = [rows.len(), outputs as usize];
+                let (mut out, mut short) = (zeros::<f32>(shape), zeros::<Bf16>(shape));
+                layer.forward(team, x.rows(rows.clone()), thens[number], out.all_mut());
+                layer.forward(team, x.rows(rows), thens[number], short.all_mut());
+                [bits(&out), bits(&short)]
+            });
+        }
+    }
+}
+
+#[test]
+fn rows_depend_on_their_text_alone() {
+    for isa in available() {
+        check_independence_of_linear::<f32>(isa);
+        if isa == Isa::Avx512Bf16 {
+            check_independence_of_linear::<Bf16>(isa);
+        }
+        let lengths: Vec<_> = (0..=30).chain([100, 0, 1]).collect();
+        for (heads, head_dim) in [(2, 32), (3, 8), (1, 17)] {
+            let (tokens, width) = (lengths.iter().sum::<usize>() as i64, heads * head_dim);
+            let qkv = matrix(&random(tokens, 3 * width as i64, 1));
+            let what = format!("{isa:?} {heads} heads of {head_dim}");
+            check_independence(&what, &lengths, |team, rows, lengths| {
+                let texts = Texts { lengths, heads };
+                let (mut out, mut short) = (zeros([rows.len(), width]), zeros([rows.len(), width]));
+                attention::<f32>(isa, team, qkv.rows(rows.clone()), texts, out.all_mut());
+                attention::<Bf16>(isa, team, qkv.rows(rows), texts, short.all_mut());
+                [bits(&out), bits(&short)]
+            });
+        }
+        for (lengths, width) in [(&[1, 31, 32][..], 33), (&[1; 65], 384), (&[100, 1, 102], 17)] {
+            let x = random(lengths.iter().sum::<usize>() as i64, width, 1);
+            let weight = values(&random(1, width, 2));
+            let norm = LayerNorm::new(isa, &weight, &weight, 1e-12);
+            check_independence(&format!("{isa:?} {width} wide"), lengths, |team, rows, _| {
+                let mut x = matrix(&narrow(&x, &rows));
+                let mut copy = zeros::<Bf16>([rows.len(), x.width()]);
+                norm.forward(team, x.all_mut(), copy.all_mut());
+                [bits(&x), bits(&copy)]
+            });
+        }
+    }
+}

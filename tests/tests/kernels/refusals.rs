@@ -1,0 +1,83 @@
+//! Shapes that do not fit.
+
+use super::*;
+use bertscript_kernels::{LayerNorm, Linear, Solo, Texts, Then, attention};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::thread;
+
+#[test]
+fn shapes_that_do_not_fit_panic_and_harm_nothing() {
+    let mut wrong = Vec::new();
+    let (own, usual) = (thread::current().id(), take_hook());
+    set_hook(Box::new(move |info| {
+        if thread::current().id() != own {
+            usual(info);
+        }
+    }));
+    for isa in available() {
+        let layer = Linear::<f32>::new(isa, 3, &[(&[1.; 6], &[1.; 2])]);
+        let norm = LayerNorm::new(isa, &[1_f32; 2], &[0.; 2], 1e-12);
+        let linear = |x, more, out| {
+            let (mut out, more) = (zeros::<f32>(out), zeros::<f32>(more));
+            let then = if more.is_empty() { Then::Keep } else { Then::Add(more.all()) };
+            layer.forward(&Solo, zeros::<f32>(x).all(), then, out.all_mut());
+            bits(&out)
+        };
+        let attend = |lengths: &[usize], heads, qkv, out| {
+            let mut out = zeros::<f32>(out);
+            let texts = Texts { lengths, heads };
+            attention(isa, &Solo, zeros::<f32>(qkv).all(), texts, out.all_mut());
+            bits(&out)
+        };
+        let normalize = |x, copy| {
+            let mut x = zeros::<f32>(x);
+            norm.forward(&Solo, x.all_mut(), zeros::<f32>(copy).all_mut());
+            bits(&x)
+        };
+        let good = || {
+            let attended = attend(&[2, 2], 2, [4, 12], [4, 4]);
+            [linear([4, 3], [4, 2], [4, 2]), attended, normalize([4, 2], [4, 2])]
+        };
+        let expected = good();
+        let cases: [(&str, &dyn Fn()); _] = [
+            ("another shape", &|| drop(Linear::<f32>::new(isa, 3, &[(&[1.; 5], &[1.; 2])]))),
+            ("other widths", &|| drop(linear([4, 2], [0, 2], [4, 2]))),
+            ("other widths", &|| drop(linear([4, 3], [0, 2], [4, 3]))),
+            ("as many results", &|| drop(linear([4, 3], [0, 2], [5, 2]))),
+            ("as many to add", &|| drop(linear([4, 3], [3, 2], [4, 2]))),
+            ("as many to add", &|| drop(linear([4, 3], [4, 1], [4, 2]))),
+            ("as many tokens", &|| drop(attend(&[2, 1], 2, [4, 12], [4, 4]))),
+            ("query, key", &|| drop(attend(&[2, 2], 2, [4, 12], [3, 4]))),
+            ("query, key", &|| drop(attend(&[2, 2], 2, [4, 11], [4, 4]))),
+            ("3 heads of 4", &|| drop(attend(&[2, 2], 3, [4, 12], [4, 4]))),
+            ("0 heads of 4", &|| drop(attend(&[2, 2], 0, [4, 12], [4, 4]))),
+            ("as many biases", &|| drop(LayerNorm::new(isa, &[1_f32; 2], &[0.], 1e-12))),
+            ("other widths", &|| drop(normalize([4, 3], [4, 2]))),
+            ("other widths", &|| drop(normalize([4, 2], [4, 3]))),
+            ("as many copies", &|| drop(normalize([4, 2], [3, 2]))),
+            ("2..5 of 4", &|| _ = zeros::<f32>([4, 2]).rows(2..5)),
+            ("4..5 of 4", &|| _ = zeros::<f32>([4, 2]).row(4)),
+            ("row 4 of 4", &|| _ = zeros::<f32>([4, 2]).all_mut().row_mut(4)),
+        ];
+        for (part, case) in cases {
+            let message = match catch_unwind(AssertUnwindSafe(case)) {
+                Ok(()) => "no panic".to_owned(),
+                Err(payload) => match payload.downcast::<String>() {
+                    Ok(message) => *message,
+                    Err(payload) => (*payload.downcast::<&str>().unwrap()).to_owned(),
+                },
+            };
+            if !message.contains(part) || good() != expected {
+                wrong.push(format!("{isa:?}: {part}: {message}"));
+            }
+        }
+        if isa != Isa::Avx512Bf16 {
+            let layer = || Linear::<Bf16>::new(isa, 1, &[(&[1_f32], &[1.])]);
+            if catch_unwind(layer).is_ok() {
+                wrong.push(format!("{isa:?} multiplies bfloat16"));
+            }
+        }
+    }
+    drop(take_hook());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
