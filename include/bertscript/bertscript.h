@@ -1257,6 +1257,38 @@ bertscript_status bertscript_module_to(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * The same module, computed otherwise; everything is shared. The results are
+ * equal but for the order in which numbers are added up, and except at padding,
+ * where those of `packed` are zeros.
+ *
+ * @param plan `packed`, by this library's own kernels and without padding, as
+ * modules are loaded where that is possible: files of this library in float32
+ * or bfloat16 on the CPU; or `scripted`, by the program in the file as libtorch
+ * runs it
+ * @param out the module
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
+ * Ownership: the caller frees the module.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_with_plan(const bertscript_module *module,
+                                              const char *plan,
+                                              bertscript_module **out,
+                                              bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How the module computes: `packed` or `scripted`; NULL for NULL.
+ *
+ * Ownership: borrowed, a constant of the library.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const char *bertscript_module_plan(const bertscript_module *module)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * Writes the module to a TorchScript file, whole or not at all; its weights are
  * saved for the CPU, wherever they are.
  *

@@ -57,6 +57,19 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         });
     }
 
+    /// The same module, computed as `packed` or `scripted`; everything is shared.
+    Outcome<Module> with_plan(const std::string &plan) const {
+        return make([&](bertscript_module **out, bertscript_error **error) {
+            return bertscript_module_with_plan(get(), plan.c_str(), out, error);
+        });
+    }
+
+    /// How it computes: `packed` or `scripted`.
+    std::string plan() const {
+        const char *plan = bertscript_module_plan(get());
+        return plan ? plan : "";
+    }
+
     /// Runs it on padding, so that what libtorch does at first calls is done.
     Outcome<void> warm_up(std::int64_t batch, std::int64_t length, std::size_t iterations = 2) const {
         bertscript_error *error = nullptr;

@@ -47,8 +47,11 @@ int main(int argc, char **argv) {
 
     torch::jit::Module script = torch::jit::load(argv[1]);
     script.eval();
-    bertscript_module *module = nullptr;
-    check(bertscript_module_load(argv[1], nullptr, &module, &error), error);
+    // Both sides run the same program: what is measured is the call.
+    bertscript_module *loaded = nullptr, *module = nullptr;
+    check(bertscript_module_load(argv[1], nullptr, &loaded, &error), error);
+    check(bertscript_module_with_plan(loaded, "scripted", &module, &error), error);
+    bertscript_module_free(loaded);
 
     std::vector<int64_t> ids(length), mask(length, 1);
     for (int64_t i = 0; i < length; i++) {

@@ -92,7 +92,8 @@ def run(module, named):
 def test_outputs_equal_torch_jit_load_to_the_bit(cls, tmp_path, load):
     random_model(cls).save_pretrained(tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "model.pt")
-    module, script = load(tmp_path / "model.pt"), torch.jit.load(tmp_path / "model.pt")
+    script, module = torch.jit.load(tmp_path / "model.pt"), c_void_p()
+    call("module_with_plan", load(tmp_path / "model.pt"), b"scripted", byref(module))
     for batch, length in [(1, 3), (3, 17), (2, 64)]:
         shape = (batch, 2, length) if "MultipleChoice" in cls.__name__ else (batch, length)
         mask = torch.ones(shape, dtype=torch.int64)
@@ -104,6 +105,7 @@ def test_outputs_equal_torch_jit_load_to_the_bit(cls, tmp_path, load):
         assert len(found) == len(expected)
         for a, b in zip(found, expected):
             assert torch.equal(a, b)
+    C.bertscript_module_free(module)
 
 
 def test_dlpack_shares_memory_both_ways():

@@ -194,6 +194,26 @@ def test_padding_changes_nothing(tmp_path, cls):
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_packed_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, dtype):
+    model = random_model(cls, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, max_position_embeddings=512)
+    file = export(write(tmp_path, model))
+    for batch, length in [(1, 1), (5, 7), (3, 64), (1, 512), (5, 512)]:
+        inputs = example(batch, length, model.config, padded=True)
+        save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, tmp_path / "in.safetensors")
+        out = tmp_path / "out.safetensors"
+        options = ["--plan", "packed", "--dtype", dtype]
+        cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", out, *options)
+        found, mask = load_file(out), inputs["attention_mask"].flatten(0, -2)
+        for name, expected in flatten(model(**inputs)).items():
+            if expected.shape[:2] == mask.shape:
+                hole = (mask == 0).reshape(*mask.shape, *[1] * (expected.dim() - 2))
+                expected = expected.masked_fill(hole, 0)
+                assert not found[name].masked_select(hole).any()
+            assert_equal(found[name], {name: expected}, torch.float32 if dtype == "f32" else torch.bfloat16)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_no_mask_equals_a_mask_of_ones(tmp_path, cls):
     model = random_model(cls)
     program = torch.jit.load(export(write(tmp_path, model)))

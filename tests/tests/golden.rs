@@ -2,23 +2,26 @@
 //! door disagrees, its name says where to look.
 
 use bertscript::{
-    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, LoadOptions, Module, PreTrained,
-    read_safetensors, tolerance, trace,
+    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, LoadOptions, Module, Plan,
+    PreTrained, read_safetensors, tolerance, trace,
 };
-use bertscript_tests::{GOLDENS, Golden, bertscript_ok, fixture, scratch};
+use bertscript_tests::{GOLDENS, Golden, bertscript_ok, binary, fixture, scratch};
+use std::process::Command;
 use tch::Tensor;
 use torchscript::Value;
 
-/// Runs every golden through a door: from a golden to the outputs, by name.
-fn through(door: fn(&Golden) -> Vec<(String, Tensor)>) {
+/// Runs every golden through a door: from a golden and a plan to the outputs, by name.
+fn through(plan: Plan, door: fn(&Golden, Plan) -> Vec<(String, Tensor)>) {
     let mut failures = Vec::new();
-    for golden in GOLDENS {
+    for golden in GOLDENS.iter().filter(|golden| plan == Plan::Scripted || !golden.everything) {
         let reference = golden.named("outputs");
-        let found = door(&golden);
+        let found = door(golden, plan);
         assert_eq!(found.len(), reference.len(), "{}", golden.name);
         for (name, expected) in &reference {
             let (_, found) = found.iter().find(|(known, _)| known == name).unwrap();
-            let comparison = Comparison::new(name, found, expected, tolerance(Dtype::F32)).unwrap();
+            let expected = at_tokens(golden, plan, expected);
+            let comparison =
+                Comparison::new(name, found, &expected, tolerance(Dtype::F32)).unwrap();
             if !comparison.is_equal() {
                 failures.push(format!("{}: {comparison:?}", golden.name));
             }
@@ -27,24 +30,97 @@ fn through(door: fn(&Golden) -> Vec<(String, Tensor)>) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// What a plan gives: by `packed`, zeros where there is padding.
+fn at_tokens(golden: &Golden, plan: Plan, values: &Tensor) -> Tensor {
+    let named = golden.named("inputs");
+    let (_, mask) = named.iter().find(|(name, _)| name == "attention_mask").unwrap();
+    let length = *mask.size().last().unwrap();
+    let mut hole = mask.eq(0).reshape([-1, length]);
+    if plan == Plan::Scripted || !values.size().starts_with(&hole.size()) {
+        return values.shallow_clone();
+    }
+    while hole.dim() < values.dim() {
+        hole = hole.unsqueeze(-1);
+    }
+    values.masked_fill(&hole, 0.)
+}
+
 #[test]
 fn goldens_through_the_trace() {
-    through(traced);
+    through(Plan::Scripted, |golden, _| traced(golden));
 }
 
 #[test]
 fn goldens_through_the_archive() {
-    through(reloaded);
+    through(Plan::Scripted, reloaded);
+}
+
+#[test]
+fn goldens_through_the_archive_packed() {
+    through(Plan::Packed, reloaded);
 }
 
 #[test]
 fn goldens_through_memory() {
-    through(from_memory);
+    through(Plan::Scripted, from_memory);
+}
+
+#[test]
+fn goldens_through_memory_packed() {
+    through(Plan::Packed, from_memory);
 }
 
 #[test]
 fn goldens_through_the_command() {
-    through(cli);
+    through(Plan::Scripted, cli);
+}
+
+#[test]
+fn goldens_through_the_command_packed() {
+    through(Plan::Packed, cli);
+}
+
+/// Every form of the kernels, whatever this CPU has, and libtorch on what the least CPU has.
+#[test]
+fn goldens_with_fewer_instructions() {
+    for isa in ["portable", "avx2", "avx512"] {
+        let instructions = [
+            ("BERTSCRIPT_MAX_ISA", isa),
+            ("ATEN_CPU_CAPABILITY", "default"),
+            ("ONEDNN_MAX_CPU_ISA", "SSE41"),
+            ("MKL_ENABLE_INSTRUCTIONS", "SSE4_2"),
+        ];
+        for architecture in Architecture::ALL {
+            let golden = GOLDENS.iter().find(|golden| golden.architecture == architecture).unwrap();
+            let scratch = scratch();
+            let path = scratch.path().join("model.pt");
+            export(golden, &path);
+            for (dtype, bound) in [("f32", Dtype::F32), ("bf16", Dtype::BF16)] {
+                let outputs = scratch.path().join("outputs.safetensors");
+                let inputs = golden.directory().join("inputs.safetensors");
+                let output = Command::new(binary())
+                    .arg("run")
+                    .arg(&path)
+                    .arg("--inputs")
+                    .arg(&inputs)
+                    .arg("--outputs")
+                    .arg(&outputs)
+                    .args(["--plan", "packed", "--dtype", dtype])
+                    .envs(instructions)
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                let found = read_safetensors(&outputs).unwrap();
+                for (name, expected) in golden.named("outputs") {
+                    let (_, found) = found.iter().find(|(known, _)| *known == name).unwrap();
+                    let expected = at_tokens(golden, Plan::Packed, &expected);
+                    let comparison =
+                        Comparison::new(&name, found, &expected, tolerance(bound)).unwrap();
+                    assert!(comparison.is_equal(), "{isa}, {}: {comparison:?}", golden.name);
+                }
+            }
+        }
+    }
 }
 
 fn load(golden: &Golden) -> PreTrained {
@@ -76,27 +152,27 @@ fn traced(golden: &Golden) -> Vec<(String, Tensor)> {
 }
 
 /// A module loaded from the archive.
-fn reloaded(golden: &Golden) -> Vec<(String, Tensor)> {
+fn reloaded(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
-    let module = Module::load(&path, Device::Cpu, None).unwrap();
+    let module = Module::load(&path, Device::Cpu, None).unwrap().with_plan(plan).unwrap();
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// A module loaded from the archive's bytes.
-fn from_memory(golden: &Golden) -> Vec<(String, Tensor)> {
+fn from_memory(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
     let bytes = std::fs::read(&path).unwrap();
-    let module = Module::from_bytes(&bytes, Device::Cpu, None).unwrap();
+    let module = Module::from_bytes(&bytes, Device::Cpu, None).unwrap().with_plan(plan).unwrap();
     drop(bytes);
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// The `bertscript` command.
-fn cli(golden: &Golden) -> Vec<(String, Tensor)> {
+fn cli(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let (directory, file) = (golden.directory(), scratch.path().join("model.pt"));
     let (inputs, outputs) = (directory.join("inputs.safetensors"), scratch.path().join("out"));
@@ -110,10 +186,13 @@ fn cli(golden: &Golden) -> Vec<(String, Tensor)> {
     }
     bertscript_ok(&export);
     let (inputs, outputs_text) = (text(&inputs), text(&outputs));
-    bertscript_ok(&["run", &file, "--inputs", &inputs, "--outputs", &outputs_text]);
+    let plan = ["--plan", plan.name()];
+    let run = ["run", &file, "--inputs", &inputs, "--outputs", &outputs_text];
+    bertscript_ok(&[&run[..], &plan].concat());
     let reference = text(&golden.directory().join("outputs.safetensors"));
-    bertscript_ok(&["verify", &file, "--inputs", &inputs, "--outputs", &reference]);
-    bertscript_ok(&["verify", &file]);
+    let verify = ["verify", &file, "--inputs", &inputs, "--outputs", &reference];
+    bertscript_ok(&[&verify[..], &plan].concat());
+    bertscript_ok(&[&["verify", &file][..], &plan].concat());
     read_safetensors(&outputs).unwrap()
 }
 
@@ -123,10 +202,20 @@ fn half_precision_stays_within_its_bounds() {
         let scratch = scratch();
         let path = scratch.path().join("model.pt");
         export(&golden, &path);
-        for dtype in [Dtype::BF16, Dtype::F16] {
+        let halves = [
+            (Dtype::BF16, Plan::Scripted),
+            (Dtype::BF16, Plan::Packed),
+            (Dtype::F16, Plan::Scripted),
+        ];
+        for (dtype, plan) in halves {
             let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
+            let Ok(module) = module.with_plan(plan) else {
+                assert!(golden.everything, "{} cannot be packed", golden.name);
+                continue;
+            };
             let outputs = module.run(&golden.inputs()).unwrap();
             for (name, expected) in golden.named("outputs") {
+                let expected = at_tokens(&golden, plan, &expected);
                 let found = outputs.get(&name).unwrap();
                 assert_eq!(found.kind(), dtype.kind());
                 let comparison =

@@ -45,7 +45,9 @@ fn succeeded(program: &CProgram, output: &Output, fewest_calls: usize) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let last = report.lines().last().unwrap_or_default();
     assert!(output.status.success(), "{}: {last}\n{}", output.status, stderr(output));
-    assert_eq!((stderr(output).as_str(), output.stdout.as_slice()), ("", [].as_slice()));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let shown: String = stdout.chars().take(500).collect();
+    assert_eq!((stderr(output).as_str(), shown.as_str()), ("", ""));
 
     let calls: Vec<_> = report.lines().filter_map(|line| line.strip_prefix("CALL ")).collect();
     let name = |line: &&str| line.split('(').next().map(str::to_owned);

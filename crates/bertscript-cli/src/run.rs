@@ -2,7 +2,7 @@
 
 use crate::output;
 use crate::progress::Progress;
-use bertscript::{Device, Dtype, Module, read_safetensors, write_safetensors};
+use bertscript::{Device, Dtype, Module, Plan, read_safetensors, write_safetensors};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +41,10 @@ pub(crate) struct Place {
     /// Number of threads [default: libtorch's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
+    /// How to compute: packed, without padding, or scripted, by libtorch
+    /// [default: packed where it is possible]
+    #[arg(long)]
+    plan: Option<Plan>,
 }
 
 impl Place {
@@ -48,7 +52,11 @@ impl Place {
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
-        Module::load(file, self.device, self.dtype)
+        let module = Module::load(file, self.device, self.dtype)?;
+        match self.plan {
+            Some(plan) => module.with_plan(plan),
+            None => Ok(module),
+        }
     }
 }
 

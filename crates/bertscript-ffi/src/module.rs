@@ -4,7 +4,7 @@ use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
 use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
-use bertscript::{Device, Dtype, Module};
+use bertscript::{Device, Dtype, Module, Plan};
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
@@ -235,6 +235,52 @@ pub unsafe extern "C" fn bertscript_module_to(
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
+}
+
+/// The same module, computed otherwise; everything is shared. The results are
+/// equal but for the order in which numbers are added up, and except at padding,
+/// where those of `packed` are zeros.
+///
+/// @param plan `packed`, by this library's own kernels and without padding, as
+/// modules are loaded where that is possible: files of this library in float32
+/// or bfloat16 on the CPU; or `scripted`, by the program in the file as libtorch
+/// runs it
+/// @param out the module
+///
+/// Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
+/// Ownership: the caller frees the module.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_with_plan(
+    module: *const bertscript_module,
+    plan: *const c_char,
+    out: *mut *mut bertscript_module,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (module, out) = unsafe { (get(module, "module")?, place(out, "out")?) };
+        // SAFETY: as above.
+        let plan = unsafe { text(plan, "plan")? }.parse::<Plan>()?;
+        *out = bertscript_module::new(module.0.module.with_plan(plan)?)?;
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// How the module computes: `packed` or `scripted`; NULL for NULL.
+///
+/// Ownership: borrowed, a constant of the library.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_module_plan(module: *const bertscript_module) -> *const c_char {
+    // SAFETY: NULL, or a live module by the contract of the function.
+    let module = unsafe { module.as_ref() };
+    module.map_or(std::ptr::null(), |module| match module.0.module.plan() {
+        Plan::Packed => c"packed".as_ptr(),
+        Plan::Scripted => c"scripted".as_ptr(),
+    })
 }
 
 /// Writes the module to a TorchScript file, whole or not at all; its weights are

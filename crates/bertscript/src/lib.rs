@@ -133,6 +133,7 @@ mod export;
 mod models;
 mod module;
 mod nn;
+mod packed;
 mod tasks;
 mod text;
 mod trace;
@@ -152,7 +153,7 @@ pub use device::{Device, Dtype};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
-pub use module::{Inputs, Module, Outputs};
+pub use module::{Inputs, Module, Outputs, Plan};
 pub use nn::Attention;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,

@@ -2,15 +2,21 @@
 
 mod inputs;
 mod outputs;
+mod packing;
+mod plan;
 
 pub use inputs::Inputs;
 pub use outputs::Outputs;
+pub use plan::Plan;
 
 use crate::archive::{Archive, Metadata};
 use crate::assets::Assets;
+use crate::checkpoint::StateDict;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::packed::{PackOptions, Packed};
 use crate::text::{Recipe, Tokenizer};
+use crate::weights::Weights;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +38,8 @@ pub struct Module {
     schema: MethodSchema,
     device: tch::Device,
     dtype: Dtype,
+    plan: Plan,
+    packed: Arc<OnceCell<Packed>>,
     tokenizer: OnceCell<Arc<Tokenizer>>,
     recipe: OnceCell<Option<Recipe>>,
 }
@@ -75,17 +83,94 @@ impl Module {
     pub fn to(&self, device: Option<Device>, dtype: Option<Dtype>) -> Result<Self> {
         let device = device.map_or(Ok(self.device), Device::resolve)?;
         let dtype = dtype.unwrap_or(self.dtype);
-        let mut script = self.script.try_clone()?;
-        script.to(Some(device), Some(dtype.kind()))?;
+        let mut module = self.share()?;
+        if (device, dtype) != (self.device, self.dtype) {
+            module.script.to(Some(device), Some(dtype.kind()))?;
+            (module.device, module.dtype) = (device, dtype);
+            module.packed = Arc::default();
+            if module.cannot_pack().is_some() {
+                module.plan = Plan::Scripted;
+            }
+        }
+        Ok(module)
+    }
+
+    /// The same program, computed otherwise; everything is shared. A module is
+    /// loaded with [`Plan::Packed`] where that is possible.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if it cannot be packed, with the reason.
+    pub fn with_plan(&self, plan: Plan) -> Result<Self> {
+        if plan == Plan::Packed
+            && let Some(reason) = self.cannot_pack()
+        {
+            let message = format!("{reason}: only the plan scripted is possible");
+            return Err(Error::new(ErrorKind::Unsupported, message).at("plan"));
+        }
+        Ok(Self { plan, ..self.share()? })
+    }
+
+    /// How it computes.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    fn share(&self) -> Result<Self> {
         Ok(Self {
-            script,
+            script: self.script.try_clone()?,
             archive: self.archive.clone(),
             schema: self.schema.clone(),
-            device,
-            dtype,
+            device: self.device,
+            dtype: self.dtype,
+            plan: self.plan,
+            packed: Arc::clone(&self.packed),
             tokenizer: self.tokenizer.clone(),
             recipe: OnceCell::new(),
         })
+    }
+
+    fn cannot_pack(&self) -> Option<&'static str> {
+        let Some(metadata) = self.metadata() else {
+            return Some("the program is not of this library");
+        };
+        let has_attentions = || metadata.outputs.iter().any(|o| o.name.starts_with("attentions."));
+        if self.device != tch::Device::Cpu {
+            Some("the module is not on the CPU")
+        } else if self.dtype == Dtype::F16 {
+            Some("the dtype is float16")
+        } else if !metadata.fixed_shapes.is_empty() {
+            Some("the program is of fixed shapes")
+        } else if has_attentions() {
+            Some("attention probabilities are among the outputs")
+        } else {
+            None
+        }
+    }
+
+    /// The model without padding, whose weights are laid out when it is first
+    /// wanted; none by another plan.
+    pub(crate) fn packed(&self) -> Result<Option<&Packed>> {
+        let (Plan::Packed, Some(archive)) = (self.plan, &self.archive) else { return Ok(None) };
+        let packed = self.packed.get_or_try_init(|| {
+            let metadata = archive.metadata();
+            let mut state = StateDict::default();
+            for (name, tensor) in self.parameters()? {
+                state.insert(name, tensor, "the archive");
+            }
+            let weights = Weights::new(state, self.dtype, None);
+            let options = PackOptions {
+                architecture: metadata.architecture()?,
+                config: archive.config(),
+                hidden_states: metadata
+                    .outputs
+                    .iter()
+                    .any(|o| o.name.starts_with("hidden_states.")),
+            };
+            let packed = Packed::load(&weights, options)?;
+            weights.finish()?;
+            Ok::<_, Error>(packed)
+        });
+        packed.map(Some)
     }
 
     /// Writes the program to a file, whole or not at all; its weights are saved
@@ -161,8 +246,21 @@ impl Module {
         }
         script.eval()?;
         let schema = script.schema("forward")?;
-        let (tokenizer, recipe) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { script, archive, schema, device, dtype, tokenizer, recipe })
+        let mut module = Self {
+            script,
+            archive,
+            schema,
+            device,
+            dtype,
+            plan: Plan::Scripted,
+            packed: Arc::default(),
+            tokenizer: OnceCell::new(),
+            recipe: OnceCell::new(),
+        };
+        if module.cannot_pack().is_none() {
+            module.plan = Plan::Packed;
+        }
+        Ok(module)
     }
 
     /// Runs the model.
@@ -176,6 +274,13 @@ impl Module {
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
         if let Some(metadata) = self.metadata() {
             inputs.check(metadata)?;
+            if let Some(packed) = self.packed()?
+                && let Some(rows) = inputs.pack()?
+            {
+                let outputs = packed.forward(&rows)?;
+                let (names, shape) = (&metadata.outputs, inputs.shape());
+                return Outputs::padded(outputs, names, &shape, &rows.lengths, self.dtype);
+            }
         }
         let named = [
             ("input_ids", Some(&inputs.input_ids)),

@@ -1,11 +1,13 @@
 //! Does an archive compute what it should?
 
+#![expect(clippy::disallowed_methods, reason = "looks at results, records no trace")]
+
 use crate::archive::weights_sha256;
 use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
-use crate::module::{Inputs, Module, Outputs};
+use crate::module::{Inputs, Module, Outputs, Plan};
 use crate::trace::Example;
 use serde::Serialize;
 use tch::Tensor;
@@ -87,12 +89,13 @@ pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> 
         })?;
         let names = model.outputs().into_iter().map(|output| output.name);
         let expected: Vec<_> = names.zip(expected).collect();
+        let mask = attention_mask.shallow_clone();
         let inputs =
             Inputs::new(input_ids).attention_mask(attention_mask).token_type_ids(token_type_ids);
         let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
         checks.push(Check {
             case: format!("shape {}", sizes.join("x")),
-            outputs: compare(module, &module.run(&inputs)?, &expected)?,
+            outputs: compare(module, &module.run(&inputs)?, &expected, Some(&mask))?,
         });
     }
     Ok(checks)
@@ -125,7 +128,9 @@ pub fn against_reference(
     if reference.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "the reference holds no outputs"));
     }
-    let outputs = compare(module, &module.run_named(inputs)?, reference)?;
+    let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
+    let mask = mask.map(|(_, mask)| mask.shallow_clone());
+    let outputs = compare(module, &module.run_named(inputs)?, reference, mask.as_ref())?;
     Ok(Check { case: "given inputs".to_owned(), outputs })
 }
 
@@ -133,10 +138,35 @@ fn compare(
     module: &Module,
     outputs: &Outputs,
     reference: &[(String, Tensor)],
+    mask: Option<&Tensor>,
 ) -> Result<Vec<Comparison>> {
     let tolerance = tolerance(module.dtype());
-    let compared = reference
-        .iter()
-        .map(|(name, expected)| Comparison::new(name, outputs.get(name)?, expected, tolerance));
+    // By the plan packed nothing is computed where there is padding.
+    let mask = mask.filter(|_| module.plan() == Plan::Packed);
+    let compared = reference.iter().map(|(name, expected)| {
+        let found = outputs.get(name)?;
+        let info = module.metadata().and_then(|m| m.outputs.iter().find(|o| o.name == *name));
+        match (mask, info) {
+            (Some(mask), Some(info)) if info.shape.get(1).is_some_and(|size| size == "S") => {
+                let found = at_tokens(found, mask)?;
+                Comparison::new(name, &found, &at_tokens(expected, mask)?, tolerance)
+            }
+            _ => Comparison::new(name, found, expected, tolerance),
+        }
+    });
     compared.collect()
+}
+
+/// `values` `[B,S,..]`, with zeros where the mask has them; as they are, if that
+/// is not their shape.
+fn at_tokens(values: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let (sizes, length) = (values.size(), mask.size().last().copied().unwrap_or(0));
+    let mut hole = mask.f_eq(0)?.f_reshape([-1, length])?;
+    if !sizes.starts_with(&hole.size()) {
+        return Ok(values.shallow_clone());
+    }
+    while hole.dim() < sizes.len() {
+        hole = hole.f_unsqueeze(-1)?;
+    }
+    Ok(values.f_masked_fill(&hole, 0.)?)
 }

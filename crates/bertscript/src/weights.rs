@@ -68,6 +68,11 @@ impl Weights {
         Self { store: Rc::clone(&self.store), prefix: format!("{}{name}.", self.prefix) }
     }
 
+    /// The dtype that tensors are cast to.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.store.borrow().dtype
+    }
+
     /// Takes a parameter of this shape.
     pub(crate) fn get(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         let path = format!("{}{name}", self.prefix);

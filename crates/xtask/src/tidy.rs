@@ -13,7 +13,7 @@ const LONGEST_FILE: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "error",
     "device",
     "activation",
@@ -30,6 +30,7 @@ const ORDER: [&str; 19] = [
     "archive",
     "export",
     "text",
+    "packed",
     "module",
     "tasks",
     "verify",

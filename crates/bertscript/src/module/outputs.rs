@@ -8,7 +8,7 @@ use torchscript::Value;
 /// The outputs of a run, by name.
 #[derive(Debug)]
 pub struct Outputs {
-    tensors: Vec<(String, Tensor)>,
+    pub(super) tensors: Vec<(String, Tensor)>,
 }
 
 impl Outputs {

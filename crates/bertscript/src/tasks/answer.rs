@@ -122,14 +122,14 @@ impl Module {
         let mut none = vec![f32::INFINITY; texts.len()];
         let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
-            let starts = rows(outputs.get("start_logits")?)?;
-            let ends = rows(outputs.get("end_logits")?)?;
+        let batches = self.run_batches(&encodings, &pass, |_, _, outputs| {
+            Ok((rows(outputs.get("start_logits")?)?, rows(outputs.get("end_logits")?)?))
+        })?;
+        for (numbers, (starts, ends)) in batches {
             for ((number, start), end) in numbers.iter().zip(starts).zip(ends) {
                 windows[*number] = (start, end);
             }
-            Ok(())
-        })?;
+        }
         for (encoding, (start, end)) in encodings.iter().zip(&windows) {
             let context = texts[encoding.sample].text_pair.unwrap_or_default();
             let cls = self.tokenizer()?.cls_token_id();

@@ -1,8 +1,11 @@
 //! Many texts through a model: encoded, sorted by length, cut into batches.
 
+use crate::archive::Limits;
+use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::{Inputs, Module, Outputs};
+use crate::packed::PackedInputs;
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -105,40 +108,100 @@ impl Module {
         Ok(encodings)
     }
 
-    /// Runs encodings in batches. `each` gets the numbers of a batch's rows, its
-    /// mask `[B,S]` and its outputs.
-    pub(super) fn run_batches(
+    /// Runs encodings in batches, and returns what `each` makes of them with the
+    /// numbers of their rows; it gets those numbers, the mask `[B,S]` and the
+    /// outputs, perhaps on several threads at once.
+    pub(super) fn run_batches<R: Send>(
         &self,
         encodings: &[Encoding],
         pass: &Pass<'_>,
-        mut each: impl FnMut(&[usize], &Tensor, &Outputs) -> Result<()>,
-    ) -> Result<()> {
+        each: impl Fn(&[usize], &Tensor, &Outputs) -> Result<R> + Sync,
+    ) -> Result<Vec<(Vec<usize>, R)>> {
+        if let (Some(packed), Some(metadata)) = (self.packed()?, self.metadata()) {
+            check(encodings, &metadata.limits)?;
+            let rows = by_length(encodings);
+            let lengths: Vec<_> = rows.iter().map(|row| encodings[*row].len()).collect();
+            return packed.each_chunk(&lengths, |range, team| {
+                pass.check()?;
+                let (rows, lengths) = (&rows[range.clone()], &lengths[range]);
+                let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+                let outputs = packed.chunk(&pack(&batch), team)?;
+                let (mask, names) = (mask(&batch)?, &metadata.outputs);
+                let outputs = Outputs::padded(outputs, names, &shape(&batch), lengths, Dtype::F32)?;
+                Ok((rows.to_vec(), each(rows, &mask, &outputs)?))
+            });
+        }
         let pad = self.tokenizer()?.pad_token_id();
-        let lengths: Vec<_> = encodings.iter().map(Encoding::len).collect();
         let fixed = self.metadata().map_or(&[][..], |metadata| &metadata.fixed_shapes);
-        for rows in cut(&lengths, pass.batch_tokens, fixed) {
-            if pass.cancel.is_cancelled() {
-                return Err(Error::new(ErrorKind::Cancelled, "the task was cancelled"));
-            }
+        let batches = cut(encodings, pass.batch_tokens, fixed).into_iter().map(|rows| {
+            pass.check()?;
             let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
             let (inputs, mask) = inputs(&batch, pad)?;
-            each(&rows, &mask, &self.run(&inputs)?)?;
+            let result = each(&rows, &mask, &self.run(&inputs)?)?;
+            Ok((rows, result))
+        });
+        batches.collect()
+    }
+}
+
+impl Pass<'_> {
+    fn check(&self) -> Result<()> {
+        match self.cancel.is_cancelled() {
+            true => Err(Error::new(ErrorKind::Cancelled, "the task was cancelled")),
+            false => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Numbers of rows, the longest first: if memory does not suffice, that shows at
+/// once, and what threads do last is short.
+fn by_length(encodings: &[Encoding]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..encodings.len()).collect();
+    order.sort_by_key(|row| std::cmp::Reverse(encodings[*row].len()));
+    order
+}
+
+/// Refuses what the tokenizer knows and the model does not.
+fn check(encodings: &[Encoding], limits: &Limits) -> Result<()> {
+    let fits =
+        |values: &[i64], count: i64| values.iter().copied().find(|id| !(0..count).contains(id));
+    for encoding in encodings {
+        let (length, most) = (encoding.len(), limits.max_position_embeddings);
+        let message = if length as i64 > most {
+            format!("found {length} tokens, expected at most {most}")
+        } else if let Some(id) = fits(&encoding.input_ids, limits.vocab_size) {
+            format!("found token {id}, expected 0 to {}", limits.vocab_size - 1)
+        } else if let Some(id) = fits(&encoding.token_type_ids, limits.type_vocab_size) {
+            format!("found token type {id}, expected 0 to {}", limits.type_vocab_size - 1)
+        } else {
+            continue;
+        };
+        return Err(Error::new(ErrorKind::InvalidInput, message).at_text(encoding.sample));
+    }
+    Ok(())
+}
+
+/// Rows without padding.
+fn pack(batch: &[&Encoding]) -> PackedInputs {
+    let all = |values: fn(&Encoding) -> &[i64]| {
+        batch.iter().flat_map(|encoding| values(encoding).iter().copied()).collect()
+    };
+    PackedInputs {
+        input_ids: all(|encoding| &encoding.input_ids),
+        token_type_ids: all(|encoding| &encoding.token_type_ids),
+        lengths: batch.iter().map(|encoding| encoding.len()).collect(),
     }
 }
 
 /// Numbers of rows, sorted by length and cut so that a batch, filled up to its
 /// longest row, keeps to the budget; of a program of fixed shapes, so that it
 /// fits one of them.
-fn cut(lengths: &[usize], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    // The longest first: if memory does not suffice, that shows at once.
-    order.sort_by_key(|row| std::cmp::Reverse(lengths[*row]));
+fn cut(encodings: &[Encoding], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usize>> {
+    let order = by_length(encodings);
     let mut batches = Vec::new();
     let mut rest = order.as_slice();
     while let Some(first) = rest.first() {
-        let longest = lengths[*first].max(1);
+        let longest = encodings[*first].len().max(1);
         let most = match fixed {
             [] => budget / longest,
             shapes => {
@@ -157,24 +220,37 @@ fn cut(lengths: &[usize], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usize>> 
 
 /// A batch filled up to its longest row, and its mask.
 fn inputs(batch: &[&Encoding], pad: i64) -> Result<(Inputs, Tensor)> {
-    let longest = batch.iter().map(|encoding| encoding.len()).max().unwrap_or(0);
-    let shape = [batch.len() as i64, longest as i64];
-    let tensor = |values: fn(&Encoding) -> &[i64], fill: i64| -> Result<Tensor> {
-        let mut all = Vec::with_capacity(batch.len() * longest);
-        for encoding in batch {
-            let values = values(encoding);
-            all.extend_from_slice(values);
-            all.extend(std::iter::repeat_n(fill, longest - values.len()));
-        }
-        Ok(Tensor::f_from_slice(&all)?.f_view(shape)?)
-    };
-    let ids = tensor(|encoding| &encoding.input_ids, pad)?;
-    let types = tensor(|encoding| &encoding.token_type_ids, 0)?;
-    let mask = tensor(|encoding| &encoding.attention_mask, 0)?;
+    let ids = filled(batch, |encoding| &encoding.input_ids, pad)?;
+    let types = filled(batch, |encoding| &encoding.token_type_ids, 0)?;
+    let mask = mask(batch)?;
     let inputs = Inputs::new(ids).token_type_ids(types);
     // Without padding there is nothing to mask, and the program is faster so.
+    let longest = shape(batch)[1] as usize;
     let padded = batch.iter().any(|encoding| encoding.len() < longest);
     Ok((if padded { inputs.attention_mask(mask.shallow_clone()) } else { inputs }, mask))
+}
+
+/// `[B,S]`
+fn shape(batch: &[&Encoding]) -> [i64; 2] {
+    let longest = batch.iter().map(|encoding| encoding.len()).max().unwrap_or(0);
+    [batch.len() as i64, longest as i64]
+}
+
+/// `[B,S]`, 1 where there is a token.
+fn mask(batch: &[&Encoding]) -> Result<Tensor> {
+    filled(batch, |encoding| &encoding.attention_mask, 0)
+}
+
+/// Values `[B,S]`, filled up with one.
+fn filled(batch: &[&Encoding], values: fn(&Encoding) -> &[i64], fill: i64) -> Result<Tensor> {
+    let shape = shape(batch);
+    let mut all = Vec::with_capacity(batch.len() * shape[1] as usize);
+    for encoding in batch {
+        let values = values(encoding);
+        all.extend_from_slice(values);
+        all.extend(std::iter::repeat_n(fill, shape[1] as usize - values.len()));
+    }
+    Ok(Tensor::f_from_slice(&all)?.f_view(shape)?)
 }
 
 /// A tensor of an output as rows of numbers: `[.., N]` to as many rows of N.
@@ -209,11 +285,18 @@ pub(super) fn argmax(values: &[f32]) -> usize {
 mod tests {
     use super::*;
 
+    fn of_lengths(lengths: &[usize]) -> Vec<Encoding> {
+        let of_length =
+            |length: &usize| Encoding { input_ids: vec![0; *length], ..Encoding::default() };
+        lengths.iter().map(of_length).collect()
+    }
+
     #[test]
     fn batches_keep_to_the_budget_and_lose_no_row() {
         let lengths = [3, 100, 7, 7, 1, 50, 2, 0];
+        let encodings = of_lengths(&lengths);
         for budget in [1, 10, 100, 1000] {
-            let batches = cut(&lengths, budget, &[]);
+            let batches = cut(&encodings, budget, &[]);
             let mut all: Vec<_> = batches.concat();
             all.sort_unstable();
             assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
@@ -227,7 +310,8 @@ mod tests {
 
     #[test]
     fn batches_fit_a_fixed_shape() {
-        let batches = cut(&[60, 10, 10, 10, 10], 1 << 20, &[vec![1, 64], vec![3, 16]]);
+        let encodings = of_lengths(&[60, 10, 10, 10, 10]);
+        let batches = cut(&encodings, 1 << 20, &[vec![1, 64], vec![3, 16]]);
         assert_eq!(batches, [vec![0], vec![1, 2, 3], vec![4]]);
     }
 

@@ -149,8 +149,10 @@ impl Module {
         // Of each text: the sum over its windows, and their tokens.
         let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
-            for (number, logits) in numbers.iter().zip(rows(outputs.get(output)?)?) {
+        let batches =
+            self.run_batches(&encodings, &pass, |_, _, outputs| rows(outputs.get(output)?))?;
+        for (numbers, logits) in batches {
+            for (number, logits) in numbers.iter().zip(logits) {
                 let weight = encodings[*number].len() as f64;
                 let (sum, weights) = &mut sums[encodings[*number].sample];
                 for (sum, logit) in sum.iter_mut().zip(&logits) {
@@ -158,8 +160,7 @@ impl Module {
                 }
                 *weights += weight;
             }
-            Ok(())
-        })?;
+        }
         let mut truncated = vec![false; texts.len()];
         for encoding in &encodings {
             truncated[encoding.sample] |= encoding.truncated;

@@ -96,7 +96,7 @@ impl Module {
         let shape = [encodings.len() as i64, recipe.dimension(hidden_size)];
         let mut values = Tensor::f_zeros(shape, (Kind::Float, tch::Device::Cpu))?;
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |rows, mask, outputs| {
+        let batches = self.run_batches(&encodings, &pass, |rows, mask, outputs| {
             let hidden = outputs.get("last_hidden_state")?;
             let mask = mask.f_to_device(hidden.device())?;
             let without_prompt = mask.f_detach_copy()?;
@@ -108,11 +108,12 @@ impl Module {
                     let _ = row.f_slice(0, 0, prompt_length, 1)?.f_zero_()?;
                 }
             }
-            let embedding = recipe.embed(hidden, &mask, &without_prompt)?;
+            recipe.embed(hidden, &mask, &without_prompt)
+        })?;
+        for (rows, embedding) in batches {
             let rows: Vec<_> = rows.iter().map(|row| *row as i64).collect();
             let _ = values.f_index_copy_(0, &Tensor::f_from_slice(&rows)?, &embedding)?;
-            Ok(())
-        })?;
+        }
         if encodings.len() > texts.len() {
             values = mean_of_windows(&values, &encodings, texts.len())?;
             if recipe.normalizes() {

@@ -162,15 +162,15 @@ impl Module {
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let mut scores = vec![Vec::new(); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+        let batches =
+            self.run_batches(&encodings, &pass, |_, _, outputs| rows(outputs.get("logits")?))?;
+        for (numbers, tokens) in batches {
             let longest = numbers.iter().map(|number| encodings[*number].len()).max();
-            let tokens = rows(outputs.get("logits")?)?;
             for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {
                 let tokens = &tokens[..encodings[*number].len()];
                 scores[*number] = tokens.iter().map(|logits| softmax(logits)).collect();
             }
-            Ok(())
-        })?;
+        }
         let mut found: Vec<Entities> = vec![Entities::default(); texts.len()];
         let mut windows = vec![0; texts.len()];
         for (encoding, scores) in encodings.iter().zip(&scores) {

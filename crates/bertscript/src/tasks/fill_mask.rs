@@ -109,11 +109,12 @@ impl Module {
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+        let batches = self.run_batches(&encodings, &pass, |numbers, _, outputs| {
             let logits = outputs.get(output)?;
+            let mut filled = Vec::new();
             for (row, number) in numbers.iter().enumerate() {
                 let encoding = &encodings[*number];
-                let places = masks(encoding);
+                let (places, mut of_text) = (masks(encoding), Vec::new());
                 for place in &places {
                     // Only this row is brought to the host: a vocabulary is wide.
                     let logits =
@@ -122,11 +123,17 @@ impl Module {
                     let fillings = best.into_iter().map(|(id, score)| {
                         filling(tokenizer, encoding, *place, (id, score), places.len() == 1)
                     });
-                    found[encoding.sample].masks.push(fillings.collect::<Result<Vec<_>>>()?);
+                    of_text.push(fillings.collect::<Result<Vec<_>>>()?);
                 }
+                filled.push(of_text);
             }
-            Ok(())
+            Ok(filled)
         })?;
+        for (numbers, filled) in batches {
+            for (number, mut of_text) in numbers.into_iter().zip(filled) {
+                found[encodings[number].sample].masks.append(&mut of_text);
+            }
+        }
         Ok(found)
     }
 }

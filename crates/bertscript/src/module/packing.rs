@@ -1,0 +1,102 @@
+//! Between padded tensors and texts one after the other.
+
+#![expect(clippy::disallowed_methods, reason = "works on inputs and results, records no trace")]
+
+use super::{Inputs, Outputs};
+use crate::archive::OutputInfo;
+use crate::device::Dtype;
+use crate::error::{Error, ErrorKind, Result};
+use crate::packed::{PackedInputs, PackedOutput};
+use tch::{Kind, Tensor};
+
+impl Inputs {
+    /// Rows without their padding; none if some row's mask is not ones and then
+    /// zeros, which only the program knows what to make of.
+    pub(super) fn pack(&self) -> Result<Option<PackedInputs>> {
+        let shape = self.input_ids.size();
+        let length = shape.last().map_or(0, |length| *length as usize).max(1);
+        let ids = values(&self.input_ids)?;
+        let types = self.token_type_ids.as_ref().map(values).transpose()?;
+        let Some(mask) = &self.attention_mask else {
+            let lengths = vec![length; ids.len() / length];
+            let token_type_ids = types.unwrap_or_else(|| vec![0; ids.len()]);
+            return Ok(Some(PackedInputs { input_ids: ids, token_type_ids, lengths }));
+        };
+        let mut packed = PackedInputs::default();
+        for (row, mask) in values(mask)?.chunks(length).enumerate() {
+            let tokens = mask.iter().take_while(|value| **value != 0).count();
+            if tokens == 0 || mask[tokens..].iter().any(|value| *value != 0) {
+                return Ok(None);
+            }
+            let place = row * length..row * length + tokens;
+            packed.input_ids.extend_from_slice(&ids[place.clone()]);
+            match &types {
+                Some(types) => packed.token_type_ids.extend_from_slice(&types[place]),
+                None => packed.token_type_ids.extend(std::iter::repeat_n(0, tokens)),
+            }
+            packed.lengths.push(tokens);
+        }
+        Ok(Some(packed))
+    }
+
+    /// The shape of `input_ids`.
+    pub(super) fn shape(&self) -> Vec<i64> {
+        self.input_ids.size()
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<i64>> {
+    let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
+    Ok(Vec::try_from(&flat)?)
+}
+
+impl Outputs {
+    /// The outputs of texts with `lengths` tokens as tensors for inputs of a
+    /// shape; zeros where there is padding.
+    pub(crate) fn padded(
+        outputs: Vec<PackedOutput>,
+        names: &[OutputInfo],
+        shape: &[i64],
+        lengths: &[usize],
+        dtype: Dtype,
+    ) -> Result<Self> {
+        if outputs.len() != names.len() {
+            let message = format!("expected {} outputs, found {}", names.len(), outputs.len());
+            return Err(Error::new(ErrorKind::Archive, message));
+        }
+        let longest = shape.last().map_or(0, |length| *length as usize);
+        let tensors = names.iter().zip(outputs).map(|(info, output)| {
+            // In the order of the output's own dimensions, all but fixed ones.
+            let sizes = info.shape.iter().map(|symbol| match symbol.as_str() {
+                "B" => Ok(shape[0]),
+                "BC" => Ok(shape.iter().rev().skip(1).product()),
+                "C" => Ok(shape[1]),
+                "S" => Ok(longest as i64),
+                fixed => fixed.parse().map_err(|_| {
+                    Error::new(ErrorKind::Archive, format!("unknown dimension {fixed:?}"))
+                }),
+            });
+            let sizes = sizes.collect::<Result<Vec<i64>>>()?;
+            let tensor = torchscript::filled_tensor(&sizes, |values| match &output {
+                PackedOutput::Texts(matrix) => {
+                    let rows = values.chunks_exact_mut(matrix.width().max(1));
+                    rows.enumerate().for_each(|(row, to)| to.copy_from_slice(matrix.row(row)));
+                }
+                PackedOutput::Tokens(matrix) => {
+                    let width = matrix.width().max(1);
+                    let texts = values.chunks_exact_mut((longest * width).max(1));
+                    let mut token = 0;
+                    for (text, length) in texts.zip(lengths) {
+                        for row in text.chunks_exact_mut(width).take(*length) {
+                            row.copy_from_slice(matrix.row(token));
+                            token += 1;
+                        }
+                    }
+                }
+            })?;
+            let tensor = tensor.f_to_kind(dtype.kind())?;
+            Ok((info.name.clone(), tensor))
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_>>()? })
+    }
+}

@@ -1,0 +1,360 @@
+//! The embeddings and the encoder.
+//!
+//! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
+
+#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
+
+use super::heads::{Heads, copy};
+use super::{PackOptions, PackedInputs, PackedOutput};
+use crate::activation::Activation;
+use crate::config::BertConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::weights::{Init, Weights};
+use bertscript_kernels::{
+    Bf16, Element, Isa, LayerNorm, Linear, Matrix, Rows, RowsMut, Team, Texts, Then, attention,
+};
+use std::sync::Mutex;
+use tch::{Kind, Tensor};
+use torchscript::SharedTensor;
+
+/// Rows for which a thread computes the feed-forward layers at once, so that
+/// what lies between the two stays in its cache.
+const BLOCK: usize = 56;
+
+/// Embeddings, encoder and head, for inputs of products of type `E`.
+#[derive(Debug)]
+pub(super) struct Bert<E> {
+    isa: Isa,
+    heads: usize,
+    embeddings: Embeddings,
+    layers: Vec<Layer<E>>,
+    head: Heads<E>,
+    hidden_states: bool,
+    /// Memory of earlier calls, as many as ran at once.
+    scratch: Mutex<Vec<Scratch<E>>>,
+}
+
+/// `embeddings`
+#[derive(Debug)]
+struct Embeddings {
+    word: SharedTensor,
+    token_type: SharedTensor,
+    position: SharedTensor,
+    norm: LayerNorm,
+}
+
+/// `encoder.layer.{i}`
+#[derive(Debug)]
+struct Layer<E> {
+    /// `attention.self.query`, `key` and `value`
+    qkv: Linear<E>,
+    attention_output: Linear<E>,
+    attention_norm: LayerNorm,
+    intermediate: Dense<E>,
+    output: Linear<E>,
+    output_norm: LayerNorm,
+}
+
+/// A layer with an activation.
+#[derive(Debug)]
+pub(super) struct Dense<E> {
+    linear: Linear<E>,
+    activation: Activation,
+}
+
+/// What layers hand on.
+#[derive(Debug)]
+pub(super) struct Scratch<E> {
+    /// `[T,H]`
+    pub(super) x: Matrix<f32>,
+    /// The same, as inputs of products
+    pub(super) copied: Matrix<E>,
+    /// `[T,3H]`
+    qkv: Matrix<f32>,
+    /// `[T,H]`
+    context: Matrix<E>,
+    /// Of a block: the feed-forward layer's width
+    intermediate: Matrix<E>,
+    /// Of a block: what attention adds up to, `[..,H]`
+    sum: Matrix<f32>,
+}
+
+impl<E: Element> Bert<E> {
+    pub(super) fn load(w: &Weights, options: PackOptions<'_>, isa: Isa) -> Result<Self> {
+        let PackOptions { architecture, config, hidden_states } = options;
+        let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
+        let layers = base.sub("encoder").sub("layer");
+        Ok(Self {
+            isa,
+            heads: config.num_attention_heads as usize,
+            embeddings: Embeddings::load(&base.sub("embeddings"), config, isa)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|number| Layer::load(&layers.sub(number), config, isa))
+                .collect::<Result<_>>()?,
+            head: Heads::load(w, architecture, config, isa)?,
+            hidden_states,
+            scratch: Mutex::default(),
+        })
+    }
+
+    /// See [`super::Packed::forward`].
+    pub(super) fn forward(
+        &self,
+        inputs: &PackedInputs,
+        team: &dyn Team,
+    ) -> Result<Vec<PackedOutput>> {
+        let kept = self.scratch.lock().ok().and_then(|mut kept| kept.pop());
+        let mut scratch = kept.unwrap_or_else(|| Scratch::new(&self.layers));
+        let outputs = self.run(inputs, &mut scratch, team);
+        if let Ok(mut kept) = self.scratch.lock() {
+            kept.push(scratch);
+        }
+        outputs
+    }
+
+    fn run(
+        &self,
+        inputs: &PackedInputs,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<Vec<PackedOutput>> {
+        scratch.set_rows(inputs.input_ids.len());
+        self.embeddings.forward(inputs, scratch, team)?;
+        let mut hidden_states = Vec::new();
+        let mut keep = |x: &Matrix<f32>| {
+            if self.hidden_states {
+                hidden_states.push(PackedOutput::Tokens(copy(x)));
+            }
+        };
+        keep(&scratch.x);
+        let texts = Texts { lengths: &inputs.lengths, heads: self.heads };
+        for layer in &self.layers {
+            layer.forward(self.isa, texts, scratch, team)?;
+            keep(&scratch.x);
+        }
+        let mut outputs = self.head.forward(inputs, scratch, team)?;
+        outputs.append(&mut hidden_states);
+        Ok(outputs)
+    }
+}
+
+impl Embeddings {
+    fn load(w: &Weights, config: &BertConfig, isa: Isa) -> Result<Self> {
+        let table = |name: &str, rows: i64| -> Result<SharedTensor> {
+            let weight = w.sub(name).get("weight", &[rows, config.hidden_size], Init::Zeros)?;
+            Ok(SharedTensor::new(weight.f_contiguous()?))
+        };
+        Ok(Self {
+            word: table("word_embeddings", config.vocab_size)?,
+            token_type: table("token_type_embeddings", config.type_vocab_size)?,
+            position: table("position_embeddings", config.max_position_embeddings)?,
+            norm: norm(isa, &w.sub("LayerNorm"), config)?,
+        })
+    }
+
+    /// -> `[T,H]`
+    fn forward<E: Element>(
+        &self,
+        inputs: &PackedInputs,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
+        match (Table::new(&self.word)?, Table::new(&self.token_type)?, Table::new(&self.position)?)
+        {
+            (Table::F32(w), Table::F32(t), Table::F32(p)) => {
+                add_up([w, t, p], inputs, &mut scratch.x)
+            }
+            (Table::Bf16(w), Table::Bf16(t), Table::Bf16(p)) => {
+                add_up([w, t, p], inputs, &mut scratch.x);
+            }
+            _ => {
+                let message = "the embeddings have different dtypes";
+                return Err(Error::new(ErrorKind::Archive, message));
+            }
+        }
+        self.norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut());
+        Ok(())
+    }
+}
+
+/// The values of an embedding.
+enum Table<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [Bf16]),
+}
+
+impl<'a> Table<'a> {
+    fn new(tensor: &'a SharedTensor) -> Result<Self> {
+        if tensor.get().f_kind()? == Kind::BFloat16 {
+            return Ok(Self::Bf16(Bf16::from_bits(tensor.as_bf16()?)));
+        }
+        Ok(Self::F32(tensor.as_f32()?))
+    }
+}
+
+/// The sum of each token's three vectors.
+fn add_up<W: Element>(
+    [word, token_type, position]: [&[W]; 3],
+    inputs: &PackedInputs,
+    x: &mut Matrix<f32>,
+) {
+    let tokens = inputs.input_ids.iter().zip(&inputs.token_type_ids);
+    let positions = inputs.lengths.iter().flat_map(|length| 0..*length);
+    for (number, ((id, type_id), place)) in tokens.zip(positions).enumerate() {
+        let row = x.row_mut(number);
+        let of = |table: &[W], id: usize| -> std::ops::Range<usize> {
+            debug_assert!((id + 1) * row.len() <= table.len());
+            id * row.len()..(id + 1) * row.len()
+        };
+        // The inputs were checked: ids are below the tables' lengths.
+        let word = &word[of(word, *id as usize)];
+        let token_type = &token_type[of(token_type, *type_id as usize)];
+        let position = &position[of(position, place)];
+        for (value, ((word, token_type), position)) in
+            row.iter_mut().zip(word.iter().zip(token_type).zip(position))
+        {
+            // Upstream's order of additions.
+            *value = word.to_f32() + token_type.to_f32() + position.to_f32();
+        }
+    }
+}
+
+impl<E: Element> Layer<E> {
+    fn load(w: &Weights, config: &BertConfig, isa: Isa) -> Result<Self> {
+        let (hidden_size, wide) = (config.hidden_size, config.intermediate_size);
+        let (attention, own) = (w.sub("attention"), w.sub("attention").sub("self"));
+        let qkv = ["query", "key", "value"].map(|name| own.sub(name));
+        let out = attention.sub("output");
+        let intermediate = linear(isa, &[w.sub("intermediate").sub("dense")], hidden_size, wide)?;
+        Ok(Self {
+            qkv: linear(isa, &qkv, hidden_size, hidden_size)?,
+            attention_output: linear(isa, &[out.sub("dense")], hidden_size, hidden_size)?,
+            attention_norm: norm(isa, &out.sub("LayerNorm"), config)?,
+            intermediate: Dense::new(intermediate, config.hidden_act),
+            output: linear(isa, &[w.sub("output").sub("dense")], wide, hidden_size)?,
+            output_norm: norm(isa, &w.sub("output").sub("LayerNorm"), config)?,
+        })
+    }
+
+    /// `[T,H]` -> `[T,H]`
+    fn forward(
+        &self,
+        isa: Isa,
+        texts: Texts<'_>,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
+        let Scratch { x, copied, qkv, context, intermediate, sum } = scratch;
+        self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut());
+        attention(isa, team, qkv.all(), texts, context.all_mut());
+        let tokens = x.len();
+        let block = if team.members() == 1 { BLOCK } else { tokens };
+        for first in (0..tokens).step_by(block.max(1)) {
+            let rows = first..tokens.min(first + block);
+            sum.set_rows(rows.len());
+            intermediate.set_rows(rows.len());
+            let residual = Then::Add(x.rows(rows.clone()));
+            self.attention_output.forward(
+                team,
+                context.rows(rows.clone()),
+                residual,
+                sum.all_mut(),
+            );
+            self.attention_norm.forward(team, sum.all_mut(), copied.rows_mut(rows.clone()));
+            self.intermediate.forward(team, copied.rows(rows.clone()), intermediate.all_mut())?;
+            let residual = Then::Add(sum.all());
+            self.output.forward(team, intermediate.all(), residual, x.rows_mut(rows.clone()));
+            self.output_norm.forward(team, x.rows_mut(rows.clone()), copied.rows_mut(rows));
+        }
+        Ok(())
+    }
+}
+
+impl<E: Element> Dense<E> {
+    pub(super) fn new(linear: Linear<E>, activation: Activation) -> Self {
+        Self { linear, activation }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.linear.outputs()
+    }
+
+    /// x `[N,in]` -> `[N,out]`
+    pub(super) fn forward<O: Element>(
+        &self,
+        team: &dyn Team,
+        x: Rows<'_, E>,
+        mut out: RowsMut<'_, O>,
+    ) -> Result<()> {
+        if self.activation == Activation::Gelu {
+            self.linear.forward(team, x, Then::Gelu, out);
+            return Ok(());
+        }
+        self.linear.forward(team, x, Then::Keep, out.reborrow());
+        // The other activations are few people's; libtorch knows them all.
+        for row in 0..out.len() {
+            let values: Vec<_> = out.row(row).iter().map(|value| value.to_f32()).collect();
+            let activated = self.activation.forward(&Tensor::f_from_slice(&values)?)?;
+            let activated = Vec::<f32>::try_from(&activated)?;
+            for (to, from) in out.row_mut(row).iter_mut().zip(activated) {
+                *to = O::from_f32(from);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<E: Element> Scratch<E> {
+    fn new(layers: &[Layer<E>]) -> Self {
+        let layer = layers.first();
+        let hidden_size = layer.map_or(0, |layer| layer.qkv.inputs());
+        let wide = layer.map_or(0, |layer| layer.intermediate.outputs());
+        Self {
+            x: Matrix::new(hidden_size),
+            copied: Matrix::new(hidden_size),
+            qkv: Matrix::new(3 * hidden_size),
+            context: Matrix::new(hidden_size),
+            intermediate: Matrix::new(wide),
+            sum: Matrix::new(hidden_size),
+        }
+    }
+
+    fn set_rows(&mut self, tokens: usize) {
+        self.x.set_rows(tokens);
+        self.copied.set_rows(tokens);
+        self.qkv.set_rows(tokens);
+        self.context.set_rows(tokens);
+    }
+}
+
+/// Linear layers with the same inputs as one.
+pub(super) fn linear<E: Element>(
+    isa: Isa,
+    layers: &[Weights],
+    inputs: i64,
+    outputs: i64,
+) -> Result<Linear<E>> {
+    let tensors = layers.iter().map(|w| {
+        let weight = w.get("weight", &[outputs, inputs], Init::Zeros)?;
+        let bias = w.get("bias", &[outputs], Init::Zeros)?;
+        Ok([SharedTensor::new(weight.f_contiguous()?), SharedTensor::new(bias.f_contiguous()?)])
+    });
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    let inputs = inputs as usize;
+    if tensors.iter().any(|[weight, _]| weight.get().kind() == Kind::BFloat16) {
+        let layers = tensors.iter().map(|[weight, bias]| {
+            Ok((Bf16::from_bits(weight.as_bf16()?), Bf16::from_bits(bias.as_bf16()?)))
+        });
+        return Ok(Linear::new(isa, inputs, &layers.collect::<Result<Vec<_>>>()?));
+    }
+    let layers = tensors.iter().map(|[weight, bias]| Ok((weight.as_f32()?, bias.as_f32()?)));
+    Ok(Linear::new(isa, inputs, &layers.collect::<Result<Vec<_>>>()?))
+}
+
+pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNorm> {
+    let [weight, bias] = ["weight", "bias"].map(|name| -> Result<Vec<f32>> {
+        let tensor = w.get(name, &[config.hidden_size], Init::Zeros)?;
+        Ok(Vec::try_from(&tensor.f_to_kind(Kind::Float)?)?)
+    });
+    Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps))
+}

@@ -1,0 +1,143 @@
+//! Many texts, cut into pieces that threads work on alone.
+
+use super::{Libtorch, PackedOutput};
+use crate::error::{Error, ErrorKind, Result};
+use bertscript_kernels::{Matrix, Solo, Team};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Tokens of a chunk, about: enough that reading the weights costs little, few
+/// enough that what layers hand on stays in the cache.
+const CHUNK: usize = 512;
+
+/// Fewer tokens than this are not worth a chunk: reading the weights would cost
+/// more than the products.
+const LEAST: usize = 64;
+
+/// Ranges of texts; one, if all threads had better work on all texts together.
+pub(super) fn cut(lengths: &[usize], threads: usize) -> Vec<Range<usize>> {
+    let tokens: usize = lengths.iter().sum();
+    if threads < 2 {
+        return by_tokens(lengths, CHUNK);
+    }
+    // A few chunks for each thread, so that they end together.
+    let wanted = (tokens / (4 * threads)).clamp(LEAST, CHUNK);
+    let chunks = by_tokens(lengths, wanted);
+    // As the threads would take them, one after another.
+    let mut loads = vec![0; threads];
+    for chunk in &chunks {
+        if let Some(load) = loads.iter_mut().min() {
+            *load += lengths[chunk.clone()].iter().sum::<usize>();
+        }
+    }
+    let longest = loads.into_iter().max().unwrap_or(0);
+    // Together, threads wait for one another; alone, for the last one.
+    if !lengths.is_empty() && longest * threads * 4 > tokens * 5 {
+        let everything = 0..lengths.len();
+        return vec![everything];
+    }
+    chunks
+}
+
+/// Ranges of texts of about so many tokens.
+fn by_tokens(lengths: &[usize], wanted: usize) -> Vec<Range<usize>> {
+    let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
+    for (number, length) in lengths.iter().enumerate() {
+        if tokens > 0 && tokens + length > wanted {
+            chunks.push(start..number);
+            (start, tokens) = (number, 0);
+        }
+        tokens += length;
+    }
+    if start < lengths.len() {
+        chunks.push(start..lengths.len());
+    }
+    chunks
+}
+
+/// What `each` makes of every chunk, in their order. One chunk alone is worked on
+/// by all threads together; of several, each thread takes one after another.
+pub(super) fn run<R: Send>(
+    chunks: &[Range<usize>],
+    threads: usize,
+    each: impl Fn(Range<usize>, &dyn Team) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let team = Libtorch::new(threads);
+    if let [chunk] = chunks {
+        return Ok(vec![each(chunk.clone(), &team)?]);
+    }
+    let results: Vec<_> = chunks.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    team.run(&|| {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = chunks.get(number) else { break };
+            let result = each(chunk.clone(), &Solo);
+            if result.is_err() {
+                // The others need not begin.
+                next.store(chunks.len(), Ordering::Relaxed);
+            }
+            if let Ok(mut place) = results[number].lock() {
+                *place = Some(result);
+            }
+        }
+    });
+    let mut values = Vec::with_capacity(chunks.len());
+    let mut missing = false;
+    for result in results {
+        match result.into_inner().ok().flatten() {
+            Some(result) => values.push(result?),
+            None => missing = true,
+        }
+    }
+    match missing {
+        false => Ok(values),
+        true => Err(Error::new(ErrorKind::Torch, "a thread ended early")),
+    }
+}
+
+impl PackedOutput {
+    pub(super) fn matrix(&self) -> &Matrix<f32> {
+        match self {
+            Self::Tokens(matrix) | Self::Texts(matrix) => matrix,
+        }
+    }
+
+    pub(super) fn append(&mut self, more: &Self) {
+        let (Self::Tokens(matrix) | Self::Texts(matrix)) = self;
+        let before = matrix.len();
+        matrix.set_rows(before + more.matrix().len());
+        for row in 0..more.matrix().len() {
+            matrix.row_mut(before + row).copy_from_slice(more.matrix().row(row));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_hold_every_text_once() {
+        for lengths in [vec![], vec![1], vec![512; 5], vec![7; 1000], (1..200).collect()] {
+            for threads in 1..5 {
+                let chunks = cut(&lengths, threads);
+                let mut next = 0;
+                for chunk in &chunks {
+                    assert_eq!(chunk.start, next);
+                    next = chunk.end;
+                }
+                assert_eq!(next, lengths.len());
+            }
+        }
+    }
+
+    #[test]
+    fn few_texts_are_worked_on_together() {
+        assert_eq!(cut(&[512], 2).len(), 1);
+        assert_eq!(cut(&[512, 512, 512], 2).len(), 1);
+        assert_eq!(cut(&[16, 16], 2).len(), 1);
+        assert!(cut(&[200; 50], 2).len() > 2);
+    }
+}

@@ -1,0 +1,189 @@
+//! What stands on the encoder, by architecture.
+
+use super::bert::{Dense, Scratch, linear, norm};
+use super::{PackedInputs, PackedOutput};
+use crate::config::BertConfig;
+use crate::error::Result;
+use crate::models::Architecture;
+use crate::weights::{Init, Weights};
+use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
+
+/// The layers of a head; those that an architecture lacks are none.
+#[derive(Debug)]
+pub(super) struct Heads<E> {
+    /// `pooler.dense`
+    pooler: Option<Linear<E>>,
+    /// `cls.predictions`
+    predictions: Option<Predictions<E>>,
+    /// The layer after the pooler: `classifier` or `cls.seq_relationship`
+    of_text: Option<Linear<E>>,
+    /// The layer after every token: `classifier` or `qa_outputs`
+    of_token: Option<Linear<E>>,
+    /// Whether the columns of the last are outputs of their own.
+    columns_apart: bool,
+    /// Whether the hidden states and what the pooler makes of them are outputs.
+    bare: bool,
+}
+
+#[derive(Debug)]
+struct Predictions<E> {
+    transform: Dense<E>,
+    norm: LayerNorm,
+    decoder: Linear<E>,
+}
+
+impl<E: Element> Heads<E> {
+    pub(super) fn load(
+        w: &Weights,
+        architecture: Architecture,
+        config: &BertConfig,
+        isa: Isa,
+    ) -> Result<Self> {
+        use Architecture as A;
+        let hidden_size = config.hidden_size;
+        let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
+        let one = |w: Weights, outputs: i64| linear(isa, &[w], hidden_size, outputs);
+        let with_pooler = !matches!(
+            architecture,
+            A::BertForMaskedLM | A::BertForTokenClassification | A::BertForQuestionAnswering
+        );
+        let labels = config.labels.len() as i64;
+        Ok(Self {
+            pooler: match with_pooler {
+                true => Some(one(base.sub("pooler").sub("dense"), hidden_size)?),
+                false => None,
+            },
+            predictions: match architecture {
+                A::BertForMaskedLM | A::BertForPreTraining => {
+                    Some(Predictions::load(&w.sub("cls").sub("predictions"), config, isa)?)
+                }
+                _ => None,
+            },
+            of_text: match architecture {
+                A::BertForPreTraining | A::BertForNextSentencePrediction => {
+                    Some(one(w.sub("cls").sub("seq_relationship"), 2)?)
+                }
+                A::BertForSequenceClassification => Some(one(w.sub("classifier"), labels)?),
+                A::BertForMultipleChoice => Some(one(w.sub("classifier"), 1)?),
+                _ => None,
+            },
+            of_token: match architecture {
+                A::BertForTokenClassification => Some(one(w.sub("classifier"), labels)?),
+                A::BertForQuestionAnswering => Some(one(w.sub("qa_outputs"), 2)?),
+                _ => None,
+            },
+            columns_apart: architecture == A::BertForQuestionAnswering,
+            bare: architecture == A::BertModel,
+        })
+    }
+
+    /// The outputs, in the architecture's order, of hidden states `[T,H]`.
+    pub(super) fn forward(
+        &self,
+        inputs: &PackedInputs,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<Vec<PackedOutput>> {
+        let mut outputs = Vec::new();
+        let tokens = scratch.x.len();
+        if self.bare {
+            outputs.push(PackedOutput::Tokens(copy(&scratch.x)));
+        }
+        if let Some(predictions) = &self.predictions {
+            let mut logits = Matrix::new(predictions.decoder.outputs());
+            logits.set_rows(tokens);
+            predictions.forward(scratch, team, &mut logits)?;
+            outputs.push(PackedOutput::Tokens(logits));
+        }
+        if let Some(layer) = &self.of_token {
+            let mut logits = Matrix::new(layer.outputs());
+            logits.set_rows(tokens);
+            layer.forward(team, scratch.copied.all(), Then::Keep, logits.all_mut());
+            match self.columns_apart {
+                true => outputs.extend((0..layer.outputs()).map(|column| {
+                    PackedOutput::Tokens(select(&logits, 0..tokens, column..column + 1))
+                })),
+                false => outputs.push(PackedOutput::Tokens(logits)),
+            }
+        }
+        let Some(pooler) = &self.pooler else { return Ok(outputs) };
+        let mut first = Matrix::<E>::new(pooler.inputs());
+        first.set_rows(inputs.lengths.len());
+        let mut start = 0;
+        for (text, length) in inputs.lengths.iter().enumerate() {
+            for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(start)) {
+                *to = E::from_f32(*from);
+            }
+            start += length;
+        }
+        let mut pooled = Matrix::<f32>::new(pooler.outputs());
+        pooled.set_rows(first.len());
+        pooler.forward(team, first.all(), Then::Keep, pooled.all_mut());
+        for text in 0..first.len() {
+            pooled.row_mut(text).iter_mut().for_each(|value| *value = value.tanh());
+        }
+        let Some(layer) = &self.of_text else {
+            outputs.push(PackedOutput::Texts(pooled));
+            return Ok(outputs);
+        };
+        for text in 0..first.len() {
+            for (to, from) in first.row_mut(text).iter_mut().zip(pooled.row(text)) {
+                *to = E::from_f32(*from);
+            }
+        }
+        let mut logits = Matrix::new(layer.outputs());
+        logits.set_rows(first.len());
+        layer.forward(team, first.all(), Then::Keep, logits.all_mut());
+        outputs.push(PackedOutput::Texts(logits));
+        Ok(outputs)
+    }
+}
+
+impl<E: Element> Predictions<E> {
+    fn load(w: &Weights, config: &BertConfig, isa: Isa) -> Result<Self> {
+        let (hidden_size, transform) = (config.hidden_size, w.sub("transform"));
+        let dense = linear(isa, &[transform.sub("dense")], hidden_size, hidden_size)?;
+        // A second name of the decoder's bias, which `forward` does not read.
+        let _ = w.get("bias", &[config.vocab_size], Init::Zeros)?;
+        Ok(Self {
+            transform: Dense::new(dense, config.hidden_act),
+            norm: norm(isa, &transform.sub("LayerNorm"), config)?,
+            decoder: linear(isa, &[w.sub("decoder")], hidden_size, config.vocab_size)?,
+        })
+    }
+
+    /// Logits `[T,vocab_size]`
+    fn forward(
+        &self,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+        logits: &mut Matrix<f32>,
+    ) -> Result<()> {
+        let tokens = scratch.x.len();
+        let mut x = Matrix::<f32>::new(self.transform.outputs());
+        x.set_rows(tokens);
+        self.transform.forward(team, scratch.copied.all(), x.all_mut())?;
+        let mut copied = Matrix::<E>::new(self.transform.outputs());
+        copied.set_rows(tokens);
+        self.norm.forward(team, x.all_mut(), copied.all_mut());
+        self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut());
+        Ok(())
+    }
+}
+
+pub(super) fn copy(matrix: &Matrix<f32>) -> Matrix<f32> {
+    select(matrix, 0..matrix.len(), 0..matrix.width())
+}
+
+fn select(
+    matrix: &Matrix<f32>,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+) -> Matrix<f32> {
+    let mut selected = Matrix::new(columns.len());
+    selected.set_rows(rows.len());
+    for (to, from) in rows.enumerate() {
+        selected.row_mut(to).copy_from_slice(&matrix.row(from)[columns.clone()]);
+    }
+    selected
+}

@@ -1,0 +1,71 @@
+//! Which threads a call may use.
+
+use bertscript_kernels::Team;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The calls that are running.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A call's share of the threads that libtorch has for one operation: all of
+/// them, or fewer while other calls run.
+pub(super) struct Share {
+    threads: usize,
+}
+
+impl Share {
+    /// Takes a share until it is dropped.
+    pub(super) fn take() -> Self {
+        let running = RUNNING.fetch_add(1, Ordering::Relaxed) + 1;
+        // Inside of a parallel region there is only this thread.
+        let all = match torchscript::in_parallel_region() {
+            true => 1,
+            false => usize::try_from(tch::get_num_threads()).unwrap_or(1),
+        };
+        Self { threads: all.div_ceil(running).max(1) }
+    }
+
+    /// How many threads it has.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Threads of libtorch's.
+#[derive(Debug)]
+pub(super) struct Libtorch {
+    members: usize,
+}
+
+impl Libtorch {
+    pub(super) fn new(members: usize) -> Self {
+        Self { members }
+    }
+}
+
+impl Team for Libtorch {
+    fn members(&self) -> usize {
+        self.members
+    }
+
+    fn run(&self, work: &(dyn Fn() + Sync)) {
+        if self.members < 2 {
+            return work();
+        }
+        let members = self.members;
+        let ran = torchscript::on_threads(|number| {
+            if number < members {
+                work();
+            }
+        });
+        if ran.is_err() {
+            // No thread could be had: this one does it all.
+            work();
+        }
+    }
+}
