@@ -1,5 +1,6 @@
 //! The `bertscript` command.
 
+mod bench;
 mod embed;
 mod export;
 mod generate;
@@ -45,6 +46,7 @@ enum Command {
     Tokenize(tokenize::Tokenize),
     Run(run::Run),
     Verify(verify::Verify),
+    Bench(bench::Bench),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Tokenize(command) => command.execute(),
         Command::Run(command) => command.execute(),
         Command::Verify(command) => command.execute(),
+        Command::Bench(command) => command.execute(),
         Command::Completions(command) => command.execute(&mut Cli::command()),
         Command::Man(command) => command.execute(Cli::command()),
     };

@@ -13,6 +13,7 @@ use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
+use torchscript::InferenceMode;
 
 /// How to load a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
@@ -228,6 +229,18 @@ impl PreTrained {
             outputs.extend(layers(c.num_hidden_layers, "attentions", &shape));
         }
         outputs
+    }
+
+    /// Runs the model as it is, operator by operator, on token ids `[B,S]` (of
+    /// multiple choice `[B,C,S]`) and a mask of that shape; every token is of
+    /// type 0. The outputs come in the order of [`Self::outputs`].
+    ///
+    /// It is what a program is held against: nothing is checked before libtorch
+    /// sees it.
+    pub fn run(&self, input_ids: &Tensor, attention_mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
+        let _inference = InferenceMode::enter();
+        let token_type_ids = &input_ids.f_zeros_like()?;
+        self.forward(ModelInputs { input_ids, attention_mask, token_type_ids })
     }
 
     /// Runs the model. The outputs come in the order of [`Self::outputs`].

@@ -1,0 +1,235 @@
+//! The plans that are measured side by side, and what they run on.
+
+use bertscript::{Dtype, ErrorKind, Inputs, Module, Plan, PreTrained, verify};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+use torchscript::{InferenceMode, ScriptModule, Value};
+
+/// A way to run a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Way {
+    /// This library's kernels, without padding
+    Packed,
+    /// The program in the file, by libtorch
+    Scripted,
+    /// That program with the weights as constants of its code
+    Frozen,
+    /// The model operator by operator, without a program
+    Eager,
+    /// The program, every text padded to the model's maximum
+    FixedPad,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Packed, Self::Scripted, Self::Frozen, Self::Eager, Self::FixedPad];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Packed => "packed",
+            Self::Scripted => "scripted",
+            Self::Frozen => "frozen",
+            Self::Eager => "eager",
+            Self::FixedPad => "fixed-pad",
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A plan that is ready to run.
+pub(super) enum Runner {
+    Module(Box<Module>),
+    Frozen(ScriptModule, Device),
+    Eager(Box<PreTrained>),
+}
+
+impl Runner {
+    /// Makes a plan ready, or says why it cannot be had.
+    pub(super) fn new(
+        way: Way,
+        path: &Path,
+        module: &Module,
+    ) -> anyhow::Result<Result<Self, String>> {
+        let fixed = module.metadata().is_some_and(|metadata| !metadata.fixed_shapes.is_empty());
+        Ok(Ok(match way {
+            Way::Packed => match module.with_plan(Plan::Packed) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(Err(error.message().to_owned()));
+                }
+                packed => Self::Module(Box::new(packed?)),
+            },
+            Way::Scripted => Self::Module(Box::new(module.with_plan(Plan::Scripted)?)),
+            Way::Frozen => Self::Frozen(frozen(path, module)?, module.device()),
+            Way::Eager if module.device() != Device::Cpu => {
+                return Ok(Err("the module is not on the CPU".to_owned()));
+            }
+            Way::Eager => Self::Eager(Box::new(verify::eager_model(module, None)?)),
+            Way::FixedPad if fixed => {
+                return Ok(Err("the program is of fixed shapes, and pads by itself".to_owned()));
+            }
+            Way::FixedPad => Self::Module(Box::new(module.with_plan(Plan::Scripted)?)),
+        }))
+    }
+
+    /// Its outputs, once they are there.
+    pub(super) fn run(&self, batch: &Batch) -> bertscript::Result<Vec<Tensor>> {
+        let outputs = match self {
+            Self::Module(module) => {
+                let mut inputs = Inputs::new(batch.ids.shallow_clone());
+                if let Some(mask) = &batch.mask {
+                    inputs = inputs.attention_mask(mask.shallow_clone());
+                }
+                let outputs = module.run(&inputs)?.into_tensors();
+                outputs.into_iter().map(|(_, tensor)| tensor).collect()
+            }
+            Self::Frozen(script, device) => {
+                let place = |tensor: &Tensor| tensor.f_to_device(*device).map(Value::Tensor);
+                let mut keywords = vec![("input_ids", place(&batch.ids)?)];
+                if let Some(mask) = &batch.mask {
+                    keywords.push(("attention_mask", place(mask)?));
+                }
+                let _inference = InferenceMode::enter();
+                script.call("forward", &[], &keywords)?.into_tensors()?
+            }
+            Self::Eager(model) => model.run(&batch.ids, batch.mask.as_ref())?,
+        };
+        // A value that has come back proves that a device has done its work.
+        if let Some(output) = outputs.first().filter(|output| output.device() != Device::Cpu) {
+            let _ = output.f_flatten(0, -1)?.f_narrow(0, 0, 1)?.f_to_device(Device::Cpu)?;
+        }
+        Ok(outputs)
+    }
+}
+
+/// The program once more, with its weights as constants.
+fn frozen(path: &Path, module: &Module) -> bertscript::Result<ScriptModule> {
+    let mut script = ScriptModule::load(path, Some(module.device()))?;
+    if module.metadata().map(|metadata| metadata.dtype()).transpose()? != Some(module.dtype()) {
+        script.to(None, Some(module.dtype().kind()))?;
+    }
+    script.eval()?;
+    Ok(script.freeze(&[])?)
+}
+
+/// What kind of inputs a file takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kinds {
+    pub(super) vocab_size: i64,
+    pub(super) max_length: i64,
+    /// Sequences that make one text of a batch: of multiple choice two.
+    pub(super) choices: Option<i64>,
+}
+
+/// Texts of random tokens.
+pub(super) struct Batch {
+    /// `[B,S]`, of multiple choice `[B,C,S]`
+    pub(super) ids: Tensor,
+    /// Of the same shape; none where no row has padding and none is asked for
+    mask: Option<Tensor>,
+    /// The tokens of each text
+    pub(super) lengths: Vec<i64>,
+    choices: Option<i64>,
+}
+
+impl Batch {
+    pub(super) fn new(lengths: &[i64], kinds: Kinds) -> bertscript::Result<Self> {
+        let longest = lengths.iter().copied().max().unwrap_or(1);
+        let is_full = lengths.iter().all(|length| *length == longest);
+        let mut random = Random(longest as u64);
+        let shape = shape(lengths.len() as i64, longest, kinds.choices);
+        let count = shape.iter().product::<i64>();
+        let ids: Vec<_> = (0..count).map(|_| random.below(kinds.vocab_size)).collect();
+        let batch = Self {
+            ids: Tensor::f_from_slice(&ids)?.f_view(&shape[..])?,
+            mask: None,
+            lengths: lengths.to_vec(),
+            choices: kinds.choices,
+        };
+        if is_full { Ok(batch) } else { batch.padded(longest) }
+    }
+
+    /// The same texts, padded to a length and masked.
+    pub(super) fn padded(&self, length: i64) -> bertscript::Result<Self> {
+        let missing = length - self.longest();
+        let ids = self.ids.f_constant_pad_nd([0, missing])?;
+        let texts = self.lengths.len() as i64;
+        let lengths = Tensor::f_from_slice(&self.lengths)?;
+        let lengths = lengths.f_view(&shape(texts, 1, self.choices.map(|_| 1))[..])?;
+        let positions = Tensor::f_arange(length, (Kind::Int64, Device::Cpu))?;
+        let mask = positions.f_less_tensor(&lengths)?.f_to_kind(Kind::Int64)?;
+        let mask = mask.f_expand_as(&ids)?.f_contiguous()?;
+        Ok(Self { ids, mask: Some(mask), lengths: self.lengths.clone(), choices: self.choices })
+    }
+
+    /// One of the texts, without padding.
+    pub(super) fn text(&self, number: usize) -> bertscript::Result<Self> {
+        let length = self.lengths[number];
+        let ids = self.ids.f_narrow(0, number as i64, 1)?.f_narrow(-1, 0, length)?;
+        let lengths = vec![length];
+        Ok(Self { ids: ids.f_contiguous()?, mask: None, lengths, choices: self.choices })
+    }
+
+    pub(super) fn longest(&self) -> i64 {
+        self.lengths.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Sequences of one text.
+    fn each(&self) -> i64 {
+        self.choices.unwrap_or(1)
+    }
+
+    pub(super) fn sequences(&self) -> i64 {
+        self.lengths.len() as i64 * self.each()
+    }
+
+    /// Tokens that are not padding.
+    pub(super) fn tokens(&self) -> i64 {
+        self.lengths.iter().sum::<i64>() * self.each()
+    }
+
+    /// The length of every sequence.
+    pub(super) fn all_lengths(&self) -> impl Iterator<Item = i64> {
+        self.lengths.iter().flat_map(|length| std::iter::repeat_n(*length, self.each() as usize))
+    }
+}
+
+fn shape(texts: i64, length: i64, choices: Option<i64>) -> Vec<i64> {
+    choices.map_or(vec![texts, length], |choices| vec![texts, choices, length])
+}
+
+/// The same numbers each time (SplitMix64).
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// From 0 to 1, without 1.
+    pub(super) fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn below(&mut self, count: i64) -> i64 {
+        (self.unit() * count as f64) as i64
+    }
+}
+
+/// The model in float32 that results are held against; its weights are those of
+/// `module`, where that is in float32 already.
+pub(super) fn reference(path: &Path, module: &Module) -> bertscript::Result<PreTrained> {
+    if module.device() == Device::Cpu && module.dtype() == Dtype::F32 {
+        return verify::eager_model(module, None);
+    }
+    let exact = Module::load(path, bertscript::Device::Cpu, Some(Dtype::F32))?;
+    verify::eager_model(&exact, None)
+}
