@@ -16,6 +16,7 @@ pub(crate) fn bench() -> Result<()> {
     run(&mut cargo(["build", "--release", "--workspace", "--lib", "--bins", "--examples"]))?;
     let release = root().join("target/release");
 
+    beside_peers(&release, &minilm)?;
     announce("encoding, beside Python (docs/text.md)");
     let script = oracles::folder().join("bench_encoding.py");
     let encode = release.join("examples/encode");
@@ -27,6 +28,27 @@ pub(crate) fn bench() -> Result<()> {
     announce("export and load, beside Python (docs/export.md)");
     let script = oracles::folder().join("bench_export.py");
     run(oracles.command().arg(script).arg(release.join("bertscript")))
+}
+
+/// Embeds real texts, in turns with every peer; and one text alone.
+fn beside_peers(release: &Path, minilm: &Path) -> Result<()> {
+    let measures: [(&str, &[&str]); 4] = [
+        ("all-MiniLM-L6-v2, real texts", &["--count", "1000"]),
+        ("bert-base, real texts", &["--count", "200", "--random-base"]),
+        ("all-MiniLM-L6-v2, one text", &["--latency", "16,64,128,256"]),
+        ("bert-base, one text", &["--latency", "16,64,128,384", "--random-base"]),
+    ];
+    for (title, arguments) in measures {
+        announce(&format!("{title}, beside peers (docs/performance.md)"));
+        run(oracles::peers()?
+            .arg(oracles::folder().join("bench_peers.py"))
+            .arg("--side")
+            .arg(release.join("examples/throughput"))
+            .arg("--checkpoint")
+            .arg(minilm)
+            .args(arguments))?;
+    }
+    Ok(())
 }
 
 /// Compiles `tests/c/overhead.cc` against the library and its libtorch.

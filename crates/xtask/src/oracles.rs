@@ -36,6 +36,15 @@ impl Oracles {
     }
 }
 
+/// Python with the programs that bertscript is measured against, in an environment
+/// of their own, made when it is first needed.
+pub(crate) fn peers() -> Result<Command> {
+    let requirements = folder().join("requirements-peers.txt");
+    let mut command = Command::new(python::environment(".peers", &requirements, 9)?);
+    command.current_dir(root()).env("HF_HUB_OFFLINE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
 /// Where the scripts are.
 pub(crate) fn folder() -> PathBuf {
     root().join("tests/reference")

@@ -1,0 +1,155 @@
+"""The peers with engines of their own."""
+
+from pathlib import Path
+
+import numpy
+
+from peer import Peer, bert, mean
+
+
+class OnnxRuntime(Peer):
+    """The graph in onnxruntime's fused operators, attention among them."""
+
+    dtypes = ("f32",)
+    packages = ("onnxruntime", "onnx", "torch", "transformers")
+
+    @classmethod
+    def file(cls, spec):
+        return str(Path(spec["folder"], "fused.onnx"))
+
+    @classmethod
+    def prepare(cls, spec):
+        import torch
+        from onnxruntime.transformers import optimizer
+
+        class Exported(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.bert = bert(spec, "eager")
+
+            def forward(self, input_ids, attention_mask):
+                # The mask as transformers 4 made it: the optimizer knows attention by it.
+                mask = 1.0 - attention_mask[:, None, None].expand(-1, 1, input_ids.shape[1], -1).float()
+                mask = mask.masked_fill(mask.bool(), torch.finfo(torch.float32).min)
+                return self.bert(input_ids, mask, torch.zeros_like(input_ids))[0]
+
+        names = ["input_ids", "attention_mask", "last_hidden_state"]
+        ids = torch.ones(2, 16, dtype=torch.long)
+        plain = str(Path(spec["folder"], "plain.onnx"))
+        model = Exported().eval()
+        torch.onnx.export(
+            model,
+            (ids, torch.ones_like(ids)),
+            plain,
+            dynamo=False,
+            opset_version=17,
+            input_names=names[:2],
+            output_names=names[2:],
+            dynamic_axes=dict.fromkeys(names, {0: "batch", 1: "sequence"}),
+        )
+        config = model.bert.config
+        sizes = dict(num_heads=config.num_attention_heads, hidden_size=config.hidden_size)
+        fused = optimizer.optimize_model(plain, model_type="bert", opt_level=0, **sizes)
+        count = fused.get_fused_operator_statistics()["Attention"]
+        if count != config.num_hidden_layers:
+            raise RuntimeError(f"attention is fused in {count} of {config.num_hidden_layers} layers")
+        fused.save_model_to_file(cls.file(spec))
+
+    def __init__(self, spec):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = spec["threads"]
+        options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(self.file(spec), options, providers=["CPUExecutionProvider"])
+
+    def hidden(self, ids, mask):
+        return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+class OpenVino(Peer):
+    """One stream with all threads, or a stream for each thread and batches in parallel."""
+
+    variants = ("one stream", "a stream a thread")
+    packages = ("openvino", "torch", "transformers")
+
+    @classmethod
+    def file(cls, spec):
+        return Path(spec["folder"], "openvino.xml")
+
+    @classmethod
+    def prepare(cls, spec):
+        import openvino
+        import torch
+
+        ids = torch.ones(2, 16, dtype=torch.long)
+        example = dict(input_ids=ids, attention_mask=torch.ones_like(ids))
+        model = openvino.convert_model(bert(spec, dtype="f32"), example_input=example)
+        openvino.save_model(model, cls.file(spec), compress_to_fp16=False)
+
+    def __init__(self, spec):
+        import openvino
+
+        streams = spec["threads"] if spec["variant"] == "a stream a thread" else 1
+        options = {
+            "INFERENCE_PRECISION_HINT": spec["dtype"],
+            "INFERENCE_NUM_THREADS": spec["threads"],
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "NUM_STREAMS": streams,
+        }
+        model = openvino.Core().compile_model(self.file(spec), "CPU", options)
+        self.request = model.create_infer_request()
+        self.queue = openvino.AsyncInferQueue(model, streams) if streams > 1 else None
+
+    def hidden(self, ids, mask):
+        results = self.request.infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True, share_outputs=True)
+        return results[0]
+
+    def embed(self, batches):
+        if self.queue is None:
+            return super().embed(batches)
+        pooled = {}
+
+        def done(request, batch):
+            number, mask = batch
+            pooled[number] = mean(request.get_output_tensor(0).data, mask)
+
+        self.queue.set_callback(done)
+        for number, (ids, mask) in enumerate(batches):
+            self.queue.start_async({"input_ids": ids, "attention_mask": mask}, (number, mask))
+        self.queue.wait_all()
+        return [pooled[number] for number in sorted(pooled)]
+
+
+class CTranslate2(Peer):
+    dtypes = ("f32", "bf16", "int8")
+    latency = False
+    packages = ("ctranslate2", "transformers")
+
+    @classmethod
+    def prepare(cls, spec):
+        from ctranslate2.converters import TransformersConverter
+
+        TransformersConverter(spec["checkpoint"]).convert(cls.folder(spec), force=True)
+
+    @classmethod
+    def folder(cls, spec):
+        return str(Path(spec["folder"], "ctranslate2"))
+
+    def __init__(self, spec):
+        import ctranslate2
+
+        kind = {"f32": "float32", "bf16": "bfloat16", "int8": "int8_float32"}[spec["dtype"]]
+        known = ctranslate2.get_supported_compute_types("cpu")
+        if kind not in known:
+            raise ValueError(f"{kind} is not among what this CPU supports: {', '.join(sorted(known))}")
+        options = dict(compute_type=kind, intra_threads=spec["threads"], inter_threads=1)
+        self.encoder = ctranslate2.Encoder(self.folder(spec), device="cpu", **options)
+
+    def hidden(self, ids, mask):
+        import ctranslate2
+
+        tensor = ctranslate2.StorageView.from_array
+        lengths = tensor(mask.sum(1).astype(numpy.int32))
+        found = self.encoder.forward_batch(tensor(ids.astype(numpy.int32)), lengths).last_hidden_state
+        return numpy.array(found.to(ctranslate2.DataType.float32))
