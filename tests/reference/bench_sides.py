@@ -56,8 +56,12 @@ class Side:
         return Path(self.settings["folder"], f"{self.name}-{self.dtype}.log")
 
     def prepare(self):
-        if self.peer and self.launch("prepare").wait() != 0:
+        if self.peer is None:
+            return
+        self.process = self.launch("prepare")
+        if self.process.wait() != 0:
             raise Failed(self.last_words())
+        self.process = None
 
     def start(self):
         self.process = self.launch("serve", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -84,8 +88,9 @@ class Side:
         return json.loads(line)
 
     def last_words(self):
+        code = self.process.returncode
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self.process and self.process.returncode}"
+        return lines[-1] if lines and code > 0 else f"exit code {code}"
 
     def peak_megabytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -96,8 +101,8 @@ class Side:
         if self.process:
             self.process.kill()
             self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
+            for stream in filter(None, [self.process.stdin, self.process.stdout]):
+                stream.close()
             self.process = None
 
 

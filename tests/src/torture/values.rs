@@ -65,7 +65,8 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
     Some(value)
 }
 
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 17] = [
+    ("plan", "scripted"),
     ("kind", "cpu"),
     ("device", "cpu"),
     ("architecture", "BertModel"),
