@@ -11,12 +11,10 @@ pub use plan::Plan;
 
 use crate::archive::{Archive, Metadata};
 use crate::assets::Assets;
-use crate::checkpoint::StateDict;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
-use crate::packed::{PackOptions, Packed};
+use crate::packed::Packed;
 use crate::text::{Recipe, Tokenizer};
-use crate::weights::Weights;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,26 +93,6 @@ impl Module {
         Ok(module)
     }
 
-    /// The same program, computed otherwise; everything is shared. A module is
-    /// loaded with [`Plan::Packed`] where that is possible.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if it cannot be packed, with the reason.
-    pub fn with_plan(&self, plan: Plan) -> Result<Self> {
-        if plan == Plan::Packed
-            && let Some(reason) = self.cannot_pack()
-        {
-            let message = format!("{reason}: only the plan scripted is possible");
-            return Err(Error::new(ErrorKind::Unsupported, message).at("plan"));
-        }
-        Ok(Self { plan, ..self.share()? })
-    }
-
-    /// How it computes.
-    pub fn plan(&self) -> Plan {
-        self.plan
-    }
-
     fn share(&self) -> Result<Self> {
         Ok(Self {
             script: self.script.try_clone()?,
@@ -127,50 +105,6 @@ impl Module {
             tokenizer: self.tokenizer.clone(),
             recipe: OnceCell::new(),
         })
-    }
-
-    fn cannot_pack(&self) -> Option<&'static str> {
-        let Some(metadata) = self.metadata() else {
-            return Some("the program is not of this library");
-        };
-        let has_attentions = || metadata.outputs.iter().any(|o| o.name.starts_with("attentions."));
-        if self.device != tch::Device::Cpu {
-            Some("the module is not on the CPU")
-        } else if self.dtype == Dtype::F16 {
-            Some("the dtype is float16")
-        } else if !metadata.fixed_shapes.is_empty() {
-            Some("the program is of fixed shapes")
-        } else if has_attentions() {
-            Some("attention probabilities are among the outputs")
-        } else {
-            None
-        }
-    }
-
-    /// The model without padding, whose weights are laid out when it is first
-    /// wanted; none by another plan.
-    pub(crate) fn packed(&self) -> Result<Option<&Packed>> {
-        let (Plan::Packed, Some(archive)) = (self.plan, &self.archive) else { return Ok(None) };
-        let packed = self.packed.get_or_try_init(|| {
-            let metadata = archive.metadata();
-            let mut state = StateDict::default();
-            for (name, tensor) in self.parameters()? {
-                state.insert(name, tensor, "the archive");
-            }
-            let weights = Weights::new(state, self.dtype, None);
-            let options = PackOptions {
-                architecture: metadata.architecture()?,
-                config: archive.config(),
-                hidden_states: metadata
-                    .outputs
-                    .iter()
-                    .any(|o| o.name.starts_with("hidden_states.")),
-            };
-            let packed = Packed::load(&weights, options)?;
-            weights.finish()?;
-            Ok::<_, Error>(packed)
-        });
-        packed.map(Some)
     }
 
     /// Writes the program to a file, whole or not at all; its weights are saved
@@ -267,6 +201,10 @@ impl Module {
     ///
     /// The inputs of an archive of this library are checked before libtorch
     /// sees them. All are moved to the module's device; the outputs stay there.
+    ///
+    /// By [`Plan::Packed`], an output for each token is zero where a row's mask
+    /// ends in zeros. A mask of another form, such as one with a hole, is left to
+    /// the program in the file.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] with the argument's name, what was found in
