@@ -56,13 +56,15 @@ impl Sink {
     pub(crate) fn write(&mut self, rows: &[Vec<f32>]) -> std::io::Result<()> {
         match self {
             Self::JsonLines(output) => {
-                // Whole lines at once: whoever is killed leaves no half line.
-                let mut lines = Vec::new();
+                // A line at once: whoever is killed leaves no half line. Of more at once the
+                // system may write a part.
+                let mut line = Vec::new();
                 for row in rows {
-                    serde_json::to_writer(&mut lines, &serde_json::json!({ "embedding": row }))?;
-                    lines.push(b'\n');
+                    line.clear();
+                    serde_json::to_writer(&mut line, &serde_json::json!({ "embedding": row }))?;
+                    line.push(b'\n');
+                    output.write_all(&line)?;
                 }
-                output.write_all(&lines)?;
                 output.flush()
             }
             Self::Binary { file, rows: count, .. } => {

@@ -80,7 +80,7 @@ impl Packed {
             *sum += length;
             Some(*sum)
         }));
-        let results = self.each_chunk(&inputs.lengths, |texts, team| {
+        let results = self.each_chunk(&inputs.lengths, usize::MAX, |texts, team| {
             let tokens = starts[texts.start]..starts[texts.end];
             let chunk = PackedInputs {
                 input_ids: inputs.input_ids[tokens.clone()].to_vec(),
@@ -99,16 +99,17 @@ impl Packed {
         Ok(outputs)
     }
 
-    /// What `each` makes of texts of these lengths, a range of them after another.
-    /// A few texts are worked on by all threads together; of many, each thread
+    /// What `each` makes of texts of these lengths, a range of them after another,
+    /// of at most `budget` tokens where they are several. A few texts are worked on by all threads together; of many, each thread
     /// takes some.
     pub(crate) fn each_chunk<R: Send>(
         &self,
         lengths: &[usize],
+        budget: usize,
         each: impl Fn(Range<usize>, &dyn Team) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let share = Share::take();
-        chunks::run(&chunks::cut(lengths, share.threads()), share.threads(), each)
+        chunks::run(&chunks::cut(lengths, budget, share.threads()), share.threads(), each)
     }
 
     /// The outputs for some texts, by one team.

@@ -15,14 +15,15 @@ const CHUNK: usize = 512;
 /// more than the products.
 const LEAST: usize = 64;
 
-/// Ranges of texts; one, if all threads had better work on all texts together.
-pub(super) fn cut(lengths: &[usize], threads: usize) -> Vec<Range<usize>> {
+/// Ranges of texts, of at most `budget` tokens where they are several; one, if all
+/// threads had better work on all texts together.
+pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range<usize>> {
     let tokens: usize = lengths.iter().sum();
     if threads < 2 {
-        return by_tokens(lengths, CHUNK);
+        return by_tokens(lengths, CHUNK.min(budget));
     }
     // A few chunks for each thread, so that they end together.
-    let wanted = (tokens / (4 * threads)).clamp(LEAST, CHUNK);
+    let wanted = (tokens / (4 * threads)).clamp(LEAST, CHUNK).min(budget);
     let chunks = by_tokens(lengths, wanted);
     // As the threads would take them, one after another.
     let mut loads = vec![0; threads];
@@ -33,7 +34,7 @@ pub(super) fn cut(lengths: &[usize], threads: usize) -> Vec<Range<usize>> {
     }
     let longest = loads.into_iter().max().unwrap_or(0);
     // Together, threads wait for one another; alone, for the last one.
-    if !lengths.is_empty() && longest * threads * 4 > tokens * 5 {
+    if !lengths.is_empty() && tokens <= budget && longest * threads * 4 > tokens * 5 {
         let everything = 0..lengths.len();
         return vec![everything];
     }
@@ -122,22 +123,28 @@ mod tests {
     fn chunks_hold_every_text_once() {
         for lengths in [vec![], vec![1], vec![512; 5], vec![7; 1000], (1..200).collect()] {
             for threads in 1..5 {
-                let chunks = cut(&lengths, threads);
-                let mut next = 0;
-                for chunk in &chunks {
-                    assert_eq!(chunk.start, next);
-                    next = chunk.end;
+                for budget in [1, 16, 4096] {
+                    let chunks = cut(&lengths, budget, threads);
+                    let mut next = 0;
+                    for chunk in &chunks {
+                        assert_eq!(chunk.start, next);
+                        next = chunk.end;
+                    }
+                    assert_eq!(next, lengths.len());
+                    let fits = |chunk: &Range<usize>| {
+                        chunk.len() == 1 || lengths[chunk.clone()].iter().sum::<usize>() <= budget
+                    };
+                    assert!(chunks.iter().all(fits));
                 }
-                assert_eq!(next, lengths.len());
             }
         }
     }
 
     #[test]
     fn few_texts_are_worked_on_together() {
-        assert_eq!(cut(&[512], 2).len(), 1);
-        assert_eq!(cut(&[512, 512, 512], 2).len(), 1);
-        assert_eq!(cut(&[16, 16], 2).len(), 1);
-        assert!(cut(&[200; 50], 2).len() > 2);
+        assert_eq!(cut(&[512], 4096, 2).len(), 1);
+        assert_eq!(cut(&[512, 512, 512], 4096, 2).len(), 1);
+        assert_eq!(cut(&[16, 16], 4096, 2).len(), 1);
+        assert!(cut(&[200; 50], 4096, 2).len() > 2);
     }
 }

@@ -121,7 +121,7 @@ impl Module {
             check(encodings, &metadata.limits)?;
             let rows = by_length(encodings);
             let lengths: Vec<_> = rows.iter().map(|row| encodings[*row].len()).collect();
-            return packed.each_chunk(&lengths, |range, team| {
+            return packed.each_chunk(&lengths, pass.batch_tokens, |range, team| {
                 pass.check()?;
                 let (rows, lengths) = (&rows[range.clone()], &lengths[range]);
                 let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
