@@ -80,6 +80,25 @@ fn goldens_through_the_command_packed() {
     through(Plan::Packed, cli);
 }
 
+#[test]
+fn instructions_that_are_none_are_refused() {
+    let golden = &GOLDENS[0];
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    export(golden, &path);
+    let output = Command::new(binary())
+        .arg("verify")
+        .arg(&path)
+        .env("BERTSCRIPT_MAX_ISA", "avx1")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && stderr.contains("found \"avx1\", expected one of portable"),
+        "{stderr}"
+    );
+}
+
 /// Every form of the kernels, whatever this CPU has, and libtorch on what the least CPU has.
 #[test]
 fn goldens_with_fewer_instructions() {

@@ -7,6 +7,7 @@ mod report;
 mod start;
 mod texts;
 
+use crate::embed::cancel_on_interrupt;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Context, bail};
@@ -335,17 +336,4 @@ impl<'a> Output<'a> {
         }
         Ok(())
     }
-}
-
-/// The first interrupt asks the work to stop, the second stops the process.
-fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
-    let cancel = Cancel::default();
-    let handle = cancel.clone();
-    ctrlc::set_handler(move || {
-        if handle.is_cancelled() {
-            std::process::exit(130);
-        }
-        handle.cancel();
-    })?;
-    Ok(cancel)
 }

@@ -139,7 +139,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// The first interrupt asks the work to stop, the second stops the process.
-fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
+pub(crate) fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
     let cancel = Cancel::default();
     let handle = cancel.clone();
     ctrlc::set_handler(move || {

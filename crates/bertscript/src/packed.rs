@@ -12,7 +12,7 @@ mod threads;
 
 use crate::config::BertConfig;
 use crate::device::Dtype;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::weights::Weights;
 use bert::Bert;
@@ -64,7 +64,7 @@ impl Packed {
     /// Lays out weights of float32 or bfloat16 for the best instructions that
     /// this CPU has. A CPU without products of bfloat16 computes in float32.
     pub(crate) fn load(w: &Weights, options: PackOptions<'_>) -> Result<Self> {
-        let isa = Isa::best();
+        let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
         let bert = match w.dtype() {
             Dtype::BF16 if isa == Isa::Avx512Bf16 => AnyBert::Bf16(Bert::load(w, options, isa)?),
             _ => AnyBert::F32(Bert::load(w, options, isa)?),

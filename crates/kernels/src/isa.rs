@@ -6,6 +6,8 @@ use crate::simd::{Portable, Simd};
 use std::env;
 use std::sync::OnceLock;
 
+const MAX_ISA: &str = "BERTSCRIPT_MAX_ISA";
+
 /// A set of instructions that the kernels are compiled for, each with those
 /// before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,15 +64,27 @@ impl Isa {
 
     /// The best that this CPU has, and that the environment variable
     /// `BERTSCRIPT_MAX_ISA` allows, which is read once.
-    pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let allowed = env::var("BERTSCRIPT_MAX_ISA").ok();
-            let known = Self::ALL.into_iter().find(|isa| allowed.as_deref() == Some(isa.name()));
-            let most = known.unwrap_or(Self::Avx512Bf16);
+    ///
+    /// # Errors
+    /// In words, if the variable names none of the sets.
+    pub fn best() -> Result<Self, String> {
+        static BEST: OnceLock<Result<Isa, String>> = OnceLock::new();
+        let best = || {
+            let most = match env::var(MAX_ISA) {
+                Err(env::VarError::NotPresent) => Self::Avx512Bf16,
+                allowed => {
+                    let allowed = allowed.unwrap_or_default();
+                    let known = Self::ALL.into_iter().find(|isa| allowed == isa.name());
+                    known.ok_or_else(|| {
+                        let names = Self::ALL.map(Self::name).join(", ");
+                        format!("{MAX_ISA}: found {allowed:?}, expected one of {names}")
+                    })?
+                }
+            };
             let fits = |isa: &Self| *isa <= most && isa.is_available();
-            Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::Portable)
-        })
+            Ok(Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::Portable))
+        };
+        BEST.get_or_init(best).clone()
     }
 
     /// Runs a kernel with the vectors of this set.
