@@ -120,16 +120,28 @@ fn attentions(criterion: &mut Criterion) {
             if number > 0 && head_dim > 32 {
                 continue;
             }
-            let lengths = vec![length; 1024 / length];
-            let tokens = length * lengths.len();
-            let (qkv, mut out) = (filled(tokens, 3 * 384), filled::<f32>(tokens, 384));
-            let texts = Texts { lengths: &lengths, heads: 384 / head_dim };
-            group.throughput(Throughput::Elements(4 * (tokens * length * 384) as u64));
-            group.bench_function(id::<f32>(isa, &format!("{length}/{head_dim}")), |bencher| {
-                bencher.iter(|| attention(isa, &Solo, qkv.all(), texts, out.all_mut()));
-            });
+            one_attention::<f32>(&mut group, isa, length, head_dim);
+            if isa == Isa::Avx512Bf16 {
+                one_attention::<Bf16>(&mut group, isa, length, head_dim);
+            }
         }
     }
+}
+
+fn one_attention<E: Element>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    isa: Isa,
+    length: usize,
+    head_dim: usize,
+) {
+    let lengths = vec![length; 1024 / length];
+    let tokens = length * lengths.len();
+    let (qkv, mut out) = (filled::<E>(tokens, 3 * 384), filled::<E>(tokens, 384));
+    let texts = Texts { lengths: &lengths, heads: 384 / head_dim };
+    group.throughput(Throughput::Elements(4 * (tokens * length * 384) as u64));
+    group.bench_function(id::<E>(isa, &format!("{length}/{head_dim}")), |bencher| {
+        bencher.iter(|| attention(isa, &Solo, qkv.all(), texts, out.all_mut()));
+    });
 }
 
 fn layer_norm(criterion: &mut Criterion) {

@@ -1,12 +1,13 @@
 //! Attention over texts that lie one after the other.
 
-use crate::element::{Element, Operations};
+use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
 use crate::matrix::{Line, Rows, RowsMut, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 use crate::tile::{HIGHEST, Product, WIDEST, half_tile, tile, width};
+use std::f32::consts::LOG2_E;
 
 /// Fewer multiplications than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 18;
@@ -23,24 +24,25 @@ pub struct Texts<'a> {
 /// Scaled dot-product attention: query, key and value side by side, `[T,3H]`
 /// for texts of `T` tokens together -> `[T,H]`. Every token attends to the
 /// tokens of its own text; the scale is the inverse square root of a head's
-/// dimension.
+/// dimension. Of bfloat16, what each token attends with is rounded, too.
 ///
 /// # Panics
 /// If the lengths are not those of the rows, the heads do not share the columns,
-/// or the CPU lacks the instructions.
-pub fn attention<O: Element>(
+/// the dimension of a head is odd with bfloat16, or the CPU lacks the instructions.
+pub fn attention<E: Element>(
     isa: Isa,
     team: &dyn Team,
-    qkv: Rows<'_, f32>,
+    qkv: Rows<'_, E>,
     texts: Texts<'_>,
-    out: RowsMut<'_, O>,
+    out: RowsMut<'_, E>,
 ) {
     let Texts { lengths, heads } = texts;
-    assert!(isa.is_available(), "{isa:?}");
+    assert!(isa.is_available() && (E::DEPTH == 1 || isa == Isa::Avx512Bf16), "{isa:?}");
     assert_eq!(lengths.iter().sum::<usize>(), qkv.rows, "as many tokens as rows");
     assert_eq!((qkv.rows, qkv.width), (out.rows, 3 * out.width), "query, key, value and result");
     assert!(heads > 0 && out.width.is_multiple_of(heads), "{heads} heads of {} values", out.width);
     let head_dim = out.width / heads;
+    assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
     let work: usize = lengths.iter().map(|length| length * length).sum::<usize>() * out.width;
     let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
     let longest = lengths.iter().copied().max().unwrap_or(0);
@@ -73,28 +75,31 @@ struct Scratch {
     values: Vec<Line>,
     /// For each query of a tile, its products with all keys.
     scores: Vec<Line>,
+    /// For each query of a tile, the exponentials of those.
+    powers: Vec<Line>,
     /// For each query of a tile, the sum of some columns.
     sums: Vec<Line>,
 }
 
 impl Scratch {
     fn new(longest: usize, head_dim: usize) -> Self {
-        // As wide as the widest panels, whatever the instruction set.
+        // As wide as the widest panels and types, whatever is used.
         let keys = longest.next_multiple_of(WIDEST);
         let columns = head_dim.next_multiple_of(WIDEST);
         Self {
             keys: zeros(4 * keys * head_dim),
-            values: zeros(4 * columns * longest),
+            values: zeros(4 * columns * keys),
             scores: zeros(4 * HIGHEST * keys),
+            powers: zeros(4 * HIGHEST * keys),
             sums: zeros(4 * HIGHEST * WIDEST),
         }
     }
 }
 
 /// One head of one text.
-struct Head<'a, O> {
-    qkv: Rows<'a, f32>,
-    out: &'a RowsMut<'a, O>,
+struct Head<'a, E> {
+    qkv: Rows<'a, E>,
+    out: &'a RowsMut<'a, E>,
     first: usize,
     length: usize,
     column: usize,
@@ -102,27 +107,29 @@ struct Head<'a, O> {
     scratch: &'a mut Scratch,
 }
 
-impl<O: Element> Kernel for Head<'_, O> {
+impl<E: Element> Kernel for Head<'_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { qkv, first, length, column, head_dim, .. } = self;
         let hidden_size = qkv.width / 3;
-        let keys: *mut f32 = self.scratch.keys.as_mut_ptr().cast();
-        let values: *mut f32 = self.scratch.values.as_mut_ptr().cast();
+        let keys: *mut E = self.scratch.keys.as_mut_ptr().cast();
+        let values: *mut E = self.scratch.values.as_mut_ptr().cast();
         let scores: *mut f32 = self.scratch.scores.as_mut_ptr().cast();
+        let powers: *mut E = self.scratch.powers.as_mut_ptr().cast();
         let sums: *mut f32 = self.scratch.sums.as_mut_ptr().cast();
         let panels = length.div_ceil(width::<S>());
         let score_stride = panels * width::<S>();
+        let depth = length.next_multiple_of(E::DEPTH);
         let scale = (head_dim as f32).sqrt().recip();
         // SAFETY: the scratch memory holds panels of the longest text; rows and
         // columns are of the matrices.
         unsafe {
             let key = qkv.start.add(first * qkv.stride + hidden_size + column);
-            lay_out_keys::<S>(key, qkv.stride, length, head_dim, keys);
+            lay_out_keys::<S, E>(key, qkv.stride, length, head_dim, keys);
             let value = qkv.start.add(first * qkv.stride + 2 * hidden_size + column);
-            lay_out_values::<S>(value, qkv.stride, length, head_dim, values);
+            lay_out_values::<S, E>(value, qkv.stride, length, head_dim, values);
             let tiles = length.div_ceil(S::ROWS);
             for number in 0..tiles {
                 let start = length * number / tiles;
@@ -135,22 +142,27 @@ impl<O: Element> Kernel for Head<'_, O> {
                     let to = scores.add(panel * width::<S>());
                     // Half of the last panel is enough for few keys.
                     match length - panel * width::<S>() <= S::LANES {
-                        true => half_tile::<S>(rows, product, to, score_stride),
-                        false => tile::<S, f32>(rows, product, to, score_stride),
+                        true => half_tile::<S, E>(rows, product, to, score_stride),
+                        false => tile::<S, E>(rows, product, to, score_stride),
                     }
                 }
                 let mut shares = [0.; HIGHEST];
                 for (row, share) in shares.iter_mut().enumerate().take(rows) {
-                    *share = softmax::<S>(scores.add(row * score_stride), length, scale).recip();
+                    let (from, to) = (row * score_stride, row * score_stride);
+                    let sum = softmax::<S, E>(scores.add(from), powers.add(to), length, scale);
+                    *share = sum.recip();
                 }
                 for (panel, dim) in (0..head_dim).step_by(width::<S>()).enumerate() {
                     let product = Product {
-                        left: scores.cast_const(),
+                        left: powers.cast_const(),
                         stride: score_stride,
-                        panel: values.add(panel * width::<S>() * length),
-                        depth: length,
+                        panel: values.add(panel * width::<S>() * depth),
+                        depth,
                     };
-                    tile::<S, f32>(rows, product, sums, width::<S>());
+                    match head_dim - dim <= S::LANES {
+                        true => half_tile::<S, E>(rows, product, sums, width::<S>()),
+                        false => tile::<S, E>(rows, product, sums, width::<S>()),
+                    }
                     for (row, share) in shares.into_iter().enumerate().take(rows) {
                         for half in 0..2 {
                             let dim = dim + half * S::LANES;
@@ -158,7 +170,7 @@ impl<O: Element> Kernel for Head<'_, O> {
                                 let count = S::LANES.min(head_dim - dim);
                                 let sum = S::load(sums.add(row * width::<S>() + half * S::LANES));
                                 let place = self.out.at(first + start + row, column + dim);
-                                O::store::<S>(place, count, S::mul(sum, S::splat(share)));
+                                E::store::<S>(place, count, S::mul(sum, S::splat(share)));
                             }
                         }
                     }
@@ -168,53 +180,57 @@ impl<O: Element> Kernel for Head<'_, O> {
     }
 }
 
-/// Copies keys into panels: for each dimension, as many of them as a panel is wide.
-/// What is left of the last panel keeps what it was; nobody reads its products.
+/// Copies keys into panels: for each `DEPTH` dimensions, theirs of as many keys as a panel
+/// is wide. What is left of the last panel keeps what it was; nobody reads its products.
 #[inline(always)]
-unsafe fn lay_out_keys<S: Simd>(
-    key: *const f32,
+unsafe fn lay_out_keys<S: Simd, E: Element>(
+    key: *const E,
     stride: usize,
     length: usize,
     head_dim: usize,
-    panels: *mut f32,
+    panels: *mut E,
 ) {
+    // Of bfloat16, two values are one of 32 bits; of float32, one is.
+    let (key, panels) = (key.cast::<u32>(), panels.cast::<u32>());
+    let (stride, dims) = (stride / E::DEPTH, head_dim / E::DEPTH);
     for (number, first) in (0..length).step_by(width::<S>()).enumerate() {
         let count = width::<S>().min(length - first);
         // SAFETY: as many keys as there are, into a panel of theirs.
         unsafe {
             let key = |lane: usize, dim: usize| key.add((first + lane) * stride + dim);
-            let panel = panels.add(number * width::<S>() * head_dim);
+            let panel = panels.add(number * width::<S>() * dims);
             let place = |lane: usize, dim: usize| panel.add(dim * width::<S>() + lane);
             // Four of each at once, which is what registers turn around.
-            let (lanes, dims) = (count / 4 * 4, head_dim / 4 * 4);
-            for lane in (0..lanes).step_by(4) {
-                for dim in (0..dims).step_by(4) {
-                    let rows: [[f32; 4]; 4] = [0, 1, 2, 3]
-                        .map(|i| key(lane + i, dim).cast::<[f32; 4]>().read_unaligned());
-                    let columns: [[f32; 4]; 4] = std::array::from_fn(|i| rows.map(|row| row[i]));
+            let (whole_lanes, whole_dims) = (count / 4 * 4, dims / 4 * 4);
+            for lane in (0..whole_lanes).step_by(4) {
+                for dim in (0..whole_dims).step_by(4) {
+                    let rows: [[u32; 4]; 4] = [0, 1, 2, 3]
+                        .map(|i| key(lane + i, dim).cast::<[u32; 4]>().read_unaligned());
+                    let columns: [[u32; 4]; 4] = std::array::from_fn(|i| rows.map(|row| row[i]));
                     for (i, column) in columns.into_iter().enumerate() {
-                        place(lane, dim + i).cast::<[f32; 4]>().write_unaligned(column);
+                        place(lane, dim + i).cast::<[u32; 4]>().write_unaligned(column);
                     }
                 }
             }
             for lane in 0..count {
-                for dim in if lane < lanes { dims } else { 0 }..head_dim {
-                    *place(lane, dim) = *key(lane, dim);
+                for dim in if lane < whole_lanes { whole_dims } else { 0 }..dims {
+                    place(lane, dim).write(key(lane, dim).read_unaligned());
                 }
             }
         }
     }
 }
 
-/// Copies values into panels: for each key, as many dimensions as a panel is wide.
+/// Copies values into panels: for each `DEPTH` keys, as many dimensions as a panel is wide.
 #[inline(always)]
-unsafe fn lay_out_values<S: Simd>(
-    value: *const f32,
+unsafe fn lay_out_values<S: Simd, E: Element>(
+    value: *const E,
     stride: usize,
     length: usize,
     head_dim: usize,
-    panels: *mut f32,
+    panels: *mut E,
 ) {
+    let depth = length.next_multiple_of(E::DEPTH);
     for (panel, first) in (0..head_dim).step_by(width::<S>()).enumerate() {
         for half in 0..2 {
             let dim = first + half * S::LANES;
@@ -222,25 +238,31 @@ unsafe fn lay_out_values<S: Simd>(
                 break;
             }
             let count = S::LANES.min(head_dim - dim);
-            for key in 0..length {
+            for key in (0..length).step_by(E::DEPTH) {
                 // SAFETY: as many values as there are, into a panel of theirs.
                 unsafe {
-                    let values =
-                        <f32 as Operations>::load::<S>(value.add(key * stride + dim), count);
-                    let row = panels.add((panel * length + key) * width::<S>());
-                    S::store(row.add(half * S::LANES), values);
+                    let row = panels.add((panel * depth + key) * width::<S>());
+                    let to = row.add(half * S::LANES * E::DEPTH);
+                    let from = value.add(key * stride + dim);
+                    E::interleave::<S>(from, stride, length - key, count, to);
                 }
             }
         }
     }
 }
 
-/// Scores become the exponentials of their scaled distance to the greatest; their sum is
-/// returned. Up to a whole vector, what follows the scores is overwritten.
+/// Writes the exponentials of the scores' scaled distances to the greatest; their sum is
+/// returned. Up to a whole vector, what follows the scores is overwritten, and what follows
+/// the exponentials becomes next to nothing.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(scores: *mut f32, length: usize, scale: f32) -> f32 {
+unsafe fn softmax<S: Simd, E: Element>(
+    scores: *mut f32,
+    powers: *mut E,
+    length: usize,
+    scale: f32,
+) -> f32 {
     let last = (length - 1) / S::LANES * S::LANES;
-    // SAFETY: the row has room for whole vectors.
+    // SAFETY: the rows have room for whole vectors.
     unsafe {
         // What is no score is as good as none.
         let end = scores.add(last);
@@ -250,12 +272,12 @@ unsafe fn softmax<S: Simd>(scores: *mut f32, length: usize, scale: f32) -> f32 {
             greatest = S::max(greatest, S::load(scores.add(place)));
         }
         // The greatest itself is exactly 0 apart, however great it is.
-        let (most, scale) = (S::splat(S::greatest(greatest)), S::splat(scale));
+        let (most, scale) = (S::splat(S::greatest(greatest)), S::splat(scale * LOG2_E));
         let mut sum = S::zero();
         for place in (0..=last).step_by(S::LANES) {
             let apart = S::sub(S::load(scores.add(place)), most);
-            let power = math::exp::<S>(S::mul(apart, scale));
-            S::store(scores.add(place), power);
+            let power = math::exp2::<S>(S::mul(apart, scale));
+            E::store::<S>(powers.add(place), S::LANES, power);
             sum = S::add(sum, power);
         }
         S::sum(sum)

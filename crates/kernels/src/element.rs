@@ -35,11 +35,35 @@ pub(crate) trait Operations: Copy + Default + Debug + Send + Sync + 'static {
     /// As of [`Simd`].
     unsafe fn store<S: Simd>(to: *mut Self, count: usize, v: S::V);
 
+    /// Writes a row of a panel for each `DEPTH` rows of a matrix: `count` columns, all
+    /// values of the first, then all of the second. `rows` of the rows exist; zeros stand for
+    /// the others.
+    ///
+    /// # Safety
+    /// As of [`Simd`].
+    unsafe fn interleave<S: Simd>(
+        from: *const Self,
+        stride: usize,
+        rows: usize,
+        count: usize,
+        to: *mut Self,
+    );
+
     /// See [`tile::tile`].
     ///
     /// # Safety
     /// As there.
     unsafe fn tile<S: Simd, const ROWS: usize>(
+        product: tile::Product<Self>,
+        to: *mut f32,
+        stride: usize,
+    );
+
+    /// See [`tile::half_tile`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn half_tile<S: Simd, const ROWS: usize>(
         product: tile::Product<Self>,
         to: *mut f32,
         stride: usize,
@@ -90,6 +114,26 @@ impl Operations for f32 {
     ) {
         unsafe { tile::tile_f32::<S, ROWS>(product, to, stride) }
     }
+
+    #[inline(always)]
+    unsafe fn half_tile<S: Simd, const ROWS: usize>(
+        product: tile::Product<Self>,
+        to: *mut f32,
+        stride: usize,
+    ) {
+        unsafe { tile::half_tile_f32::<S, ROWS>(product, to, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave<S: Simd>(
+        from: *const Self,
+        _: usize,
+        _: usize,
+        count: usize,
+        to: *mut Self,
+    ) {
+        unsafe { S::store(to, Self::load::<S>(from, count)) }
+    }
 }
 
 impl Element for Bf16 {
@@ -126,6 +170,33 @@ impl Operations for Bf16 {
         to: *mut f32,
         stride: usize,
     ) {
-        unsafe { tile::tile_bf16::<S, ROWS>(product, to, stride) }
+        unsafe { tile::tile_bf16::<ROWS>(product, to, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn half_tile<S: Simd, const ROWS: usize>(
+        product: tile::Product<Self>,
+        to: *mut f32,
+        stride: usize,
+    ) {
+        unsafe { tile::half_tile_bf16::<ROWS>(product, to, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave<S: Simd>(
+        from: *const Self,
+        stride: usize,
+        rows: usize,
+        count: usize,
+        to: *mut Self,
+    ) {
+        let pair = |i: usize, second: Self| unsafe { [*from.add(i), second] };
+        let to = to.cast::<[Self; 2]>();
+        for i in 0..count.min(S::LANES) {
+            unsafe {
+                let second = if rows > 1 { *from.add(stride + i) } else { Self(0) };
+                to.add(i).write(pair(i, second));
+            }
+        }
     }
 }

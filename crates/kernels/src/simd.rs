@@ -33,8 +33,16 @@ pub(crate) trait Simd: Copy + 'static {
     /// `a * b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// `v * 2^n` of whole `n` from -126 to 127, given as `n + 1.5 * 2^23`.
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// The nearest whole numbers.
+    unsafe fn round(v: Self::V) -> Self::V;
+    /// `v * 2^n` of whole `n` from -126 to 127.
     unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
+    /// See [`crate::math::gelu`].
+    #[inline(always)]
+    unsafe fn gelu(x: Self::V) -> Self::V {
+        unsafe { crate::math::gelu_by_formula::<Self>(x) }
+    }
 
     /// The first `count` values of bfloat16; zeros after them.
     #[inline(always)]
@@ -89,12 +97,6 @@ pub(crate) trait Simd: Copy + 'static {
         let rest = unsafe { Self::lanes(rest) };
         lanes[count..].copy_from_slice(&rest[count..]);
         unsafe { Self::load(lanes.as_ptr()) }
-    }
-
-    /// `1 / v`, to a relative error below 1e-6.
-    #[inline(always)]
-    unsafe fn recip(v: Self::V) -> Self::V {
-        unsafe { Self::div(Self::splat(1.), v) }
     }
 
     /// The greatest of all values.
@@ -167,8 +169,18 @@ impl Simd for Portable {
         each(a, b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn abs(a: Self::V) -> Self::V {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn round(v: Self::V) -> Self::V {
+        // Without the instruction, `round_ties_even` would call a function.
+        const ROUND: f32 = 12_582_912.; // 1.5 * 2^23
+        v.map(|v| (v + ROUND) - ROUND)
+    }
+    #[inline(always)]
     unsafe fn scale(v: Self::V, n: Self::V) -> Self::V {
-        each(v, n, |v, n| v * f32::from_bits(n.to_bits().wrapping_add(127) << 23))
+        each(v, n, |v, n| v * f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
 }
 
@@ -241,9 +253,17 @@ mod x86 {
             unsafe { _mm256_max_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn abs(a: __m256) -> __m256 {
+            unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.), a) }
+        }
+        #[inline(always)]
+        unsafe fn round(v: __m256) -> __m256 {
+            unsafe { _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) }
+        }
+        #[inline(always)]
         unsafe fn scale(v: __m256, n: __m256) -> __m256 {
             unsafe {
-                let exponent = _mm256_add_epi32(_mm256_castps_si256(n), _mm256_set1_epi32(127));
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
                 _mm256_mul_ps(v, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)))
             }
         }
@@ -308,19 +328,40 @@ mod x86 {
             unsafe { _mm512_max_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn scale(v: __m512, n: __m512) -> __m512 {
-            unsafe {
-                let exponent = _mm512_add_epi32(_mm512_castps_si512(n), _mm512_set1_epi32(127));
-                _mm512_mul_ps(v, _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23)))
-            }
+        unsafe fn abs(a: __m512) -> __m512 {
+            unsafe { _mm512_abs_ps(a) }
         }
         #[inline(always)]
-        unsafe fn recip(v: __m512) -> __m512 {
+        unsafe fn round(v: __m512) -> __m512 {
+            unsafe { _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) }
+        }
+        #[inline(always)]
+        unsafe fn scale(v: __m512, n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(v, n) }
+        }
+        #[inline(always)]
+        unsafe fn gelu(x: __m512) -> __m512 {
+            use crate::math::{STEP, TAIL};
             unsafe {
-                // 14 bits, and twice as many by Newton's method.
-                let near = _mm512_rcp14_ps(v);
-                let error = _mm512_fnmadd_ps(v, near, _mm512_set1_ps(1.));
-                _mm512_fmadd_ps(near, error, near)
+                let distance = _mm512_abs_ps(x);
+                // Added to 1.5 * 2^23, a number stands rounded in the lowest bits.
+                let round = _mm512_set1_ps(12_582_912.);
+                let near = _mm512_min_ps(distance, _mm512_set1_ps(STEP * 31.));
+                let place = _mm512_fmadd_ps(near, _mm512_set1_ps(STEP.recip()), round);
+                let centre = _mm512_sub_ps(place, round);
+                let apart = _mm512_fnmadd_ps(centre, _mm512_set1_ps(STEP), near);
+                let place = _mm512_castps_si512(place);
+                let coefficient = |power: usize| {
+                    let [low, high] =
+                        [0, 16].map(|at| _mm512_loadu_ps(TAIL[power].as_ptr().add(at)));
+                    _mm512_permutex2var_ps(low, place, high)
+                };
+                let mut tail = coefficient(3);
+                for power in [2, 1, 0] {
+                    tail = _mm512_fmadd_ps(tail, apart, coefficient(power));
+                }
+                // gelu(x) = max(x, 0) - |x| tail(|x|)
+                _mm512_fnmadd_ps(distance, tail, _mm512_max_ps(x, _mm512_setzero_ps()))
             }
         }
         #[inline(always)]

@@ -73,9 +73,9 @@ pub(crate) unsafe fn tile<S: Simd, E: Operations>(
 /// # Safety
 /// As of [`tile`].
 #[inline(always)]
-pub(crate) unsafe fn half_tile<S: Simd>(
+pub(crate) unsafe fn half_tile<S: Simd, E: Operations>(
     rows: usize,
-    product: Product<f32>,
+    product: Product<E>,
     to: *mut f32,
     stride: usize,
 ) {
@@ -83,7 +83,7 @@ pub(crate) unsafe fn half_tile<S: Simd>(
     macro_rules! of_rows {
         ($($rows:literal)*) => {
             match rows {
-                $($rows if $rows <= S::ROWS => unsafe { half_tile_f32::<S, $rows>(product, to, stride) },)*
+                $($rows if $rows <= S::ROWS => unsafe { E::half_tile::<S, $rows>(product, to, stride) },)*
                 _ => {}
             }
         };
@@ -117,7 +117,7 @@ pub(crate) unsafe fn tile_f32<S: Simd, const ROWS: usize>(
 
 // Not [`tile_f32`] with a number of vectors: compilers then keep the columns in memory.
 #[inline(always)]
-unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
     Product { left, stride, mut panel, depth }: Product<f32>,
     to: *mut f32,
     to_stride: usize,
@@ -138,24 +138,15 @@ unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
 }
 
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) unsafe fn tile_bf16<S: Simd, const ROWS: usize>(
-    product: Product<crate::Bf16>,
-    to: *mut f32,
-    to_stride: usize,
-) {
-    // Only AVX-512 has them, whatever `S` is.
-    unsafe { avx512_bf16::tile::<ROWS>(product, to, to_stride) }
+pub(crate) use avx512_bf16::{half_tile as half_tile_bf16, tile as tile_bf16};
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn tile_bf16<const ROWS: usize>(_: Product<crate::Bf16>, _: *mut f32, _: usize) {
+    unreachable!("products of bfloat16 values need an instruction of x86");
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) unsafe fn tile_bf16<S: Simd, const ROWS: usize>(
-    _: Product<crate::Bf16>,
-    _: *mut f32,
-    _: usize,
-) {
-    unreachable!("products of bfloat16 values need an instruction of x86");
-}
+pub(crate) use tile_bf16 as half_tile_bf16;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16 {
@@ -163,14 +154,18 @@ mod avx512_bf16 {
     use crate::Bf16;
     use std::arch::x86_64::*;
 
+    /// Two values of a row, or of a column, are one of 32 bits.
+    #[inline(always)]
+    unsafe fn bh(pairs: __m512i) -> __m512bh {
+        unsafe { std::mem::transmute(pairs) }
+    }
+
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn tile<const ROWS: usize>(
+    pub(crate) unsafe fn tile<const ROWS: usize>(
         Product { left, stride, panel, depth }: Product<Bf16>,
         to: *mut f32,
         to_stride: usize,
     ) {
-        // Two values of a row, or of a column, are one of 32 bits.
-        let bh = |pairs: __m512i| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) };
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
             let mut panel = panel.cast::<__m512i>();
@@ -187,6 +182,29 @@ mod avx512_bf16 {
             for (row, sums) in sums.into_iter().enumerate() {
                 _mm512_storeu_ps(to.add(row * to_stride), sums[0]);
                 _mm512_storeu_ps(to.add(row * to_stride + 16), sums[1]);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(crate) unsafe fn half_tile<const ROWS: usize>(
+        Product { left, stride, panel, depth }: Product<Bf16>,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        unsafe {
+            let mut sums = [_mm512_setzero_ps(); ROWS];
+            let mut panel = panel.cast::<__m512i>();
+            for place in 0..depth / 2 {
+                let column = bh(_mm512_loadu_si512(panel));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let pair = left.add(row * stride).cast::<i32>().add(place).read_unaligned();
+                    *sum = _mm512_dpbf16_ps(*sum, bh(_mm512_set1_epi32(pair)), column);
+                }
+                panel = panel.add(2);
+            }
+            for (row, sum) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(to.add(row * to_stride), sum);
             }
         }
     }

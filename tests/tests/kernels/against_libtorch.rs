@@ -125,12 +125,30 @@ fn attention_equals_that_of_each_text_alone_in_libtorch() {
                 let error = error(&narrow(&out, &text), &narrow(&exact, &text));
                 assert!(error <= bound, "{isa:?} {text:?} {of:?}: {error:e} > {bound:e}");
             }
-            // The first texts once more.
-            let (texts, tokens) = (Texts { lengths: &lengths[..=30], heads }, 30 * 31 / 2);
-            let mut short = zeros::<Bf16>([tokens, hidden_size]);
-            attention(isa, &Solo, qkv.rows(0..tokens), texts, short.all_mut());
-            let same = bits(&short) == rounded(&narrow(&out, &(0..tokens)));
-            assert!(same, "{isa:?} {of:?} in bfloat16");
+        }
+    }
+}
+
+#[test]
+fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
+    let heads = HEADS.into_iter().filter(|(_, head_dim)| head_dim.is_multiple_of(2));
+    for of @ (heads, head_dim) in heads {
+        let hidden_size = heads * head_dim;
+        let lengths: Vec<_> = (0..=70).chain([128, 0, 201]).collect();
+        let tokens = lengths.iter().sum();
+        let qkv = (random(tokens as i64, 3 * hidden_size as i64, 1) * 3.).to_kind(Kind::BFloat16);
+        let per_text = |qkv: &Tensor| {
+            let texts = ranges(&lengths).map(|text| reference(&narrow(qkv, &text), of));
+            Tensor::cat(&texts.collect::<Vec<_>>(), 0)
+        };
+        let exact = per_text(&double(&qkv));
+        let bound = 2. * error(&per_text(&qkv), &exact);
+        let qkv = matrix::<Bf16>(&qkv.to_kind(Kind::Float));
+        for isa in available().filter(|isa| *isa == Isa::Avx512Bf16) {
+            let mut out = zeros::<Bf16>([tokens, hidden_size]);
+            attention(isa, &Solo, qkv.all(), Texts { lengths: &lengths, heads }, out.all_mut());
+            let error = error(&tensor(&out), &exact);
+            assert!(error <= bound, "{of:?}: {error:e} > {bound:e}");
         }
     }
 }

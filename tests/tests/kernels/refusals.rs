@@ -77,6 +77,17 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
                 wrong.push(format!("{isa:?} multiplies bfloat16"));
             }
         }
+        // Values of bfloat16 go in pairs, where there are products of them.
+        for (heads, able) in [(1, isa == Isa::Avx512Bf16), (2, false)] {
+            let attend = || {
+                let mut out = zeros::<Bf16>([2, 2]);
+                let texts = Texts { lengths: &[2], heads };
+                attention(isa, &Solo, zeros::<Bf16>([2, 6]).all(), texts, out.all_mut());
+            };
+            if catch_unwind(attend).is_ok() != able {
+                wrong.push(format!("{isa:?}: bfloat16 in {heads} heads: {}", !able));
+            }
+        }
     }
     drop(take_hook());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

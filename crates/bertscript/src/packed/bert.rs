@@ -70,7 +70,7 @@ pub(super) struct Scratch<E> {
     /// The same, as inputs of products
     pub(super) copied: Matrix<E>,
     /// `[T,3H]`
-    qkv: Matrix<f32>,
+    qkv: Matrix<E>,
     /// `[T,H]`
     context: Matrix<E>,
     /// Of a block: the feed-forward layer's width
