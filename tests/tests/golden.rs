@@ -102,7 +102,7 @@ fn instructions_that_are_none_are_refused() {
 /// Every form of the kernels, whatever this CPU has, and libtorch on what the least CPU has.
 #[test]
 fn goldens_with_fewer_instructions() {
-    for isa in ["portable", "avx2", "avx512"] {
+    for isa in ["portable", "avx2", "avx512", "avx512_bf16"] {
         let instructions = [
             ("BERTSCRIPT_MAX_ISA", isa),
             ("ATEN_CPU_CAPABILITY", "default"),

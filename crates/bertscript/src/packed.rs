@@ -68,7 +68,7 @@ impl Packed {
         let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
         let pairs = options.config.head_dim() % 2 == 0;
         let bert = match w.dtype() {
-            Dtype::BF16 if isa == Isa::Avx512Bf16 && pairs => {
+            Dtype::BF16 if isa.multiplies_bf16() && pairs => {
                 AnyBert::Bf16(Bert::load(w, options, isa)?)
             }
             _ => AnyBert::F32(Bert::load(w, options, isa)?),

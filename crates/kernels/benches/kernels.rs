@@ -66,7 +66,7 @@ fn linear(criterion: &mut Criterion) {
         let shapes = if number == 0 { all.collect() } else { vec![(56, (384, 1536))] };
         for (rows, shape) in shapes {
             one_linear::<f32>(&mut group, isa, rows, shape);
-            if isa == Isa::Avx512Bf16 {
+            if isa.multiplies_bf16() {
                 one_linear::<Bf16>(&mut group, isa, rows, shape);
             }
         }
@@ -93,7 +93,7 @@ fn gelu(criterion: &mut Criterion) {
     for isa in available() {
         for inputs in [1, 384] {
             one_gelu::<f32>(&mut group, isa, inputs);
-            if isa == Isa::Avx512Bf16 {
+            if isa.multiplies_bf16() {
                 one_gelu::<Bf16>(&mut group, isa, inputs);
             }
         }
@@ -121,7 +121,7 @@ fn attentions(criterion: &mut Criterion) {
                 continue;
             }
             one_attention::<f32>(&mut group, isa, length, head_dim);
-            if isa == Isa::Avx512Bf16 {
+            if isa.multiplies_bf16() {
                 one_attention::<Bf16>(&mut group, isa, length, head_dim);
             }
         }

@@ -37,7 +37,7 @@ pub fn attention<E: Element>(
     out: RowsMut<'_, E>,
 ) {
     let Texts { lengths, heads } = texts;
-    assert!(isa.is_available() && (E::DEPTH == 1 || isa == Isa::Avx512Bf16), "{isa:?}");
+    assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
     assert_eq!(lengths.iter().sum::<usize>(), qkv.rows, "as many tokens as rows");
     assert_eq!((qkv.rows, qkv.width), (out.rows, 3 * out.width), "query, key, value and result");
     assert!(heads > 0 && out.width.is_multiple_of(heads), "{heads} heads of {} values", out.width);

@@ -1,6 +1,8 @@
 //! Which instructions the CPU has.
 
 #[cfg(target_arch = "x86_64")]
+use crate::amx;
+#[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
 use std::env;
@@ -20,6 +22,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 BF16: products of bfloat16 values.
     Avx512Bf16,
+    /// AMX-BF16: products of bfloat16 values in tiles.
+    Amx,
 }
 
 /// Work that is written for any vectors.
@@ -33,7 +37,8 @@ pub(crate) trait Kernel {
 
 impl Isa {
     /// Every set, the least first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// Its name, as the variable `BERTSCRIPT_MAX_ISA` has it.
     pub fn name(self) -> &'static str {
@@ -42,6 +47,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512_bf16",
+            Self::Amx => "amx_bf16",
         }
     }
 
@@ -57,9 +63,16 @@ impl Isa {
             Self::Avx512Bf16 => {
                 Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Bf16.is_available() && amx::is_available(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
+    }
+
+    /// Whether it has products of bfloat16 values.
+    pub fn multiplies_bf16(self) -> bool {
+        self >= Self::Avx512Bf16
     }
 
     /// The best that this CPU has, and that the environment variable
@@ -71,7 +84,7 @@ impl Isa {
         static BEST: OnceLock<Result<Isa, String>> = OnceLock::new();
         let best = || {
             let most = match env::var(MAX_ISA) {
-                Err(env::VarError::NotPresent) => Self::Avx512Bf16,
+                Err(env::VarError::NotPresent) => Self::Amx,
                 allowed => {
                     let allowed = allowed.unwrap_or_default();
                     let known = Self::ALL.into_iter().find(|isa| allowed == isa.name());
@@ -97,7 +110,7 @@ impl Isa {
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 | Self::Avx512Bf16 => with_avx512(kernel),
+                Self::Avx512 | Self::Avx512Bf16 | Self::Amx => with_avx512(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => with_avx2(kernel),
                 _ => kernel.run::<Portable>(),

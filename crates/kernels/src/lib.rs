@@ -9,6 +9,7 @@
 //! Everything is written once, over the vectors of an instruction set that is
 //! chosen at run time ([`Isa`]).
 
+mod amx;
 mod attention;
 mod element;
 mod isa;

@@ -1,5 +1,7 @@
 //! Linear layers, with what follows them.
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
@@ -51,7 +53,7 @@ impl<E: Element> Linear<E> {
     /// If a weight does not have `inputs` values for each of its bias, or if the
     /// CPU lacks the instructions.
     pub fn new<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
-        assert!(isa.is_available() && (E::DEPTH == 1 || isa == Isa::Avx512Bf16), "{isa:?}");
+        assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
         let (mut rows, mut bias) = (Vec::new(), Vec::new());
         for (weight, layer_bias) in layers {
             assert_eq!(weight.len(), inputs * layer_bias.len(), "a weight of another shape");
@@ -85,6 +87,12 @@ impl<E: Element> Linear<E> {
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// Whether it is multiplied in tiles.
+    #[cfg(target_arch = "x86_64")]
+    fn in_tiles(&self) -> bool {
+        self.isa == Isa::Amx && E::DEPTH == 2 && self.inputs.is_multiple_of(amx::DEPTH)
     }
 
     /// Bytes in memory.
@@ -160,24 +168,60 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { linear, x, rows, .. } = self;
-        let (panel, count) = (linear.width * linear.depth, rows.1 - rows.0);
-        let tiles = count.div_ceil(S::ROWS);
-        let mut sums = Sums([0.; HIGHEST * WIDEST]);
-        for number in self.columns.0..self.columns.1 {
-            // SAFETY: the panel is one of the layer's, the rows are the inputs'.
-            unsafe {
-                let panel = linear.panels.as_ptr().cast::<E>().add(number * panel);
-                for tile_number in 0..tiles {
-                    let first = rows.0 + count * tile_number / tiles;
-                    let last = rows.0 + count * (tile_number + 1) / tiles;
-                    let left = x.start.add(first * x.stride);
-                    let product = Product { left, stride: x.stride, panel, depth: linear.depth };
-                    tile::<S, E>(last - first, product, sums.0.as_mut_ptr(), width::<S>());
-                    self.finish::<S>(&sums, first, last, number * width::<S>());
-                }
+        // SAFETY: the instruction set has tiles, where the layer is laid out for them.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if self.linear.in_tiles() {
+                let rows = height(self.rows.1 - self.rows.0, amx::ROWS);
+                return self.multiply::<S, _>(rows, amx::Tiles::new(amx::Hardware, rows));
             }
+            self.multiply::<S, _>(
+                height(self.rows.1 - self.rows.0, S::ROWS),
+                Registers::<S>(PhantomData),
+            );
         }
+    }
+}
+
+/// How many rows go together so that all meet as few times as `most` at once take.
+fn height(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
+}
+
+/// What multiplies a few rows with a panel.
+trait Multiply<E> {
+    /// Whether it always takes as many rows as it was made for.
+    const ALL: bool;
+
+    /// # Safety
+    /// As of [`tile`].
+    unsafe fn multiply(&mut self, rows: usize, product: Product<E>, sums: &mut Sums);
+}
+
+/// Vectors in registers.
+struct Registers<S>(PhantomData<S>);
+
+impl<S: Simd, E: Element> Multiply<E> for Registers<S> {
+    const ALL: bool = false;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, rows: usize, product: Product<E>, sums: &mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<S, E>(rows, product, sums.0.as_mut_ptr(), width::<S>()) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<E: Element> Multiply<E> for amx::Tiles<amx::Hardware> {
+    const ALL: bool = true;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, _: usize, product: Product<E>, sums: &mut Sums) {
+        let Product { left, stride, panel, depth } = product;
+        // Only layers of bfloat16 are in tiles.
+        let product = Product { left: left.cast(), stride, panel: panel.cast(), depth };
+        // SAFETY: the caller's promise.
+        unsafe { self.multiply(product, sums.0.as_mut_ptr(), WIDEST) }
     }
 }
 
@@ -186,6 +230,29 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 struct Sums([f32; HIGHEST * WIDEST]);
 
 impl<E: Element, O: Element> Piece<'_, E, O> {
+    /// Takes `height` rows at a time through each panel.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, M: Multiply<E>>(&self, height: usize, mut by: M) {
+        let Self { linear, x, rows, .. } = self;
+        let mut sums = Sums([0.; HIGHEST * WIDEST]);
+        for number in self.columns.0..self.columns.1 {
+            // SAFETY: the panel is one of the layer's, the rows are the inputs'.
+            unsafe {
+                let panel = linear.width * linear.depth * number;
+                let panel = linear.panels.as_ptr().cast::<E>().add(panel);
+                for first in (rows.0..rows.1).step_by(height) {
+                    // Twice the same gives twice the same.
+                    let first = if M::ALL { first.min(rows.1 - height) } else { first };
+                    let last = rows.1.min(first + height);
+                    let left = x.start.add(first * x.stride);
+                    let product = Product { left, stride: x.stride, panel, depth: linear.depth };
+                    by.multiply(last - first, product, &mut sums);
+                    self.finish::<S>(&sums, first, last, number * width::<S>());
+                }
+            }
+        }
+    }
+
     /// Adds the bias, does what comes then, and writes.
     #[inline(always)]
     unsafe fn finish<S: Simd>(&self, sums: &Sums, first: usize, last: usize, column: usize) {

@@ -16,7 +16,7 @@ use crate::simd::Simd;
 pub(crate) const WIDEST: usize = 32;
 
 /// Rows of a tile of any instruction set, at the most.
-pub(crate) const HIGHEST: usize = 14;
+pub(crate) const HIGHEST: usize = crate::amx::ROWS;
 
 /// Columns of a panel.
 pub(crate) const fn width<S: Simd>() -> usize {

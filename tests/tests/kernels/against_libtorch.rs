@@ -66,8 +66,7 @@ fn linear_layers_are_as_exact_as_those_of_libtorch() {
             check_linear::<f32>(&isas, Kind::Float, inputs, outputs);
         }
         for inputs in [1, 2, 3, 5, 17, 32, 33, 384, 385] {
-            // None, or the only one.
-            let able: Vec<_> = available().filter(|isa| *isa == Isa::Avx512Bf16).collect();
+            let able: Vec<_> = available().filter(|isa| isa.multiplies_bf16()).collect();
             check_linear::<Bf16>(&able, Kind::BFloat16, inputs, outputs);
         }
     }
@@ -144,7 +143,7 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
         let exact = per_text(&double(&qkv));
         let bound = 2. * error(&per_text(&qkv), &exact);
         let qkv = matrix::<Bf16>(&qkv.to_kind(Kind::Float));
-        for isa in available().filter(|isa| *isa == Isa::Avx512Bf16) {
+        for isa in available().filter(|isa| isa.multiplies_bf16()) {
             let mut out = zeros::<Bf16>([tokens, hidden_size]);
             attention(isa, &Solo, qkv.all(), Texts { lengths: &lengths, heads }, out.all_mut());
             let error = error(&tensor(&out), &exact);
