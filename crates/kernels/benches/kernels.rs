@@ -59,30 +59,39 @@ fn layer<E: Element>(isa: Isa, inputs: usize, outputs: usize) -> Linear<E> {
     Linear::new(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])])
 }
 
+fn int8_layer(isa: Isa, inputs: usize, outputs: usize) -> Linear<f32> {
+    let weight = filled::<f32>(1, inputs * outputs);
+    Linear::int8(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])])
+}
+
 fn linear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("linear");
     for (number, isa) in available().enumerate() {
         let all = LAYERS.into_iter().flat_map(|shape| [16, 56, 512].map(|rows| (rows, shape)));
         let shapes = if number == 0 { all.collect() } else { vec![(56, (384, 1536))] };
         for (rows, shape) in shapes {
-            one_linear::<f32>(&mut group, isa, rows, shape);
+            one_linear(&mut group, "f32", isa, rows, layer::<f32>(isa, shape.0, shape.1));
             if isa.multiplies_bf16() {
-                one_linear::<Bf16>(&mut group, isa, rows, shape);
+                one_linear(&mut group, "bf16", isa, rows, layer::<Bf16>(isa, shape.0, shape.1));
             }
+            one_linear(&mut group, "int8", isa, rows, int8_layer(isa, shape.0, shape.1));
         }
     }
 }
 
 fn one_linear<E: Element>(
     group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
     isa: Isa,
     rows: usize,
-    (inputs, outputs): (usize, usize),
+    layer: Linear<E>,
 ) {
-    let layer = layer::<E>(isa, inputs, outputs);
+    let (inputs, outputs) = (layer.inputs(), layer.outputs());
     let (x, mut out) = (filled(rows, inputs), filled::<f32>(rows, outputs));
     group.throughput(Throughput::Elements(2 * (rows * inputs * outputs) as u64));
-    group.bench_function(id::<E>(isa, &format!("{rows}x{inputs}x{outputs}")), |bencher| {
+    let id =
+        BenchmarkId::new(format!("{} {name}", isa.name()), format!("{rows}x{inputs}x{outputs}"));
+    group.bench_function(id, |bencher| {
         bencher.iter(|| layer.forward(&Solo, x.all(), Then::Keep, out.all_mut()));
     });
 }

@@ -20,9 +20,11 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F.
     Avx512,
+    /// AVX-512 VNNI: products of 8-bit integers.
+    Avx512Vnni,
     /// AVX-512 BF16: products of bfloat16 values.
     Avx512Bf16,
-    /// AMX-BF16: products of bfloat16 values in tiles.
+    /// AMX: products of bfloat16 values and of 8-bit integers in tiles.
     Amx,
 }
 
@@ -37,8 +39,8 @@ pub(crate) trait Kernel {
 
 impl Isa {
     /// Every set, the least first.
-    pub const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+    pub const ALL: [Self; 6] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16, Self::Amx];
 
     /// Its name, as the variable `BERTSCRIPT_MAX_ISA` has it.
     pub fn name(self) -> &'static str {
@@ -46,8 +48,9 @@ impl Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512_vnni",
             Self::Avx512Bf16 => "avx512_bf16",
-            Self::Amx => "amx_bf16",
+            Self::Amx => "amx",
         }
     }
 
@@ -60,8 +63,12 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Self::Avx2.is_available() && is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                Self::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => {
-                Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
+                Self::Avx512Vnni.is_available() && is_x86_feature_detected!("avx512bf16")
             }
             #[cfg(target_arch = "x86_64")]
             Self::Amx => Self::Avx512Bf16.is_available() && amx::is_available(),
@@ -110,7 +117,9 @@ impl Isa {
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 | Self::Avx512Bf16 | Self::Amx => with_avx512(kernel),
+                Self::Avx512 | Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx => {
+                    with_avx512(kernel)
+                }
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => with_avx2(kernel),
                 _ => kernel.run::<Portable>(),

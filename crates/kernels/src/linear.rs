@@ -1,15 +1,17 @@
 //! Linear layers, with what follows them.
 
-#[cfg(target_arch = "x86_64")]
-use crate::amx;
-use crate::element::Element;
+mod int8;
+mod panels;
+
+use crate::element::{Element, Operations};
 use crate::isa::{Isa, Kernel};
 use crate::math;
-use crate::matrix::{Line, Rows, RowsMut, zeros};
+use crate::matrix::{Rows, RowsMut};
 use crate::simd::{Portable, Simd};
 use crate::team::{Team, share};
-use crate::tile::{HIGHEST, Product, WIDEST, tile, width};
-use std::marker::PhantomData;
+use crate::tile::{HIGHEST, WIDEST, width};
+use int8::Int8Panels;
+use panels::Panels;
 
 /// Rows that go together: while a panel is at hand, it meets all of them, and
 /// they stay near meanwhile.
@@ -25,13 +27,16 @@ pub struct Linear<E> {
     isa: Isa,
     inputs: usize,
     outputs: usize,
-    /// Columns of a panel.
-    width: usize,
-    /// `inputs`, filled up to what a product takes together.
-    depth: usize,
-    panels: Vec<Line>,
+    /// Filled up to whole panels.
     bias: Vec<f32>,
-    element: PhantomData<E>,
+    weight: Weight<E>,
+}
+
+#[derive(Debug)]
+enum Weight<E> {
+    /// Of the inputs' type.
+    Own(Panels<E>),
+    Int8(Int8Panels),
 }
 
 /// What is done to the values of a layer before they are written.
@@ -46,6 +51,10 @@ pub enum Then<'a> {
 }
 
 impl<E: Element> Linear<E> {
+    /// The most inputs of a layer of 8-bit integers: with more, sums might not fit
+    /// into 32 bits.
+    pub const MAX_INT8_INPUTS: usize = 1 << 16;
+
     /// One layer of several with the same inputs: the outputs of the first come
     /// first. Each is a weight `[out,in]` and a bias `[out]`.
     ///
@@ -54,6 +63,29 @@ impl<E: Element> Linear<E> {
     /// CPU lacks the instructions.
     pub fn new<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
         assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
+        Self::of(isa, inputs, layers, |width, rows| Weight::Own(Panels::new(width, inputs, rows)))
+    }
+
+    /// The same, rounded to 8-bit integers: a weight has a scale for each output,
+    /// and an input, when it comes, one for each row. Scales are such that the
+    /// greatest magnitude becomes 127; sums are exact.
+    ///
+    /// # Panics
+    /// As [`Self::new`], and if there are more than [`Self::MAX_INT8_INPUTS`].
+    pub fn int8<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
+        assert!(isa.is_available(), "{isa:?}");
+        assert!(inputs <= Self::MAX_INT8_INPUTS, "{inputs} inputs");
+        Self::of(isa, inputs, layers, |width, rows| {
+            Weight::Int8(Int8Panels::new(width, inputs, rows))
+        })
+    }
+
+    fn of<W: Element>(
+        isa: Isa,
+        inputs: usize,
+        layers: &[(&[W], &[W])],
+        weight: impl FnOnce(usize, &[&[W]]) -> Weight<E>,
+    ) -> Self {
         let (mut rows, mut bias) = (Vec::new(), Vec::new());
         for (weight, layer_bias) in layers {
             assert_eq!(weight.len(), inputs * layer_bias.len(), "a weight of another shape");
@@ -62,21 +94,9 @@ impl<E: Element> Linear<E> {
         }
         // SAFETY: available.
         let width = unsafe { isa.run(Width) };
-        let (outputs, depth) = (bias.len(), inputs.next_multiple_of(E::DEPTH));
-        let panel = width * depth;
-        let mut panels = zeros(outputs.div_ceil(width) * panel * size_of::<E>());
-        for (number, row) in rows.into_iter().enumerate() {
-            // SAFETY: `number` is a column of a panel, a row has `inputs` values.
-            unsafe {
-                let start = panels.as_mut_ptr().cast::<E>().add(number / width * panel);
-                for (place, value) in row.iter().enumerate() {
-                    let line = place / E::DEPTH * width + number % width;
-                    *start.add(line * E::DEPTH + place % E::DEPTH) = E::from_f32(value.to_f32());
-                }
-            }
-        }
+        let outputs = bias.len();
         bias.resize(outputs.next_multiple_of(width), 0.);
-        Self { isa, inputs, outputs, width, depth, panels, bias, element: PhantomData }
+        Self { isa, inputs, outputs, bias, weight: weight(width, &rows) }
     }
 
     /// Number of inputs.
@@ -89,15 +109,13 @@ impl<E: Element> Linear<E> {
         self.outputs
     }
 
-    /// Whether it is multiplied in tiles.
-    #[cfg(target_arch = "x86_64")]
-    fn in_tiles(&self) -> bool {
-        self.isa == Isa::Amx && E::DEPTH == 2 && self.inputs.is_multiple_of(amx::DEPTH)
-    }
-
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.panels.as_slice()) + size_of_val(self.bias.as_slice())
+        let weight = match &self.weight {
+            Weight::Own(panels) => panels.bytes(),
+            Weight::Int8(panels) => panels.bytes(),
+        };
+        weight + size_of_val(self.bias.as_slice())
     }
 
     /// x `[N,in]` -> `[N,out]`
@@ -116,7 +134,8 @@ impl<E: Element> Linear<E> {
         if let Then::Add(rows) = then {
             assert_eq!((rows.rows, rows.width), (out.rows, out.width), "as many to add as results");
         }
-        let panels = self.outputs.div_ceil(self.width);
+        // SAFETY: available.
+        let panels = self.outputs.div_ceil(unsafe { self.isa.run(Width) });
         let blocks = x.rows.div_ceil(BLOCK);
         let work = x.rows * self.inputs * self.outputs;
         let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
@@ -125,19 +144,19 @@ impl<E: Element> Linear<E> {
             1 => 1,
             members => (4 * members).div_ceil(blocks.max(1)).min(panels),
         };
-        share(
-            team,
-            blocks * parts,
-            || (),
-            |(), number| {
-                let (block, part) = (number / parts, number % parts);
-                let rows = (x.rows * block / blocks, x.rows * (block + 1) / blocks);
-                let columns = (panels * part / parts, panels * (part + 1) / parts);
-                // SAFETY: available; shapes were compared, and no two pieces share a
-                // place of the result.
-                unsafe { self.isa.run(Piece { linear: self, x, then, out: &out, rows, columns }) };
-            },
-        );
+        let scratch = || match &self.weight {
+            Weight::Own(_) => int8::Scratch::default(),
+            Weight::Int8(panels) => panels.scratch(x.rows.min(BLOCK)),
+        };
+        share(team, blocks * parts, scratch, |scratch, number| {
+            let (block, part) = (number / parts, number % parts);
+            let rows = (x.rows * block / blocks, x.rows * (block + 1) / blocks);
+            let columns = (panels * part / parts, panels * (part + 1) / parts);
+            let write = Write { linear: self, then, out: &out };
+            // SAFETY: available; shapes were compared, and no two pieces share a
+            // place of the result.
+            unsafe { self.isa.run(Piece { x, write, rows, columns, scratch }) };
+        });
     }
 }
 
@@ -155,12 +174,11 @@ impl Kernel for Width {
 
 /// Some rows of the inputs times some panels.
 struct Piece<'a, E, O> {
-    linear: &'a Linear<E>,
     x: Rows<'a, E>,
-    then: Then<'a>,
-    out: &'a RowsMut<'a, O>,
+    write: Write<'a, E, O>,
     rows: (usize, usize),
     columns: (usize, usize),
+    scratch: &'a mut int8::Scratch,
 }
 
 impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
@@ -168,17 +186,27 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: the instruction set has tiles, where the layer is laid out for them.
+        let Self { x, write, rows, columns, scratch } = self;
+        // SAFETY: the rows are the inputs', the panels the layer's.
         unsafe {
-            #[cfg(target_arch = "x86_64")]
-            if self.linear.in_tiles() {
-                let rows = height(self.rows.1 - self.rows.0, amx::ROWS);
-                return self.multiply::<S, _>(rows, amx::Tiles::new(amx::Hardware, rows));
+            match &write.linear.weight {
+                Weight::Own(panels) => {
+                    #[cfg(target_arch = "x86_64")]
+                    if write.linear.isa == Isa::Amx && panels.fit_tiles() {
+                        return write.all::<S, _>(rows, columns, panels.in_tiles(x, rows));
+                    }
+                    write.all::<S, _>(rows, columns, panels.in_vectors::<S>(x));
+                }
+                Weight::Int8(panels) => {
+                    let rounded = panels.round::<S, E>(x, rows, scratch);
+                    let isa = write.linear.isa;
+                    #[cfg(target_arch = "x86_64")]
+                    if isa == Isa::Amx {
+                        return write.all::<S, _>(rows, columns, rounded.in_tiles::<S>());
+                    }
+                    write.all::<S, _>(rows, columns, rounded.in_vectors::<S>(isa));
+                }
             }
-            self.multiply::<S, _>(
-                height(self.rows.1 - self.rows.0, S::ROWS),
-                Registers::<S>(PhantomData),
-            );
         }
     }
 }
@@ -188,66 +216,51 @@ fn height(rows: usize, most: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
-/// What multiplies a few rows with a panel.
-trait Multiply<E> {
-    /// Whether it always takes as many rows as it was made for.
-    const ALL: bool;
-
-    /// # Safety
-    /// As of [`tile`].
-    unsafe fn multiply(&mut self, rows: usize, product: Product<E>, sums: &mut Sums);
-}
-
-/// Vectors in registers.
-struct Registers<S>(PhantomData<S>);
-
-impl<S: Simd, E: Element> Multiply<E> for Registers<S> {
-    const ALL: bool = false;
-
-    #[inline(always)]
-    unsafe fn multiply(&mut self, rows: usize, product: Product<E>, sums: &mut Sums) {
-        // SAFETY: the caller's promise.
-        unsafe { tile::<S, E>(rows, product, sums.0.as_mut_ptr(), width::<S>()) }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl<E: Element> Multiply<E> for amx::Tiles<amx::Hardware> {
-    const ALL: bool = true;
-
-    #[inline(always)]
-    unsafe fn multiply(&mut self, _: usize, product: Product<E>, sums: &mut Sums) {
-        let Product { left, stride, panel, depth } = product;
-        // Only layers of bfloat16 are in tiles.
-        let product = Product { left: left.cast(), stride, panel: panel.cast(), depth };
-        // SAFETY: the caller's promise.
-        unsafe { self.multiply(product, sums.0.as_mut_ptr(), WIDEST) }
-    }
-}
-
-/// The sums of a tile.
+/// The sums of a tile, as wide as a panel.
 #[repr(align(64))]
 struct Sums([f32; HIGHEST * WIDEST]);
 
-impl<E: Element, O: Element> Piece<'_, E, O> {
-    /// Takes `height` rows at a time through each panel.
+/// What multiplies rows with panels.
+trait Multiply {
+    /// Rows of a tile, at the most.
+    const MOST: usize;
+    /// Whether every tile has the rows of the first.
+    const ALL: bool;
+
+    /// Multiplies rows with a panel.
+    ///
+    /// # Safety
+    /// There are such rows, not more than in a tile, and such a panel.
+    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums);
+}
+
+/// What becomes of a layer's sums.
+struct Write<'a, E, O> {
+    linear: &'a Linear<E>,
+    then: Then<'a>,
+    out: &'a RowsMut<'a, O>,
+}
+
+impl<E: Element, O: Element> Write<'_, E, O> {
+    /// Multiplies rows with panels, and writes.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, M: Multiply<E>>(&self, height: usize, mut by: M) {
-        let Self { linear, x, rows, .. } = self;
+    unsafe fn all<S: Simd, M: Multiply>(
+        &self,
+        rows: (usize, usize),
+        panels: (usize, usize),
+        mut by: M,
+    ) {
         let mut sums = Sums([0.; HIGHEST * WIDEST]);
-        for number in self.columns.0..self.columns.1 {
-            // SAFETY: the panel is one of the layer's, the rows are the inputs'.
-            unsafe {
-                let panel = linear.width * linear.depth * number;
-                let panel = linear.panels.as_ptr().cast::<E>().add(panel);
-                for first in (rows.0..rows.1).step_by(height) {
-                    // Twice the same gives twice the same.
-                    let first = if M::ALL { first.min(rows.1 - height) } else { first };
-                    let last = rows.1.min(first + height);
-                    let left = x.start.add(first * x.stride);
-                    let product = Product { left, stride: x.stride, panel, depth: linear.depth };
-                    by.multiply(last - first, product, &mut sums);
-                    self.finish::<S>(&sums, first, last, number * width::<S>());
+        let height = height(rows.1 - rows.0, M::MOST);
+        for panel in panels.0..panels.1 {
+            for first in (rows.0..rows.1).step_by(height) {
+                // Twice the same gives twice the same.
+                let first = if M::ALL { first.min(rows.1 - height) } else { first };
+                let tile = (first, rows.1.min(first + height));
+                // SAFETY: the caller's promise.
+                unsafe {
+                    by.multiply(tile, panel, &mut sums);
+                    self.tile::<S>(&sums, tile, panel * width::<S>());
                 }
             }
         }
@@ -255,8 +268,8 @@ impl<E: Element, O: Element> Piece<'_, E, O> {
 
     /// Adds the bias, does what comes then, and writes.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, sums: &Sums, first: usize, last: usize, column: usize) {
-        let Self { linear, out, then, .. } = self;
+    unsafe fn tile<S: Simd>(&self, sums: &Sums, rows: (usize, usize), column: usize) {
+        let Self { linear, out, then } = self;
         for half in 0..2 {
             let column = column + half * S::LANES;
             if column >= linear.outputs {
@@ -267,19 +280,15 @@ impl<E: Element, O: Element> Piece<'_, E, O> {
             // left in each row of the result and of what is added.
             unsafe {
                 let bias = S::load(linear.bias.as_ptr().add(column));
-                for row in first..last {
-                    let place = (row - first) * width::<S>() + half * S::LANES;
+                for row in rows.0..rows.1 {
+                    let place = (row - rows.0) * width::<S>() + half * S::LANES;
                     let sum = S::add(S::load(sums.0.as_ptr().add(place)), bias);
                     let value = match then {
                         Then::Keep => sum,
                         Then::Gelu => math::gelu::<S>(sum),
-                        Then::Add(rows) => S::add(
-                            sum,
-                            <f32 as crate::element::Operations>::load::<S>(
-                                rows.at(row, column),
-                                count,
-                            ),
-                        ),
+                        Then::Add(rows) => {
+                            S::add(sum, <f32 as Operations>::load::<S>(rows.at(row, column), count))
+                        }
                     };
                     O::store::<S>(out.at(row, column), count, value);
                 }

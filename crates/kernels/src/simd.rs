@@ -64,6 +64,25 @@ pub(crate) trait Simd: Copy + 'static {
         }
     }
 
+    /// Stores the first `count` values, which are whole, from 0 to 255.
+    #[inline(always)]
+    unsafe fn store_u8(to: *mut u8, count: usize, v: Self::V) {
+        let lanes = unsafe { Self::lanes(v) };
+        for (i, lane) in lanes.into_iter().enumerate().take(count.min(Self::LANES)) {
+            unsafe { *to.add(i) = lane as u8 };
+        }
+    }
+
+    /// Differences of integers.
+    #[inline(always)]
+    unsafe fn sub_i32(a: *const i32, b: *const i32) -> Self::V {
+        let mut lanes = [0.; 16];
+        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+            *lane = unsafe { *a.add(i) - *b.add(i) } as f32;
+        }
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+
     #[inline(always)]
     unsafe fn zero() -> Self::V {
         unsafe { Self::splat(0.) }
@@ -389,6 +408,20 @@ mod x86 {
                     }
                 };
                 _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_u8(to: *mut u8, count: usize, v: __m512) {
+            unsafe {
+                _mm512_mask_cvtepi32_storeu_epi8(to.cast(), mask(count), _mm512_cvtps_epi32(v))
+            }
+        }
+        #[inline(always)]
+        unsafe fn sub_i32(a: *const i32, b: *const i32) -> __m512 {
+            unsafe {
+                let apart =
+                    _mm512_sub_epi32(_mm512_loadu_si512(a.cast()), _mm512_loadu_si512(b.cast()));
+                _mm512_cvtepi32_ps(apart)
             }
         }
         #[inline(always)]

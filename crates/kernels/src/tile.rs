@@ -10,6 +10,7 @@
 )]
 
 use crate::element::Operations;
+use crate::isa::Isa;
 use crate::simd::Simd;
 
 /// Values that a panel of any instruction set has in a row, at the most.
@@ -133,6 +134,80 @@ pub(crate) unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
         }
         for (row, sum) in sums.into_iter().enumerate() {
             S::store(to.add(row * to_stride), sum);
+        }
+    }
+}
+
+/// Writes the sums of products of 8-bit integers, unsigned rows with signed columns;
+/// their rows are as wide as a panel. The depth is a multiple of 4.
+///
+/// # Safety
+/// As of [`tile`]; the instruction set is available.
+#[inline(always)]
+pub(crate) unsafe fn int8_tile<S: Simd>(
+    isa: Isa,
+    rows: usize,
+    product: Product<u8>,
+    sums: *mut i32,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx512Vnni {
+        macro_rules! of_rows {
+            ($($rows:literal)*) => {
+                match rows {
+                    $($rows => unsafe { avx512_vnni::tile::<$rows>(product, sums) },)*
+                    _ => {}
+                }
+            };
+        }
+        of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        return;
+    }
+    let Product { left, stride, panel, depth } = product;
+    for row in 0..rows {
+        let mut own = [0; WIDEST];
+        for quad in 0..depth / 4 {
+            let values = unsafe { left.add(row * stride).cast::<[u8; 4]>().add(quad).read() };
+            let columns = unsafe { panel.cast::<[i8; 4]>().add(quad * width::<S>()) };
+            for (column, sum) in own[..width::<S>()].iter_mut().enumerate() {
+                let weights = unsafe { columns.add(column).read() };
+                for (value, weight) in values.into_iter().zip(weights) {
+                    *sum += i32::from(value) * i32::from(weight);
+                }
+            }
+        }
+        let to = unsafe { sums.add(row * width::<S>()) };
+        unsafe { to.copy_from_nonoverlapping(own.as_ptr(), width::<S>()) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni {
+    use super::Product;
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) unsafe fn tile<const ROWS: usize>(
+        Product { left, stride, panel, depth }: Product<u8>,
+        to: *mut i32,
+    ) {
+        unsafe {
+            let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+            let mut panel = panel.cast::<__m512i>();
+            for place in 0..depth / 4 {
+                let columns = [_mm512_loadu_si512(panel), _mm512_loadu_si512(panel.add(1))];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let four = left.add(row * stride).cast::<i32>().add(place).read_unaligned();
+                    let four = _mm512_set1_epi32(four);
+                    sums[0] = _mm512_dpbusd_epi32(sums[0], four, columns[0]);
+                    sums[1] = _mm512_dpbusd_epi32(sums[1], four, columns[1]);
+                }
+                panel = panel.add(2);
+            }
+            for (row, sums) in sums.into_iter().enumerate() {
+                _mm512_storeu_si512(to.add(row * 32).cast(), sums[0]);
+                _mm512_storeu_si512(to.add(row * 32 + 16).cast(), sums[1]);
+            }
         }
     }
 }

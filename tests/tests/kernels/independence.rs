@@ -47,7 +47,10 @@ fn check_independence(
     }
 }
 
-fn check_independence_of_linear<E: Element>(isa: Isa) {
+fn check_independence_of_linear<E: Element>(
+    isa: Isa,
+    new: fn(Isa, usize, &[(&[f32], &[f32])]) -> Linear<E>,
+) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
     for (lengths, inputs, outputs) in
         [(&texts[..1], 1024, 520), (&[14], 384, 100), (&texts[..8], 33, 150), (&texts, 33, 63)]
@@ -55,7 +58,7 @@ fn check_independence_of_linear<E: Element>(isa: Isa) {
         let rows = lengths.iter().sum::<usize>() as i64;
         let (x, more) = (matrix(&random(rows, inputs, 1)), matrix(&random(rows, outputs, 2)));
         let (weight, bias) = (values(&random(outputs, inputs, 3)), values(&random(1, outputs, 4)));
-        let layer = Linear::<E>::new(isa, inputs as usize, &[(&weight[..], &bias[..])]);
+        let layer = new(isa, inputs as usize, &[(&weight[..], &bias[..])]);
         for number in 0..3 {
             let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
             check_independence(&what, lengths, |team, rows, _| {
@@ -87,9 +90,10 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
 #[test]
 fn rows_depend_on_their_text_alone() {
     for isa in available() {
-        check_independence_of_linear::<f32>(isa);
+        check_independence_of_linear::<f32>(isa, Linear::new);
+        check_independence_of_linear::<f32>(isa, Linear::int8);
         if isa.multiplies_bf16() {
-            check_independence_of_linear::<Bf16>(isa);
+            check_independence_of_linear::<Bf16>(isa, Linear::new);
         }
         check_independence_of_attention::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
         if isa.multiplies_bf16() {

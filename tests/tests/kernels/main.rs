@@ -3,6 +3,7 @@
 mod against_libtorch;
 mod bf16;
 mod independence;
+mod int8;
 mod refusals;
 
 use bertscript_kernels::{Bf16, Element, Isa, Matrix};

@@ -1,0 +1,234 @@
+//! Weights of 8-bit integers, for inputs that are rounded to such when they come.
+//!
+//! Instructions multiply unsigned with signed values: to an input, from -127 to
+//! 127, 128 is added, and what that adds to a column's sum is subtracted.
+
+use super::{Multiply, Sums};
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::element::Element;
+use crate::isa::Isa;
+use crate::matrix::{Line, Rows, zeros};
+use crate::simd::Simd;
+use crate::tile::{Product, int8_tile, width};
+use std::marker::PhantomData;
+
+/// The magnitude of the greatest value.
+const MOST: f32 = 127.;
+
+/// What is added to an input.
+const SHIFT: i32 = 128;
+
+/// A weight, a panel of columns after another: for each four inputs, theirs of
+/// each column.
+#[derive(Debug)]
+pub(super) struct Int8Panels {
+    inputs: usize,
+    /// The inputs, filled up with zeros to whole cache lines, which are rows of
+    /// tiles of AMX.
+    depth: usize,
+    lines: Vec<Line>,
+    /// For each column, what 1 stands for.
+    scales: Vec<f32>,
+    /// For each column, what shifted inputs add to its sum.
+    shifts: Vec<i32>,
+}
+
+/// Rows of inputs, rounded; memory for a block of them.
+#[derive(Default)]
+pub(super) struct Scratch {
+    lines: Vec<Line>,
+    /// For each row, what 1 stands for.
+    scales: Vec<f32>,
+}
+
+impl Int8Panels {
+    pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
+        let depth = inputs.next_multiple_of(size_of::<Line>());
+        let columns = rows.len().next_multiple_of(width);
+        let mut lines = zeros(columns * depth);
+        let (mut scales, mut shifts) = (vec![0.; columns], vec![0; columns]);
+        for (number, row) in rows.iter().enumerate() {
+            let greatest = row.iter().fold(0_f32, |most, value| most.max(value.to_f32().abs()));
+            let scale = if greatest > 0. { MOST / greatest } else { 0. };
+            scales[number] = greatest / MOST;
+            // SAFETY: `number` is a column of a panel, a row has `inputs` values.
+            unsafe {
+                let start = lines.as_mut_ptr().cast::<i8>().add(number / width * width * depth);
+                for (place, value) in row.iter().enumerate() {
+                    let rounded = (value.to_f32() * scale).round_ties_even() as i8;
+                    shifts[number] += SHIFT * i32::from(rounded);
+                    *start.add((place / 4 * width + number % width) * 4 + place % 4) = rounded;
+                }
+            }
+        }
+        Self { inputs, depth, lines, scales, shifts }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+            + size_of_val(self.scales.as_slice())
+            + size_of_val(self.shifts.as_slice())
+    }
+
+    /// From one rounded row to the next: an odd number of cache lines, as of a
+    /// matrix.
+    fn stride(&self) -> usize {
+        ((self.depth / size_of::<Line>()) | 1) * size_of::<Line>()
+    }
+
+    /// Memory for so many rows.
+    pub(super) fn scratch(&self, rows: usize) -> Scratch {
+        Scratch { lines: zeros(rows * self.stride()), scales: vec![0.; rows] }
+    }
+
+    /// Rounds the rows, to be multiplied.
+    ///
+    /// # Safety
+    /// There are such rows; the scratch memory is for as many.
+    #[inline(always)]
+    pub(super) unsafe fn round<'a, S: Simd, E: Element>(
+        &'a self,
+        x: Rows<'a, E>,
+        rows: (usize, usize),
+        scratch: &'a mut Scratch,
+    ) -> Rounded<'a> {
+        let stride = self.stride();
+        for row in rows.0..rows.1 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = x.start.add(row * x.stride);
+                let number = row - rows.0;
+                let to = scratch.lines.as_mut_ptr().cast::<u8>().add(number * stride);
+                scratch.scales[number] = round::<S, E>(from, self.inputs, to);
+            }
+        }
+        Rounded { panels: self, rows, scratch }
+    }
+}
+
+/// Rounds a row, and returns what 1 stands for.
+#[inline(always)]
+unsafe fn round<S: Simd, E: Element>(from: *const E, count: usize, to: *mut u8) -> f32 {
+    let part = |place: usize| S::LANES.min(count - place);
+    // SAFETY: as many values as there are.
+    unsafe {
+        let mut greatest = S::zero();
+        for place in (0..count).step_by(S::LANES) {
+            greatest = S::max(greatest, S::abs(E::load::<S>(from.add(place), part(place))));
+        }
+        let greatest = S::greatest(greatest);
+        let scale = S::splat(if greatest > 0. { MOST / greatest } else { 0. });
+        for place in (0..count).step_by(S::LANES) {
+            let value = S::mul(E::load::<S>(from.add(place), part(place)), scale);
+            S::store_u8(
+                to.add(place),
+                part(place),
+                S::add(S::round(value), S::splat(SHIFT as f32)),
+            );
+        }
+        greatest / MOST
+    }
+}
+
+/// Rounded rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rounded<'a> {
+    panels: &'a Int8Panels,
+    rows: (usize, usize),
+    scratch: &'a Scratch,
+}
+
+impl<'a> Rounded<'a> {
+    /// In the vectors of an instruction set.
+    pub(super) fn in_vectors<S: Simd>(self, isa: Isa) -> InVectors<'a, S> {
+        InVectors { rounded: self, isa, simd: PhantomData }
+    }
+
+    /// In tiles of AMX.
+    ///
+    /// # Safety
+    /// There are tiles.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) unsafe fn in_tiles<S: Simd>(self) -> InTiles<'a, S> {
+        let height = super::height(self.rows.1 - self.rows.0, amx::ROWS);
+        // SAFETY: there are.
+        let tiles = unsafe { amx::Tiles::new(amx::Hardware, height) };
+        InTiles { rounded: self, tiles, simd: PhantomData }
+    }
+
+    #[inline(always)]
+    unsafe fn product<S: Simd>(&self, row: usize, panel: usize) -> Product<u8> {
+        let (stride, depth) = (self.panels.stride(), self.panels.depth);
+        // SAFETY: the caller has such a row and panel.
+        unsafe {
+            let left = self.scratch.lines.as_ptr().cast::<u8>().add((row - self.rows.0) * stride);
+            let panel = self.panels.lines.as_ptr().cast::<u8>().add(panel * width::<S>() * depth);
+            Product { left, stride, panel, depth }
+        }
+    }
+
+    /// Integers become the numbers they stand for.
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(&self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+        let Int8Panels { scales, shifts, .. } = self.panels;
+        for half in 0..2 {
+            let column = panel * width::<S>() + half * S::LANES;
+            // SAFETY: scales and shifts are filled up to whole panels.
+            unsafe {
+                let scale = S::load(scales.as_ptr().add(column));
+                for row in rows.0..rows.1 {
+                    let place = (row - rows.0) * width::<S>() + half * S::LANES;
+                    let to = sums.0.as_mut_ptr().add(place);
+                    let sum = S::sub_i32(to.cast(), shifts.as_ptr().add(column));
+                    let scale = S::mul(scale, S::splat(self.scratch.scales[row - self.rows.0]));
+                    S::store(to, S::mul(sum, scale));
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct InVectors<'a, S> {
+    rounded: Rounded<'a>,
+    isa: Isa,
+    simd: PhantomData<S>,
+}
+
+impl<S: Simd> Multiply for InVectors<'_, S> {
+    const MOST: usize = S::ROWS;
+    const ALL: bool = false;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let product = self.rounded.product::<S>(rows.0, panel);
+            int8_tile::<S>(self.isa, rows.1 - rows.0, product, sums.0.as_mut_ptr().cast());
+            self.rounded.scale::<S>(rows, panel, sums);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) struct InTiles<'a, S> {
+    rounded: Rounded<'a>,
+    tiles: amx::Tiles<amx::Hardware>,
+    simd: PhantomData<S>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<S: Simd> Multiply for InTiles<'_, S> {
+    const MOST: usize = amx::ROWS;
+    const ALL: bool = true;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let product = self.rounded.product::<S>(rows.0, panel);
+            self.tiles.multiply::<amx::Int8Quads, _>(product, sums.0.as_mut_ptr());
+            self.rounded.scale::<S>(rows, panel, sums);
+        }
+    }
+}

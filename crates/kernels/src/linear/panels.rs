@@ -1,0 +1,122 @@
+//! Weights of the inputs' type.
+
+use super::{Multiply, Sums};
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::element::Element;
+use crate::matrix::{Line, Rows, zeros};
+use crate::simd::Simd;
+use crate::tile::{Product, tile, width};
+use std::marker::PhantomData;
+
+/// A weight, a panel of columns after another.
+#[derive(Debug)]
+pub(super) struct Panels<E> {
+    /// Columns of a panel.
+    width: usize,
+    /// The inputs, filled up to what a product takes together.
+    depth: usize,
+    lines: Vec<Line>,
+    element: PhantomData<E>,
+}
+
+impl<E: Element> Panels<E> {
+    pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
+        let depth = inputs.next_multiple_of(E::DEPTH);
+        let panel = width * depth;
+        let mut lines = zeros(rows.len().div_ceil(width) * panel * size_of::<E>());
+        for (number, row) in rows.iter().enumerate() {
+            // SAFETY: `number` is a column of a panel, a row has `inputs` values.
+            unsafe {
+                let start = lines.as_mut_ptr().cast::<E>().add(number / width * panel);
+                for (place, value) in row.iter().enumerate() {
+                    let line = place / E::DEPTH * width + number % width;
+                    *start.add(line * E::DEPTH + place % E::DEPTH) = E::from_f32(value.to_f32());
+                }
+            }
+        }
+        Self { width, depth, lines, element: PhantomData }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    #[inline(always)]
+    unsafe fn product(&self, x: Rows<'_, E>, row: usize, panel: usize) -> Product<E> {
+        // SAFETY: the caller has such a row and panel.
+        unsafe {
+            let left = x.start.add(row * x.stride);
+            let panel = self.lines.as_ptr().cast::<E>().add(panel * self.width * self.depth);
+            Product { left, stride: x.stride, panel, depth: self.depth }
+        }
+    }
+
+    /// In the vectors of an instruction set.
+    pub(super) fn in_vectors<'a, S: Simd>(&'a self, x: Rows<'a, E>) -> InVectors<'a, S, E> {
+        InVectors { panels: self, x, simd: PhantomData }
+    }
+
+    /// Whether tiles of AMX take it.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn fit_tiles(&self) -> bool {
+        E::DEPTH == 2 && self.depth.is_multiple_of(amx::ROW_BYTES / size_of::<E>())
+    }
+
+    /// In tiles of AMX.
+    ///
+    /// # Safety
+    /// There are tiles, and [`Self::fit_tiles`].
+    #[cfg(target_arch = "x86_64")]
+    pub(super) unsafe fn in_tiles<'a>(
+        &'a self,
+        x: Rows<'a, E>,
+        rows: (usize, usize),
+    ) -> InTiles<'a, E> {
+        let height = super::height(rows.1 - rows.0, amx::ROWS);
+        // SAFETY: there are tiles.
+        InTiles { panels: self, x, tiles: unsafe { amx::Tiles::new(amx::Hardware, height) } }
+    }
+}
+
+pub(super) struct InVectors<'a, S, E> {
+    panels: &'a Panels<E>,
+    x: Rows<'a, E>,
+    simd: PhantomData<S>,
+}
+
+impl<S: Simd, E: Element> Multiply for InVectors<'_, S, E> {
+    const MOST: usize = S::ROWS;
+    const ALL: bool = false;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let product = self.panels.product(self.x, rows.0, panel);
+            tile::<S, E>(rows.1 - rows.0, product, sums.0.as_mut_ptr(), width::<S>());
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) struct InTiles<'a, E> {
+    panels: &'a Panels<E>,
+    x: Rows<'a, E>,
+    tiles: amx::Tiles<amx::Hardware>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<E: Element> Multiply for InTiles<'_, E> {
+    const MOST: usize = amx::ROWS;
+    const ALL: bool = true;
+
+    #[inline(always)]
+    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let product = self.panels.product(self.x, rows.0, panel);
+            self.tiles.multiply::<amx::Bf16Pairs, _>(product, sums.0.as_mut_ptr());
+        }
+    }
+}
