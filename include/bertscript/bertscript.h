@@ -1257,14 +1257,15 @@ bertscript_status bertscript_module_to(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The same module, computed otherwise; everything is shared. The results are
- * equal but for the order in which numbers are added up, and except at padding,
- * where those of `packed` are zeros.
+ * The same module, computed otherwise; everything is shared. The results of
+ * `packed` and `scripted` are equal but for the order in which numbers are added
+ * up, and except at padding, where those of a packed plan are zeros.
  *
  * @param plan `packed`, by this library's own kernels and without padding, as
  * modules are loaded where that is possible: files of this library in float32
- * or bfloat16 on the CPU; or `scripted`, by the program in the file as libtorch
- * runs it
+ * or bfloat16 on the CPU; `packed-int8`, the same with linear layers of 8-bit
+ * integers, faster and less exact; or `scripted`, by the program in the file as
+ * libtorch runs it
  * @param out the module
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
@@ -1279,7 +1280,7 @@ bertscript_status bertscript_module_with_plan(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How the module computes: `packed` or `scripted`; NULL for NULL.
+ * How the module computes: `packed`, `packed-int8` or `scripted`; NULL for NULL.
  *
  * Ownership: borrowed, a constant of the library.
  * Thread safety: any thread.

@@ -120,6 +120,14 @@ def test_minilm_equals_sentence_transformers(minilm, texts, reference):
         assert re.search(rf"\b{cut}\b", done.stderr), done.stderr
 
 
+def test_minilm_of_int8_is_near_sentence_transformers(minilm, texts, reference):
+    found = embed(minilm, texts, "--plan", "packed-int8")
+    cosine = (found * reference).sum(-1) / np.linalg.norm(found, axis=-1)
+    # What docs/performance.md says of real texts.
+    assert cosine.min() >= 0.98 and np.median(cosine) >= 0.995
+    assert np.abs(found - reference).max() > 1e-4, "nothing was rounded"
+
+
 def test_every_form_of_output_holds_the_same(tmp_path, minilm, texts):
     texts = texts[:40] + BLANK
     source = tmp_path / "in.txt"

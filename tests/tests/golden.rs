@@ -245,6 +245,36 @@ fn half_precision_stays_within_its_bounds() {
     }
 }
 
+/// How far rounding to 8-bit integers takes a layer or two with random weights, at the most.
+const INT8_TOLERANCE: f64 = 4e-2;
+
+#[test]
+fn int8_stays_within_its_bound() {
+    for golden in GOLDENS {
+        let scratch = scratch();
+        let path = scratch.path().join("model.pt");
+        export(&golden, &path);
+        for dtype in [Dtype::F32, Dtype::BF16] {
+            let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
+            let Ok(module) = module.with_plan(Plan::PackedInt8) else {
+                assert!(golden.everything, "{} cannot be packed", golden.name);
+                continue;
+            };
+            let outputs = module.run(&golden.inputs()).unwrap();
+            let exact = module.with_plan(Plan::Packed).unwrap().run(&golden.inputs()).unwrap();
+            let mut differs = false;
+            for (name, expected) in golden.named("outputs") {
+                let expected = at_tokens(&golden, Plan::PackedInt8, &expected);
+                let found = outputs.get(&name).unwrap();
+                let comparison = Comparison::new(&name, found, &expected, INT8_TOLERANCE).unwrap();
+                assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);
+                differs |= found != exact.get(&name).unwrap();
+            }
+            assert!(differs, "{} in {dtype}: nothing was rounded", golden.name);
+        }
+    }
+}
+
 #[test]
 fn a_row_alone_equals_the_row_in_a_padded_batch() {
     for golden in GOLDENS {

@@ -41,7 +41,8 @@ pub(crate) struct Place {
     /// Number of threads [default: libtorch's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
-    /// How to compute: packed, without padding, or scripted, by libtorch
+    /// How to compute: packed, without padding; packed-int8, the same with linear
+    /// layers of 8-bit integers, faster and less exact; or scripted, by libtorch
     /// [default: packed where it is possible]
     #[arg(long)]
     plan: Option<Plan>,

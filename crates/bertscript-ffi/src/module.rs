@@ -237,14 +237,15 @@ pub unsafe extern "C" fn bertscript_module_to(
     unsafe { guard(err, body) }
 }
 
-/// The same module, computed otherwise; everything is shared. The results are
-/// equal but for the order in which numbers are added up, and except at padding,
-/// where those of `packed` are zeros.
+/// The same module, computed otherwise; everything is shared. The results of
+/// `packed` and `scripted` are equal but for the order in which numbers are added
+/// up, and except at padding, where those of a packed plan are zeros.
 ///
 /// @param plan `packed`, by this library's own kernels and without padding, as
 /// modules are loaded where that is possible: files of this library in float32
-/// or bfloat16 on the CPU; or `scripted`, by the program in the file as libtorch
-/// runs it
+/// or bfloat16 on the CPU; `packed-int8`, the same with linear layers of 8-bit
+/// integers, faster and less exact; or `scripted`, by the program in the file as
+/// libtorch runs it
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
@@ -269,7 +270,7 @@ pub unsafe extern "C" fn bertscript_module_with_plan(
     unsafe { guard(err, body) }
 }
 
-/// How the module computes: `packed` or `scripted`; NULL for NULL.
+/// How the module computes: `packed`, `packed-int8` or `scripted`; NULL for NULL.
 ///
 /// Ownership: borrowed, a constant of the library.
 /// Thread safety: any thread.
@@ -279,6 +280,7 @@ pub unsafe extern "C" fn bertscript_module_plan(module: *const bertscript_module
     let module = unsafe { module.as_ref() };
     module.map_or(std::ptr::null(), |module| match module.0.module.plan() {
         Plan::Packed => c"packed".as_ptr(),
+        Plan::PackedInt8 => c"packed-int8".as_ptr(),
         Plan::Scripted => c"scripted".as_ptr(),
     })
 }

@@ -2,12 +2,12 @@
 //! JSON a question; `bench_worker.py` says which there are.
 //!
 //! ```text
-//! throughput FILE.pt f32|f16|bf16 THREADS LIMIT
+//! throughput FILE.pt f32|f16|bf16|int8 THREADS LIMIT
 //! throughput --export DIR FILE.pt
 //! ```
 
 use bertscript::{
-    Checkpoint, Device, Dtype, EmbedOptions, EncodeOptions, Inputs, LoadOptions, Module,
+    Checkpoint, Device, Dtype, EmbedOptions, EncodeOptions, Inputs, LoadOptions, Module, Plan,
     PoolingMode, PreTrained, Text, Truncation,
 };
 use serde_json::{Value, json};
@@ -26,7 +26,9 @@ fn main() -> Result<()> {
         [file, dtype, threads, limit] => {
             tch::set_num_threads(threads.parse()?);
             tch::set_num_interop_threads(1);
-            serve(Path::new(file), dtype.parse()?, limit.parse()?)
+            let started = Instant::now();
+            let module = load(Path::new(file), dtype)?;
+            serve(module, limit.parse()?, started)
         }
         _ => Err("usage: throughput FILE.pt DTYPE THREADS LIMIT | --export DIR FILE.pt".into()),
     }
@@ -39,9 +41,16 @@ fn export(directory: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serve(file: &Path, dtype: Dtype, limit: usize) -> Result<()> {
-    let started = Instant::now();
-    let module = Module::load(file, Device::Cpu, Some(dtype))?;
+/// Of `int8`, what is not a linear layer stays in bfloat16.
+fn load(file: &Path, dtype: &str) -> Result<Module> {
+    if dtype == "int8" {
+        let module = Module::load(file, Device::Cpu, Some(Dtype::BF16))?;
+        return Ok(module.with_plan(Plan::PackedInt8)?);
+    }
+    Ok(Module::load(file, Device::Cpu, Some(dtype.parse()?))?)
+}
+
+fn serve(module: Module, limit: usize, started: Instant) -> Result<()> {
     let found = module.tokenizer()?.max_length();
     if found != limit {
         let message = format!("the file cuts texts at {found} tokens, expected {limit}");

@@ -7,13 +7,13 @@ mod plan;
 
 pub use inputs::Inputs;
 pub use outputs::Outputs;
+use plan::PackedForms;
 pub use plan::Plan;
 
 use crate::archive::{Archive, Metadata};
 use crate::assets::Assets;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
-use crate::packed::Packed;
 use crate::text::{Recipe, Tokenizer};
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub struct Module {
     device: tch::Device,
     dtype: Dtype,
     plan: Plan,
-    packed: Arc<OnceCell<Packed>>,
+    packed: Arc<PackedForms>,
     tokenizer: OnceCell<Arc<Tokenizer>>,
     recipe: OnceCell<Option<Recipe>>,
 }
@@ -202,7 +202,7 @@ impl Module {
     /// The inputs of an archive of this library are checked before libtorch
     /// sees them. All are moved to the module's device; the outputs stay there.
     ///
-    /// By [`Plan::Packed`], an output for each token is zero where a row's mask
+    /// By a packed plan, an output for each token is zero where a row's mask
     /// ends in zeros. A mask of another form, such as one with a hole, is left to
     /// the program in the file.
     ///

@@ -58,6 +58,8 @@ pub(crate) struct PackOptions<'a> {
     pub(crate) config: &'a BertConfig,
     /// Whether the hidden states of every layer are outputs, too.
     pub(crate) hidden_states: bool,
+    /// Whether the encoder's linear layers multiply 8-bit integers.
+    pub(crate) int8: bool,
 }
 
 impl Packed {

@@ -14,6 +14,8 @@ use torchscript::{InferenceMode, ScriptModule, Value};
 pub(super) enum Way {
     /// This library's kernels, without padding
     Packed,
+    /// The same, with linear layers of 8-bit integers
+    PackedInt8,
     /// The program in the file, by libtorch
     Scripted,
     /// That program with the weights as constants of its code
@@ -25,12 +27,13 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Packed, Self::Scripted, Self::Frozen, Self::Eager, Self::FixedPad];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Packed, Self::PackedInt8, Self::Scripted, Self::Frozen, Self::Eager, Self::FixedPad];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Packed => "packed",
+            Self::PackedInt8 => "packed-int8",
             Self::Scripted => "scripted",
             Self::Frozen => "frozen",
             Self::Eager => "eager",
@@ -61,12 +64,15 @@ impl Runner {
     ) -> anyhow::Result<Result<Self, String>> {
         let fixed = module.metadata().is_some_and(|metadata| !metadata.fixed_shapes.is_empty());
         Ok(Ok(match way {
-            Way::Packed => match module.with_plan(Plan::Packed) {
-                Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    return Ok(Err(error.message().to_owned()));
+            Way::Packed | Way::PackedInt8 => {
+                let plan = if way == Way::Packed { Plan::Packed } else { Plan::PackedInt8 };
+                match module.with_plan(plan) {
+                    Err(error) if error.kind() == ErrorKind::Unsupported => {
+                        return Ok(Err(error.message().to_owned()));
+                    }
+                    packed => Self::Module(Box::new(packed?)),
                 }
-                packed => Self::Module(Box::new(packed?)),
-            },
+            }
             Way::Scripted => Self::Module(Box::new(module.with_plan(Plan::Scripted)?)),
             Way::Frozen => Self::Frozen(frozen(path, module)?, module.device()),
             Way::Eager if module.device() != Device::Cpu => {

@@ -81,7 +81,7 @@ pub(super) struct Scratch<E> {
 
 impl<E: Element> Bert<E> {
     pub(super) fn load(w: &Weights, options: PackOptions<'_>, isa: Isa) -> Result<Self> {
-        let PackOptions { architecture, config, hidden_states } = options;
+        let PackOptions { architecture, config, hidden_states, int8 } = options;
         let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
         let layers = base.sub("encoder").sub("layer");
         Ok(Self {
@@ -89,7 +89,7 @@ impl<E: Element> Bert<E> {
             heads: config.num_attention_heads as usize,
             embeddings: Embeddings::load(&base.sub("embeddings"), config, isa)?,
             layers: (0..config.num_hidden_layers)
-                .map(|number| Layer::load(&layers.sub(number), config, isa))
+                .map(|number| Layer::load(&layers.sub(number), config, isa, int8))
                 .collect::<Result<_>>()?,
             head: Heads::load(w, architecture, config, isa)?,
             hidden_states,
@@ -220,7 +220,8 @@ fn add_up<W: Element>(
 }
 
 impl<E: Element> Layer<E> {
-    fn load(w: &Weights, config: &BertConfig, isa: Isa) -> Result<Self> {
+    fn load(w: &Weights, config: &BertConfig, isa: Isa, int8: bool) -> Result<Self> {
+        let linear = if int8 { int8_linear } else { linear };
         let (hidden_size, wide) = (config.hidden_size, config.intermediate_size);
         let (attention, own) = (w.sub("attention"), w.sub("attention").sub("self"));
         let qkv = ["query", "key", "value"].map(|name| own.sub(name));
@@ -334,21 +335,56 @@ pub(super) fn linear<E: Element>(
     inputs: i64,
     outputs: i64,
 ) -> Result<Linear<E>> {
+    with_values(
+        layers,
+        [inputs, outputs],
+        |layers| Linear::new(isa, inputs as usize, layers),
+        |layers| Linear::new(isa, inputs as usize, layers),
+    )
+}
+
+/// The same, of 8-bit integers.
+fn int8_linear<E: Element>(
+    isa: Isa,
+    layers: &[Weights],
+    inputs: i64,
+    outputs: i64,
+) -> Result<Linear<E>> {
+    if inputs as usize > Linear::<E>::MAX_INT8_INPUTS {
+        return linear(isa, layers, inputs, outputs);
+    }
+    with_values(
+        layers,
+        [inputs, outputs],
+        |layers| Linear::int8(isa, inputs as usize, layers),
+        |layers| Linear::int8(isa, inputs as usize, layers),
+    )
+}
+
+/// A layer's weight and bias.
+type Values<'a, W> = (&'a [W], &'a [W]);
+
+/// What is made of the weights and biases, in the dtype that they have.
+fn with_values<R>(
+    layers: &[Weights],
+    [inputs, outputs]: [i64; 2],
+    of_f32: impl FnOnce(&[Values<'_, f32>]) -> R,
+    of_bf16: impl FnOnce(&[Values<'_, Bf16>]) -> R,
+) -> Result<R> {
     let tensors = layers.iter().map(|w| {
         let weight = w.get("weight", &[outputs, inputs], Init::Zeros)?;
         let bias = w.get("bias", &[outputs], Init::Zeros)?;
         Ok([SharedTensor::new(weight.f_contiguous()?), SharedTensor::new(bias.f_contiguous()?)])
     });
     let tensors = tensors.collect::<Result<Vec<_>>>()?;
-    let inputs = inputs as usize;
     if tensors.iter().any(|[weight, _]| weight.get().kind() == Kind::BFloat16) {
         let layers = tensors.iter().map(|[weight, bias]| {
             Ok((Bf16::from_bits(weight.as_bf16()?), Bf16::from_bits(bias.as_bf16()?)))
         });
-        return Ok(Linear::new(isa, inputs, &layers.collect::<Result<Vec<_>>>()?));
+        return Ok(of_bf16(&layers.collect::<Result<Vec<_>>>()?));
     }
     let layers = tensors.iter().map(|[weight, bias]| Ok((weight.as_f32()?, bias.as_f32()?)));
-    Ok(Linear::new(isa, inputs, &layers.collect::<Result<Vec<_>>>()?))
+    Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?))
 }
 
 pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNorm> {
