@@ -7,7 +7,8 @@ Every side is a process of its own, which loads its model once. Sides take turns
 meets all; one runs at a time, and the others are frozen. All cut texts at the same length, pool by the mean of the
 tokens and normalise. Peers get texts sorted by length, and the batch size that was best on a sample; bertscript cuts
 batches as it does by itself. Beside every speed stands the least cosine to what transformers computes in float32, one
-text at a time. A side that fails is a row with its reason.
+text at a time. A peer that fills all texts up to one length gets few of them, as each costs the same. A side that fails
+is a row with its reason.
 """
 
 import argparse
@@ -98,7 +99,7 @@ def work(arguments, settings):
 
 def takes_part(name, dtype, latency):
     if name == OURS:
-        return dtype in ["f32", "bf16"]
+        return True
     return dtype in PEERS[name].dtypes and (PEERS[name].latency or not latency)
 
 

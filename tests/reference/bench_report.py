@@ -26,8 +26,8 @@ def throughput(sides, work):
         "batch",
     )
     for side in ranked(sides, lambda side: statistics.median(map(seconds, side.rounds))):
-        speeds = [work.count / seconds(found) for found in side.rounds]
-        inside = [work.count / rest for rest in map(without_tokenizing, side.rounds) if rest]
+        speeds = [1 / seconds(found) for found in side.rounds]
+        inside = [1 / rest for rest in map(without_tokenizing, side.rounds) if rest]
         ratios = paired(side, sides, seconds)
         row(
             side,
@@ -56,11 +56,12 @@ def latency(sides, work):
 
 
 def seconds(found):
-    return found["seconds"]
+    """Of a text."""
+    return found["seconds"] / found["texts"]
 
 
 def without_tokenizing(found):
-    return None if found["tokenizing"] is None else found["seconds"] - found["tokenizing"]
+    return None if found["tokenizing"] is None else (found["seconds"] - found["tokenizing"]) / found["texts"]
 
 
 def times(side, length):

@@ -7,9 +7,13 @@ import numpy
 
 from bench_sides import Failed, Side
 
-BATCHES = [8, 16, 32, 64, 128]
+BATCHES = [8, 16, 32, 64]
 # Texts on which batch sizes are tried, and on which accuracy is measured.
-TRIED, MEASURED = 256, 512
+TRIED, MEASURED = 128, 512
+# A batch size this much slower than the best ends the search: greater ones are slower still.
+WORSE = 1.15
+# Of texts that are all filled up to one length, each costs the same: few are enough.
+OF_ONE_LENGTH = 32
 # Calls for each length, and those before them that do not count.
 CALLS, UNCOUNTED = 30, 3
 
@@ -90,19 +94,30 @@ class Throughput(Work):
         if side.peer is None:
             yield None, 0.0
             return
+        best = math.inf
         for batch in BATCHES:
-            request = dict(texts=self.sample, count=self.sampled, batch=batch)
+            request = dict(texts=self.sample, count=min(self.sampled, self.share(side)), batch=batch)
             # The first time has in it what is done once for a shape.
-            yield batch, min(side.ask("embed", **request)["seconds"] for _ in range(2))
+            spent = min(side.ask("embed", **request)["seconds"] for _ in range(2))
+            yield batch, spent
+            if spent > WORSE * best:
+                return
+            best = min(best, spent)
+
+    def share(self, side):
+        """How many of the texts a side gets."""
+        return OF_ONE_LENGTH if side.peer and side.peer.length else self.count
 
     def chosen(self, side):
         if side.peer is None:
             return "cuts batches itself"
-        tried = ((f"{variant} {batch}".strip(), self.sampled / spent) for (variant, batch), spent in side.tried.items())
+        count = min(self.sampled, self.share(side))
+        tried = ((f"{variant} {batch}".strip(), count / spent) for (variant, batch), spent in side.tried.items())
         return f"batches of {side.batch} (texts a second: {', '.join(f'{name}: {speed:.0f}' for name, speed in tried)})"
 
     def embed(self, side):
-        return side.ask("embed", texts=self.texts, count=self.count, batch=side.batch)
+        count = self.share(side)
+        return side.ask("embed", texts=self.texts, count=count, batch=side.batch) | {"texts": count}
 
     def warm_up(self, side):
         self.embed(side)

@@ -19,12 +19,14 @@ const LEAST: usize = 64;
 /// threads had better work on all texts together.
 pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range<usize>> {
     let tokens: usize = lengths.iter().sum();
+    let chunks = by_tokens(lengths, |left| match threads {
+        1 => CHUNK.min(budget),
+        // Less and less, so that the threads end together.
+        _ => (left / (3 * threads)).clamp(LEAST, CHUNK).min(budget),
+    });
     if threads < 2 {
-        return by_tokens(lengths, CHUNK.min(budget));
+        return chunks;
     }
-    // A few chunks for each thread, so that they end together.
-    let wanted = (tokens / (4 * threads)).clamp(LEAST, CHUNK).min(budget);
-    let chunks = by_tokens(lengths, wanted);
     // As the threads would take them, one after another.
     let mut loads = vec![0; threads];
     for chunk in &chunks {
@@ -41,12 +43,14 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range
     chunks
 }
 
-/// Ranges of texts of about so many tokens.
-fn by_tokens(lengths: &[usize], wanted: usize) -> Vec<Range<usize>> {
+/// Ranges of texts of about as many tokens as are wanted when so many are left.
+fn by_tokens(lengths: &[usize], wanted: impl Fn(usize) -> usize) -> Vec<Range<usize>> {
     let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
+    let mut left: usize = lengths.iter().sum();
     for (number, length) in lengths.iter().enumerate() {
-        if tokens > 0 && tokens + length > wanted {
+        if tokens > 0 && tokens + length > wanted(left) {
             chunks.push(start..number);
+            left -= tokens;
             (start, tokens) = (number, 0);
         }
         tokens += length;
