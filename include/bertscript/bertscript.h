@@ -1135,6 +1135,11 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * Loads a file that was exported, or any TorchScript file with a `forward`.
  *
+ * On the CPU the weights lie in the file, which is mapped: its pages are shared
+ * with every other module of it. It may be replaced or removed meanwhile, but must
+ * not be truncated: the system would end the process on the next read. A file in
+ * memory has no such bond.
+ *
  * @param path the file, UTF-8
  * @param device `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
  * @param out the module

@@ -16,10 +16,13 @@ use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::{Recipe, Tokenizer};
 use once_cell::sync::OnceCell;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use tch::Tensor;
-use torchscript::{InferenceMode, MethodSchema, NamedTensor, ScriptModule, Value};
+use torchscript::{
+    ArchiveReader, InferenceMode, MappedFile, MethodSchema, NamedTensor, ScriptModule, Value,
+};
 
 /// Nobody warms up with more than this: it would be work, not a rehearsal.
 const MOST_TOKENS: i64 = 1 << 17;
@@ -38,6 +41,8 @@ pub struct Module {
     dtype: Dtype,
     plan: Plan,
     packed: Arc<PackedForms>,
+    /// Where weights lie, if they lie in a file.
+    file: Option<Arc<MappedFile>>,
     tokenizer: OnceCell<Arc<Tokenizer>>,
     recipe: OnceCell<Option<Recipe>>,
 }
@@ -46,15 +51,35 @@ impl Module {
     /// Loads a program from a file. The weights are cast to `dtype`, or keep
     /// the dtype they have in it.
     ///
+    /// On the CPU, weights that are not cast lie in the file, which is mapped: its
+    /// pages are shared with every other module of it. It may be replaced or
+    /// removed meanwhile, but must not be truncated: the system would end the
+    /// process on the next read.
+    ///
     /// # Errors
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
     /// cannot be had.
     pub fn load(path: &Path, device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let archive = Archive::open(path)?;
         let device = device.resolve()?;
-        let load =
-            || Self::prepare(ScriptModule::load(path, Some(device))?, archive, device, dtype);
-        load().map_err(|error| error.at_path(path))
+        let load = || {
+            let script = ScriptModule::load(path, Some(device))?;
+            let mut module = Self::prepare(script, archive, device, dtype)?;
+            module.share_pages(path)?;
+            Ok(module)
+        };
+        load().map_err(|error: Error| error.at_path(path))
+    }
+
+    /// Lets weights lie in the file. What cannot be mapped keeps its own memory.
+    fn share_pages(&mut self, path: &Path) -> Result<()> {
+        let Ok(file) = File::open(path) else { return Ok(()) };
+        let Ok(file) = MappedFile::new(&file) else { return Ok(()) };
+        let records = ArchiveReader::open(path)?.tensors()?;
+        if self.script.share(&file, &records)? > 0 {
+            self.file = Some(Arc::new(file));
+        }
+        Ok(())
     }
 
     /// Loads a program from memory, as [`Self::load`] does from a file.
@@ -86,6 +111,7 @@ impl Module {
             module.script.to(Some(device), Some(dtype.kind()))?;
             (module.device, module.dtype) = (device, dtype);
             module.packed = Arc::default();
+            module.file = None;
             if module.cannot_pack().is_some() {
                 module.plan = Plan::Scripted;
             }
@@ -102,6 +128,7 @@ impl Module {
             dtype: self.dtype,
             plan: self.plan,
             packed: Arc::clone(&self.packed),
+            file: self.file.clone(),
             tokenizer: self.tokenizer.clone(),
             recipe: OnceCell::new(),
         })
@@ -188,6 +215,7 @@ impl Module {
             dtype,
             plan: Plan::Scripted,
             packed: Arc::default(),
+            file: None,
             tokenizer: OnceCell::new(),
             recipe: OnceCell::new(),
         };
@@ -321,7 +349,8 @@ impl Module {
         self.dtype
     }
 
-    /// The parameters, by the names of the program's `state_dict`.
+    /// The parameters, by the names of the program's `state_dict`. They are to be
+    /// read: what is written to them may be lost, or not be seen.
     pub fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
         let named = self.script.named_tensors()?.into_iter().filter(|named| named.is_parameter);
         Ok(named.map(|NamedTensor { name, tensor, .. }| (name, tensor)).collect())

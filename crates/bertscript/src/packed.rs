@@ -65,15 +65,16 @@ pub(crate) struct PackOptions<'a> {
 impl Packed {
     /// Lays out weights of float32 or bfloat16 for the best instructions that
     /// this CPU has. A CPU without products of bfloat16 computes in float32, and so
-    /// do heads of an odd dimension, whose values make no pairs.
-    pub(crate) fn load(w: &Weights, options: PackOptions<'_>) -> Result<Self> {
+    /// do heads of an odd dimension, whose values make no pairs. `read` is called
+    /// when the weights of a layer have been read.
+    pub(crate) fn load(w: &Weights, options: PackOptions<'_>, read: &dyn Fn()) -> Result<Self> {
         let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
         let pairs = options.config.head_dim() % 2 == 0;
         let bert = match w.dtype() {
             Dtype::BF16 if isa.multiplies_bf16() && pairs => {
-                AnyBert::Bf16(Bert::load(w, options, isa)?)
+                AnyBert::Bf16(Bert::load(w, options, isa, read)?)
             }
-            _ => AnyBert::F32(Bert::load(w, options, isa)?),
+            _ => AnyBert::F32(Bert::load(w, options, isa, read)?),
         };
         Ok(Self { bert })
     }

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result, check};
 use crate::ffi::{self, TsMapped};
+use crate::module::ScriptModule;
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use tch::{Kind, Tensor};
 
@@ -48,6 +50,46 @@ impl MappedFile {
         })?;
         // SAFETY: the shim gives the tensor away.
         Ok(unsafe { Tensor::from_ptr(raw) })
+    }
+}
+
+impl MappedFile {
+    /// Lets go of the pages that are in memory; those that are read again come
+    /// back. What was written to a tensor of the file is lost.
+    pub fn release(&self) {
+        // SAFETY: `self.raw` is live; what is in the pages is what the file has.
+        unsafe { ffi::ts_mapped_release(self.raw) };
+    }
+}
+
+/// Smaller tensors are not worth a page.
+const LEAST_SHARED: usize = 1 << 16;
+
+impl ScriptModule {
+    /// Lets tensors that stand in a mapped archive lie there, and frees their own
+    /// memory; `records` are the places of tensors ([`ArchiveReader::tensors`]).
+    /// Those that have other bytes than any record, and small ones, keep their
+    /// memory. Returns how many bytes were freed.
+    ///
+    /// [`ArchiveReader::tensors`]: crate::ArchiveReader::tensors
+    pub fn share(&mut self, file: &MappedFile, records: &[Range<usize>]) -> Result<usize> {
+        let offsets: Vec<_> = records.iter().map(|record| record.start).collect();
+        let lengths: Vec<_> = records.iter().map(ExactSizeIterator::len).collect();
+        let mut shared = 0;
+        // SAFETY: the arrays are live for the call; the module is not used
+        // meanwhile, as it is borrowed.
+        check(unsafe {
+            ffi::ts_module_share(
+                self.as_mut_ptr(),
+                file.raw,
+                offsets.as_ptr(),
+                lengths.as_ptr(),
+                records.len(),
+                LEAST_SHARED,
+                &mut shared,
+            )
+        })?;
+        Ok(shared)
     }
 }
 

@@ -4,8 +4,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::ops::Range;
 use std::path::Path;
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 /// Reads the records of an archive without loading or running any of its code.
 #[derive(Debug)]
@@ -81,6 +82,24 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
         }
         Ok(())
+    }
+
+    /// The places of tensors in the file, in the order of their records; those
+    /// that are compressed have none.
+    pub fn tensors(&mut self) -> Result<Vec<Range<usize>>> {
+        let mut places = Vec::new();
+        for (index, record) in self.records()?.iter().enumerate() {
+            let entry = self.zip.by_index_raw(index).map_err(damaged)?;
+            let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
+            if record.starts_with("data/")
+                && entry.compression() == CompressionMethod::Stored
+                && let (Some(start), Ok(length)) = (start, usize::try_from(entry.size()))
+                && let Some(end) = start.checked_add(length)
+            {
+                places.push(start..end);
+            }
+        }
+        Ok(places)
     }
 
     fn copy(&mut self, index: usize, to: &mut impl io::Write) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use tch::{Kind, Tensor};
-use torchscript::MappedFile;
+use torchscript::{ArchiveReader, MappedFile, ScriptModule};
 
 fn file(bytes: &[u8]) -> std::fs::File {
     let path = std::env::temp_dir().join(format!("mapped-{}-{}", std::process::id(), bytes.len()));
@@ -57,4 +57,51 @@ fn writing_to_a_tensor_leaves_the_file_alone() {
     let _ = tensor.fill_(9);
     let again = MappedFile::new(&file).unwrap().tensor(0, &[3], Kind::Uint8).unwrap();
     assert!(again.equal(&Tensor::from_slice(&[1u8, 2, 3])));
+}
+
+#[test]
+fn a_module_lies_in_its_archive() {
+    let numbers = |start: f32| {
+        let values: Vec<_> = (0..40_000).map(|number| start + number as f32).collect();
+        Tensor::from_slice(&values)
+    };
+    let mut module = ScriptModule::new("Parts").unwrap();
+    // Two of the same size, one that is small, and one under two names.
+    let shared = numbers(3.);
+    module.register_parameter("first", &numbers(1.)).unwrap();
+    module.register_parameter("second", &numbers(2.)).unwrap();
+    module.register_parameter("small", &Tensor::from_slice(&[1_f32, 2.])).unwrap();
+    module.register_parameter("own", &shared).unwrap();
+    module.register_parameter("tied", &shared).unwrap();
+    module.define("def forward(self):\n  return self.first + self.tied").unwrap();
+    let mut bytes = Vec::new();
+    module.save(&mut bytes, &[]).unwrap();
+
+    let path = std::env::temp_dir().join(format!("shared-{}.pt", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let mut records = ArchiveReader::open(&path).unwrap().tensors().unwrap();
+    let mapped = MappedFile::new(&std::fs::File::open(&path).unwrap()).unwrap();
+    let mut loaded = ScriptModule::load(&path, None).unwrap();
+    assert_eq!(loaded.share(&mapped, &records).unwrap(), 3 * 160_000);
+    assert_eq!(loaded.share(&mapped, &records).unwrap(), 0, "it lies there already");
+    // The name may go to another file, or away.
+    std::fs::remove_file(&path).unwrap();
+    mapped.release();
+    drop(mapped);
+    let before: Vec<_> = module.named_tensors().unwrap();
+    for (before, after) in before.iter().zip(loaded.named_tensors().unwrap()) {
+        assert_eq!(before.name, after.name);
+        assert!(before.tensor.equal(&after.tensor), "{}", after.name);
+    }
+    let sum = loaded.call("forward", &[], &[]).unwrap();
+    assert!(sum.into_tensors().unwrap()[0].equal(&(numbers(1.) + numbers(3.))));
+
+    // What stands nowhere in the file keeps its memory, and no place outside is looked at.
+    let mapped = MappedFile::new(&file(&bytes)).unwrap();
+    let mut other = ScriptModule::new("Other").unwrap();
+    other.register_parameter("first", &numbers(7.)).unwrap();
+    records.push(bytes.len() - 100..bytes.len() - 100 + 160_000);
+    records.push(usize::MAX - 160_000..usize::MAX);
+    assert_eq!(other.share(&mapped, &records).unwrap(), 0);
+    assert!(other.named_tensors().unwrap()[0].tensor.equal(&numbers(7.)));
 }

@@ -124,7 +124,9 @@ impl Module {
                     .any(|o| o.name.starts_with("hidden_states.")),
                 int8,
             };
-            let packed = Packed::load(&weights, options)?;
+            // What was laid out needs the file's pages no more.
+            let read = || self.file.iter().for_each(|file| file.release());
+            let packed = Packed::load(&weights, options, &read)?;
             weights.finish()?;
             Ok::<_, Error>(packed)
         });

@@ -80,7 +80,12 @@ pub(super) struct Scratch<E> {
 }
 
 impl<E: Element> Bert<E> {
-    pub(super) fn load(w: &Weights, options: PackOptions<'_>, isa: Isa) -> Result<Self> {
+    pub(super) fn load(
+        w: &Weights,
+        options: PackOptions<'_>,
+        isa: Isa,
+        read: &dyn Fn(),
+    ) -> Result<Self> {
         let PackOptions { architecture, config, hidden_states, int8 } = options;
         let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
         let layers = base.sub("encoder").sub("layer");
@@ -89,7 +94,11 @@ impl<E: Element> Bert<E> {
             heads: config.num_attention_heads as usize,
             embeddings: Embeddings::load(&base.sub("embeddings"), config, isa)?,
             layers: (0..config.num_hidden_layers)
-                .map(|number| Layer::load(&layers.sub(number), config, isa, int8))
+                .map(|number| {
+                    let layer = Layer::load(&layers.sub(number), config, isa, int8);
+                    read();
+                    layer
+                })
                 .collect::<Result<_>>()?,
             head: Heads::load(w, architecture, config, isa)?,
             hidden_states,
