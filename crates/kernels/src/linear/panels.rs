@@ -23,16 +23,21 @@ pub(super) struct Panels<E> {
 impl<E: Element> Panels<E> {
     pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
         let depth = inputs.next_multiple_of(E::DEPTH);
-        let panel = width * depth;
-        let mut lines = zeros(rows.len().div_ceil(width) * panel * size_of::<E>());
-        for (number, row) in rows.iter().enumerate() {
-            // SAFETY: `number` is a column of a panel, a row has `inputs` values.
-            unsafe {
-                let start = lines.as_mut_ptr().cast::<E>().add(number / width * panel);
-                for (place, value) in row.iter().enumerate() {
-                    let line = place / E::DEPTH * width + number % width;
-                    *start.add(line * E::DEPTH + place % E::DEPTH) = E::from_f32(value.to_f32());
+        let mut lines = zeros(rows.len().next_multiple_of(width) * depth * size_of::<E>());
+        let mut to = lines.as_mut_ptr().cast::<E>();
+        // Written from the first to the last, read in as many places as a panel has columns.
+        for rows in rows.chunks(width) {
+            for first in (0..depth).step_by(E::DEPTH) {
+                for (column, row) in rows.iter().enumerate() {
+                    for (i, value) in row[first..].iter().take(E::DEPTH).enumerate() {
+                        // SAFETY: a panel has `width` columns of `depth` values.
+                        unsafe {
+                            *to.add(column * E::DEPTH + i) = E::from_f32(value.to_f32());
+                        }
+                    }
                 }
+                // SAFETY: as above: to the next line of the panel, or its end.
+                to = unsafe { to.add(width * E::DEPTH) };
             }
         }
         Self { width, depth, lines, element: PhantomData }
