@@ -137,11 +137,18 @@ impl<E: Element> Bert<E> {
         };
         keep(&scratch.x);
         let texts = Texts { lengths: &inputs.lengths, heads: self.heads };
-        for layer in &self.layers {
-            layer.forward(self.isa, texts, scratch, team)?;
+        let mut firsts = starts(&inputs.lengths);
+        for (number, layer) in self.layers.iter().enumerate() {
+            layer.attend(self.isa, texts, scratch, team);
+            let is_last = number + 1 == self.layers.len();
+            if is_last && self.head.takes_first_tokens() && !self.hidden_states {
+                scratch.keep_rows(&firsts);
+                firsts = (0..firsts.len()).collect();
+            }
+            layer.feed_forward(scratch, team)?;
             keep(&scratch.x);
         }
-        let mut outputs = self.head.forward(inputs, scratch, team)?;
+        let mut outputs = self.head.forward(&firsts, scratch, team)?;
         outputs.append(&mut hidden_states);
         Ok(outputs)
     }
@@ -246,17 +253,17 @@ impl<E: Element> Layer<E> {
         })
     }
 
-    /// `[T,H]` -> `[T,H]`
-    fn forward(
-        &self,
-        isa: Isa,
-        texts: Texts<'_>,
-        scratch: &mut Scratch<E>,
-        team: &dyn Team,
-    ) -> Result<()> {
-        let Scratch { x, copied, qkv, context, intermediate, sum } = scratch;
+    /// What every token makes of those it attends to: `copied` -> `context`
+    fn attend(&self, isa: Isa, texts: Texts<'_>, scratch: &mut Scratch<E>, team: &dyn Team) {
+        let Scratch { copied, qkv, context, .. } = scratch;
         self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut());
         attention(isa, team, qkv.all(), texts, context.all_mut());
+    }
+
+    /// The rest of the layer, in which every row stands for itself: `context` and
+    /// `x` -> `x`
+    fn feed_forward(&self, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
+        let Scratch { x, copied, context, intermediate, sum, .. } = scratch;
         let tokens = x.len();
         let block = if team.members() == 1 { BLOCK } else { tokens };
         for first in (0..tokens).step_by(block.max(1)) {
@@ -329,12 +336,31 @@ impl<E: Element> Scratch<E> {
         }
     }
 
+    /// Keeps some rows, in their order, of what the rest of a layer takes.
+    fn keep_rows(&mut self, rows: &[usize]) {
+        for (to, from) in rows.iter().enumerate() {
+            let (x, context) = (self.x.row(*from).to_vec(), self.context.row(*from).to_vec());
+            self.x.row_mut(to).copy_from_slice(&x);
+            self.context.row_mut(to).copy_from_slice(&context);
+        }
+        self.set_rows(rows.len());
+    }
+
     fn set_rows(&mut self, tokens: usize) {
         self.x.set_rows(tokens);
         self.copied.set_rows(tokens);
         self.qkv.set_rows(tokens);
         self.context.set_rows(tokens);
     }
+}
+
+/// The number of each text's first token.
+fn starts(lengths: &[usize]) -> Vec<usize> {
+    let starts = lengths.iter().scan(0, |next, length| {
+        *next += length;
+        Some(*next - length)
+    });
+    starts.collect()
 }
 
 /// Linear layers with the same inputs as one.

@@ -1,7 +1,7 @@
 //! What stands on the encoder, by architecture.
 
+use super::PackedOutput;
 use super::bert::{Dense, Scratch, linear, norm};
-use super::{PackedInputs, PackedOutput};
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::models::Architecture;
@@ -77,10 +77,16 @@ impl<E: Element> Heads<E> {
         })
     }
 
-    /// The outputs, in the architecture's order, of hidden states `[T,H]`.
+    /// Whether nothing but the first token of each text is looked at.
+    pub(super) fn takes_first_tokens(&self) -> bool {
+        !self.bare && self.predictions.is_none() && self.of_token.is_none()
+    }
+
+    /// The outputs, in the architecture's order, of hidden states `[T,H]`, given the
+    /// rows of the texts' first tokens.
     pub(super) fn forward(
         &self,
-        inputs: &PackedInputs,
+        firsts: &[usize],
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<Vec<PackedOutput>> {
@@ -108,13 +114,11 @@ impl<E: Element> Heads<E> {
         }
         let Some(pooler) = &self.pooler else { return Ok(outputs) };
         let mut first = Matrix::<E>::new(pooler.inputs());
-        first.set_rows(inputs.lengths.len());
-        let mut start = 0;
-        for (text, length) in inputs.lengths.iter().enumerate() {
-            for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(start)) {
+        first.set_rows(firsts.len());
+        for (text, row) in firsts.iter().enumerate() {
+            for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(*row)) {
                 *to = E::from_f32(*from);
             }
-            start += length;
         }
         let mut pooled = Matrix::<f32>::new(pooler.outputs());
         pooled.set_rows(first.len());
