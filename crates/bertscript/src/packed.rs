@@ -8,6 +8,7 @@
 mod bert;
 mod chunks;
 mod heads;
+mod layers;
 mod threads;
 
 use crate::config::BertConfig;

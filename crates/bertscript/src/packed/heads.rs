@@ -1,7 +1,8 @@
 //! What stands on the encoder, by architecture.
 
 use super::PackedOutput;
-use super::bert::{Dense, Scratch, linear, norm};
+use super::bert::{Dense, Scratch};
+use super::layers::{linear, norm};
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::models::Architecture;

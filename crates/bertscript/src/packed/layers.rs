@@ -1,0 +1,77 @@
+//! Weights become layers.
+
+#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
+
+use crate::config::BertConfig;
+use crate::error::Result;
+use crate::weights::{Init, Weights};
+use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear};
+use tch::Kind;
+use torchscript::SharedTensor;
+
+/// Linear layers with the same inputs as one.
+pub(super) fn linear<E: Element>(
+    isa: Isa,
+    layers: &[Weights],
+    inputs: i64,
+    outputs: i64,
+) -> Result<Linear<E>> {
+    with_values(
+        layers,
+        [inputs, outputs],
+        |layers| Linear::new(isa, inputs as usize, layers),
+        |layers| Linear::new(isa, inputs as usize, layers),
+    )
+}
+
+/// The same, of 8-bit integers.
+pub(super) fn int8_linear<E: Element>(
+    isa: Isa,
+    layers: &[Weights],
+    inputs: i64,
+    outputs: i64,
+) -> Result<Linear<E>> {
+    if inputs as usize > Linear::<E>::MAX_INT8_INPUTS {
+        return linear(isa, layers, inputs, outputs);
+    }
+    with_values(
+        layers,
+        [inputs, outputs],
+        |layers| Linear::int8(isa, inputs as usize, layers),
+        |layers| Linear::int8(isa, inputs as usize, layers),
+    )
+}
+
+/// A layer's weight and bias.
+type Values<'a, W> = (&'a [W], &'a [W]);
+
+/// What is made of the weights and biases, in the dtype that they have.
+fn with_values<R>(
+    layers: &[Weights],
+    [inputs, outputs]: [i64; 2],
+    of_f32: impl FnOnce(&[Values<'_, f32>]) -> R,
+    of_bf16: impl FnOnce(&[Values<'_, Bf16>]) -> R,
+) -> Result<R> {
+    let tensors = layers.iter().map(|w| {
+        let weight = w.get("weight", &[outputs, inputs], Init::Zeros)?;
+        let bias = w.get("bias", &[outputs], Init::Zeros)?;
+        Ok([SharedTensor::new(weight.f_contiguous()?), SharedTensor::new(bias.f_contiguous()?)])
+    });
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    if tensors.iter().any(|[weight, _]| weight.get().kind() == Kind::BFloat16) {
+        let layers = tensors.iter().map(|[weight, bias]| {
+            Ok((Bf16::from_bits(weight.as_bf16()?), Bf16::from_bits(bias.as_bf16()?)))
+        });
+        return Ok(of_bf16(&layers.collect::<Result<Vec<_>>>()?));
+    }
+    let layers = tensors.iter().map(|[weight, bias]| Ok((weight.as_f32()?, bias.as_f32()?)));
+    Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?))
+}
+
+pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNorm> {
+    let [weight, bias] = ["weight", "bias"].map(|name| -> Result<Vec<f32>> {
+        let tensor = w.get(name, &[config.hidden_size], Init::Zeros)?;
+        Ok(Vec::try_from(&tensor.f_to_kind(Kind::Float)?)?)
+    });
+    Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps))
+}

@@ -1,0 +1,104 @@
+//! The tiles of the CPU.
+
+use super::{Configuration, ROWS, Registers, all_multiply};
+use std::arch::{asm, x86_64::__cpuid_count};
+use std::sync::OnceLock;
+
+/// The tiles of this thread.
+pub(crate) struct Hardware;
+
+impl Registers for Hardware {
+    #[inline(always)]
+    unsafe fn configure(&mut self, configuration: &Configuration) {
+        unsafe { asm!("ldtilecfg [{}]", in(reg) configuration, options(nostack)) }
+    }
+    #[inline(always)]
+    unsafe fn release(&mut self) {
+        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+    #[inline(always)]
+    unsafe fn zero<const TO: u8>(&mut self) {
+        unsafe { asm!("tilezero tmm{to}", to = const TO, options(nostack, nomem)) }
+    }
+    #[inline(always)]
+    unsafe fn load<const TO: u8>(&mut self, from: *const u8, stride: usize) {
+        unsafe {
+            asm!(
+                "tileloadd tmm{to}, [{from} + {stride} * 1]",
+                to = const TO, from = in(reg) from, stride = in(reg) stride,
+                options(nostack, readonly)
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn store<const FROM: u8>(&mut self, to: *mut u8, stride: usize) {
+        unsafe {
+            asm!(
+                "tilestored [{to} + {stride} * 1], tmm{from}",
+                from = const FROM, to = in(reg) to, stride = in(reg) stride,
+                options(nostack)
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_int8<const TO: u8, const LEFT: u8, const RIGHT: u8>(&mut self) {
+        unsafe {
+            asm!(
+                "tdpbusd tmm{to}, tmm{left}, tmm{right}",
+                to = const TO, left = const LEFT, right = const RIGHT,
+                options(nostack, nomem)
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_bf16<const TO: u8, const LEFT: u8, const RIGHT: u8>(&mut self) {
+        unsafe {
+            asm!(
+                "tdpbf16ps tmm{to}, tmm{left}, tmm{right}",
+                to = const TO, left = const LEFT, right = const RIGHT,
+                options(nostack, nomem)
+            )
+        }
+    }
+}
+
+/// Whether the CPU has tiles of bfloat16, and Linux lets the process use them.
+pub(crate) fn is_available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE
+        .get_or_init(|| has_instructions() && is_permitted() && all_multiply(|| Hardware, ROWS, 2))
+}
+
+fn has_instructions() -> bool {
+    // AMX-BF16, AMX-TILE and AMX-INT8; the leaf of palettes, the first of which has
+    // what `Configuration` asks for.
+    const FEATURES: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+    let leaves = __cpuid_count(0, 0).eax;
+    leaves >= 0x1d && __cpuid_count(7, 0).edx & FEATURES == FEATURES
+}
+
+/// Asks for the tiles' state to be kept when threads take turns, which Linux
+/// does for processes that say so.
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let mut result = ARCH_PRCTL;
+    // SAFETY: the call changes nothing but what was asked for.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") result,
+            in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _, out("r11") _,
+            options(nostack)
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
