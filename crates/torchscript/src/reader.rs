@@ -3,10 +3,13 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
+
+/// What libtorch compresses is code, of which no program has so much.
+const LARGEST_UNPACKED: u64 = 256 << 20;
 
 /// Reads the records of an archive without loading or running any of its code.
 #[derive(Debug)]
@@ -31,8 +34,10 @@ impl<'a> ArchiveReader<Cursor<&'a [u8]>> {
 }
 
 impl<R: Read + Seek> ArchiveReader<R> {
-    fn new(reader: R) -> Result<Self> {
-        let zip = ZipArchive::new(reader).map_err(damaged)?;
+    fn new(mut reader: R) -> Result<Self> {
+        let length = reader.seek(SeekFrom::End(0)).map_err(damaged)?;
+        let mut zip = ZipArchive::new(reader).map_err(damaged)?;
+        check_sizes(&mut zip, length)?;
         let first = zip.name_for_index(0).ok_or_else(|| damaged("the archive is empty"))?;
         let first = first.map_err(damaged)?;
         let (top, _) = first.split_once('/').ok_or_else(|| damaged("records without a folder"))?;
@@ -114,6 +119,92 @@ impl<R: Read + Seek> ArchiveReader<R> {
     }
 }
 
+/// Refuses records that share their bytes or unpack without end: what they hold
+/// together, and so what reading and loading them takes, follows from the file.
+fn check_sizes<R: Read + Seek>(zip: &mut ZipArchive<R>, length: u64) -> Result<()> {
+    let (mut packed, mut unpacked) = (0_u64, 0_u64);
+    for index in 0..zip.len() {
+        let record = zip.by_index_raw(index).map_err(damaged)?;
+        packed = packed.saturating_add(record.compressed_size());
+        match record.compression() {
+            CompressionMethod::Stored if record.size() == record.compressed_size() => {}
+            _ => unpacked = unpacked.saturating_add(record.size()),
+        }
+    }
+    if packed > length {
+        return Err(damaged(format!(
+            "the records have {packed} bytes, but the file only {length}"
+        )));
+    }
+    if unpacked > LARGEST_UNPACKED {
+        let message =
+            format!("records unpack to {unpacked} bytes, expected at most {LARGEST_UNPACKED}");
+        return Err(damaged(message));
+    }
+    Ok(())
+}
+
 fn damaged(reason: impl ToString) -> Error {
     Error::new(ErrorKind::Archive, reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    /// A zip of `t/a` and `t/b`, 4096 zeros each.
+    fn two_records(method: CompressionMethod) -> Vec<u8> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(method);
+        for name in ["t/a", "t/b"] {
+            zip.start_file(name, options).unwrap();
+            zip.write_all(&[0; 4096]).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    /// Where each entry of the directory begins, and the end of the directory.
+    fn directory(bytes: &[u8]) -> Vec<usize> {
+        let signature = |at: &usize| matches!(&bytes[*at..*at + 4], b"PK\x01\x02" | b"PK\x05\x06");
+        (0..bytes.len() - 4).filter(signature).collect()
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        ArchiveReader::from_bytes(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn records_that_unpack_without_end_are_refused() {
+        let mut bytes = two_records(CompressionMethod::Deflated);
+        assert!(ArchiveReader::from_bytes(&bytes).is_ok());
+        let [first, ..] = directory(&bytes)[..] else { panic!("no directory") };
+        bytes[first + 24..first + 28].copy_from_slice(&0xf000_0000_u32.to_le_bytes());
+        assert_eq!(
+            refusal(&bytes),
+            "records unpack to 4026535936 bytes, expected at most 268435456"
+        );
+    }
+
+    #[test]
+    fn records_on_the_same_bytes_are_refused() {
+        let bytes = two_records(CompressionMethod::Stored);
+        assert!(ArchiveReader::from_bytes(&bytes).is_ok());
+        let [first, second, end] = directory(&bytes)[..] else { panic!("no directory") };
+        let place =
+            u32::from_le_bytes(bytes[second + 42..second + 46].try_into().unwrap()) as usize;
+        let mut overlapping = bytes[..place].to_vec();
+        overlapping.extend(&bytes[first..second]);
+        overlapping.extend(&bytes[second..end]);
+        overlapping.extend(&bytes[end..]);
+        let directory = directory(&overlapping);
+        overlapping[directory[1] + 42..directory[1] + 46].fill(0);
+        let end = directory[2];
+        overlapping[end + 16..end + 20].copy_from_slice(&(place as u32).to_le_bytes());
+        let expected =
+            format!("the records have 8192 bytes, but the file only {}", overlapping.len());
+        assert_eq!(refusal(&overlapping), expected);
+    }
 }
