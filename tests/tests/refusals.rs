@@ -262,6 +262,22 @@ fn safetensors_headers_that_lie() {
     );
     check(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 8, &["truncated"]);
     check(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 8, &["malformed"]);
+    // Sizes that add up to more than a number holds.
+    let most = (1_u64 << 61) - 1;
+    let tensor = |i: u64| (i * most, ((i as u128 + 1) * most as u128).min(u64::MAX.into()) as u64);
+    let tensors: Vec<_> = (0..9)
+        .map(tensor)
+        .map(|(start, end)| {
+            let size = end - start;
+            format!(r#""{start}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{start},{end}]}}"#)
+        })
+        .collect();
+    check(&format!("{{{}}}", tensors.join(",")), 8, &["truncated", "18446744073709551615 bytes"]);
+    check(
+        r#"{"a":{"dtype":"U8","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#,
+        0,
+        &["a: the shape"],
+    );
     check(r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#, 4, &["F8_E4M3"]);
 }
 

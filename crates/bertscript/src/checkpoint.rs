@@ -16,6 +16,8 @@ use crate::assets::Assets;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use sharded::Index;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files that text needs, which go into an archive when they are there.
@@ -30,8 +32,9 @@ const TEXT_FILES: [&str; 6] = [
 /// Those of sentence-transformers, which stand in its own folder.
 const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
 
-/// No configuration or tokenizer file comes near this size.
-const LARGEST_SIDE_FILE: u64 = 256 << 20;
+/// No configuration or tokenizer file comes near this size, nor do the weights
+/// of a Dense.
+const LARGEST_SIDE_FILE: u64 = 64 << 20;
 
 /// An opened checkpoint: its configuration and where its weights are.
 #[derive(Debug)]
@@ -203,13 +206,33 @@ fn transformer_directory(root: &Path) -> Result<PathBuf> {
 }
 
 fn read_side_file(path: &Path) -> Result<Vec<u8>> {
-    let doing = "read the file";
-    let length = std::fs::metadata(path).map_err(|error| Error::io(path, doing, error))?.len();
-    if length > LARGEST_SIDE_FILE {
-        let message = format!("found {length} bytes, expected at most {LARGEST_SIDE_FILE}");
-        return Err(Error::new(ErrorKind::Checkpoint, message).at_path(path));
+    let io = |error| Error::io(path, "read the file", error);
+    let (file, length) = open_file(path)?;
+    check_size(length).map_err(|error| error.at_path(path))?;
+    let mut contents = Vec::new();
+    // The file may grow meanwhile.
+    file.take(length).read_to_end(&mut contents).map_err(io)?;
+    Ok(contents)
+}
+
+/// Opens a file, and says how long it is. Symbolic links are followed: the cache
+/// of Hugging Face is made of them.
+fn open_file(path: &Path) -> Result<(File, u64)> {
+    let io = |error| Error::io(path, "open the file", error);
+    let found = std::fs::metadata(path).map_err(io)?;
+    if !found.is_file() {
+        // Reading a pipe or a device may never end.
+        return Err(Error::new(ErrorKind::Checkpoint, "expected a regular file").at_path(path));
     }
-    std::fs::read(path).map_err(|error| Error::io(path, doing, error))
+    Ok((File::open(path).map_err(io)?, found.len()))
+}
+
+fn check_size(bytes: u64) -> Result<()> {
+    if bytes <= LARGEST_SIDE_FILE {
+        return Ok(());
+    }
+    let message = format!("found {bytes} bytes, expected at most {LARGEST_SIDE_FILE}");
+    Err(Error::new(ErrorKind::Checkpoint, message))
 }
 
 fn file_name(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
 
+use super::{check_size, open_file};
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::tensor::{Metadata, TensorView, serialize, serialize_to_file};
 use std::fs::File;
@@ -21,9 +22,9 @@ const PREFIX: u64 = 8;
 /// [`ErrorKind::Io`], or [`ErrorKind::Checkpoint`] for a malformed or truncated
 /// file; the message says what is wrong with it.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let mut file = File::open(path).map_err(|error| Error::io(path, "open the file", error))?;
+    let (mut file, length) = open_file(path)?;
     let (metadata, data_start) =
-        read_header(path, &mut file).map_err(|error| error.at_path(path))?;
+        read_header(path, &mut file, length).map_err(|error| error.at_path(path))?;
     let mapped = MappedFile::new(&file).map_err(|error| Error::from(error).at_path(path))?;
 
     let mut tensors = Vec::new();
@@ -36,7 +37,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
             .at_path(path)
         })?;
         // The header was checked: offsets lie in the file, shapes match them.
-        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        let shape = shape_of(&name, &info.shape).map_err(|error| error.at_path(path))?;
         let offset = data_start + info.data_offsets.0;
         let tensor = mapped
             .tensor(offset, &shape, kind)
@@ -47,10 +48,9 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     Ok(tensors)
 }
 
-fn read_header(path: &Path, file: &mut File) -> Result<(Metadata, usize)> {
+fn read_header(path: &Path, file: &mut File, length: u64) -> Result<(Metadata, usize)> {
     let malformed = |message: String| Error::new(ErrorKind::Checkpoint, message);
     let io = |error| Error::io(path, "read the file", error);
-    let length = file.metadata().map_err(io)?.len();
     let mut prefix = [0; PREFIX as usize];
     if length < PREFIX {
         return Err(malformed(format!("not a safetensors file: it has only {length} bytes")));
@@ -77,11 +77,12 @@ fn read_header(path: &Path, file: &mut File) -> Result<(Metadata, usize)> {
     file.read_exact(&mut header).map_err(io)?;
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| malformed(format!("malformed safetensors header: {error}")))?;
-    let expected = PREFIX + header_length + metadata.data_len() as u64;
-    if length != expected {
-        let what = if length < expected { "truncated" } else { "malformed" };
+    // Sizes that are each possible may add up to more than a number holds.
+    let (found, expected) = (length - PREFIX - header_length, metadata.data_len() as u64);
+    if found != expected {
+        let what = if found < expected { "truncated" } else { "malformed" };
         return Err(malformed(format!(
-            "{what}: the header describes a file of {expected} bytes, found {length}"
+            "{what}: the header describes {expected} bytes of tensors, found {found}"
         )));
     }
     Ok((metadata, (PREFIX + header_length) as usize))
@@ -99,14 +100,25 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
             let message = format!("{name}: tensors of dtype {} are not supported", view.dtype());
             Error::new(ErrorKind::Unsupported, message)
         })?;
-        let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+        let shape = shape_of(name, view.shape())?;
         Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
     });
     tensors.collect()
 }
 
+/// A shape as libtorch has it. Of an empty tensor the other sizes may be any.
+fn shape_of(name: &str, shape: &[usize]) -> Result<Vec<i64>> {
+    shape.iter().map(|&size| i64::try_from(size)).collect::<Result<_, _>>().map_err(|_| {
+        Error::new(ErrorKind::Checkpoint, format!("{name}: the shape {shape:?} is not possible"))
+    })
+}
+
 /// The contents of a file of these tensors.
 pub(crate) fn to_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    // They may overlap, and so be larger than the file that they come from.
+    let bytes =
+        tensors.iter().map(|(_, tensor)| tensor.numel() * tensor.kind().elt_size_in_bytes());
+    check_size(bytes.fold(0, |all, bytes| all.saturating_add(bytes as u64)))?;
     let owned = tensors.iter().map(Owned::new).collect::<Result<Vec<_>>>()?;
     serialize(views(&owned)?, None)
         .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
@@ -173,4 +185,17 @@ fn kind_of(dtype: safetensors::Dtype) -> Option<Kind> {
 
 fn dtype_of(kind: Kind) -> Option<safetensors::Dtype> {
     DTYPES.iter().find(|(_, known)| *known == kind).map(|(dtype, _)| *dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_that_overlap_do_not_outgrow_their_file() {
+        let tensor = Tensor::zeros([40 << 20], (Kind::Uint8, tch::Device::Cpu));
+        let named = |name: &str| (name.to_owned(), tensor.shallow_clone());
+        let error = to_bytes(&[named("a"), named("b")]).unwrap_err();
+        assert_eq!(error.message(), "found 83886080 bytes, expected at most 67108864");
+    }
 }

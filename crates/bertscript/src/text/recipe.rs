@@ -146,7 +146,7 @@ impl Recipe {
     /// The width of an embedding, `D`, of hidden states of width `hidden_size`.
     pub fn dimension(&self, hidden_size: i64) -> i64 {
         self.steps.iter().fold(hidden_size, |width, step| match step {
-            Step::Pooling { modes, .. } => width * modes.len() as i64,
+            Step::Pooling { modes, .. } => hidden_size * modes.len() as i64,
             Step::Dense(dense) => dense.out_features,
             Step::Normalize => width,
         })
@@ -238,6 +238,11 @@ impl Step {
 fn pooling_modes(config: &Map<String, Value>) -> Result<Vec<PoolingMode>> {
     let parse = |value: &Value| value.as_str().unwrap_or_default().parse();
     match config.get("pooling_mode") {
+        Some(Value::Array(modes)) if modes.len() > PoolingMode::ALL.len() => {
+            let (found, most) = (modes.len(), PoolingMode::ALL.len());
+            let message = format!("pooling_mode: found {found} modes, expected at most {most}");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         Some(Value::Array(modes)) => return modes.iter().map(parse).collect(),
         Some(mode) => return Ok(vec![parse(mode)?]),
         None => {}

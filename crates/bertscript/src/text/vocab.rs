@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -61,6 +62,7 @@ impl Settings {
     /// Further tokens that stand for themselves wherever they are in a text.
     fn added_tokens(&self, assets: &Assets) -> Result<Vec<AddedToken>> {
         let mut added: Vec<(u64, AddedToken)> = Vec::new();
+        let mut known = HashSet::new();
         if let Some(tokens) = self.get("added_tokens_decoder").and_then(Value::as_object) {
             for (id, token) in tokens {
                 let is = |key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
@@ -70,12 +72,13 @@ impl Settings {
                     .lstrip(is("lstrip"))
                     .rstrip(is("rstrip"))
                     .normalized(is("normalized"));
+                known.insert(token.content.clone());
                 added.push((id.parse().unwrap_or(u64::MAX), token));
             }
         }
         let file: Map<String, Value> = assets.json("added_tokens.json")?.unwrap_or_default();
         for (content, id) in file {
-            if !added.iter().any(|(_, token)| token.content == content) {
+            if !known.contains(&content) {
                 added.push((id.as_u64().unwrap_or(u64::MAX), AddedToken::from(content, false)));
             }
         }

@@ -1,0 +1,78 @@
+//! What takes memory follows from files and texts, and has an end: see
+//! `docs/security.md`.
+
+use bertscript::{Checkpoint, Error, ErrorKind, Recipe};
+use bertscript_tests::{copy_of, fixture};
+use std::path::Path;
+use std::process::Command;
+
+fn refused<T>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
+    let error = result.err().expect("it was taken");
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is missing from: {error}");
+    }
+}
+
+/// A copy of the fixture `model` with another `config.json`, opened.
+fn with_config(change: impl FnOnce(&Path)) -> Result<Checkpoint, Error> {
+    let directory = copy_of("model");
+    let config = directory.path().join("config.json");
+    std::fs::remove_file(&config).unwrap();
+    change(&config);
+    Checkpoint::open(directory.path())
+}
+
+#[test]
+fn files_beside_weights_are_small_and_regular() {
+    let large = with_config(|config| {
+        std::fs::File::create(config).unwrap().set_len((64 << 20) + 1).unwrap();
+    });
+    let words = ["config.json: found 67108865 bytes, expected at most 67108864"];
+    refused(large, ErrorKind::Checkpoint, &words);
+    let words = ["config.json: expected a regular file"];
+    let pipe = with_config(|config| {
+        assert!(Command::new("mkfifo").arg(config).status().unwrap().success());
+    });
+    refused(pipe, ErrorKind::Checkpoint, &words);
+    let endless = with_config(|config| {
+        std::os::unix::fs::symlink("/dev/zero", config).unwrap();
+    });
+    refused(endless, ErrorKind::Checkpoint, &words);
+}
+
+#[test]
+fn json_is_not_nested_without_end() {
+    let deep = with_config(|config| {
+        let text = format!("{{\"model_type\": {}{}}}", "[".repeat(200), "]".repeat(200));
+        std::fs::write(config, text).unwrap();
+    });
+    refused(deep, ErrorKind::Config, &["config.json"]);
+}
+
+#[test]
+fn modules_stay_inside_and_are_few() {
+    let directory = copy_of("model");
+    let modules = directory.path().join("modules.json");
+    let entry = |path: &str| format!(r#"{{"path": "{path}", "type": "models.Normalize"}}"#);
+    let assets = |list: &[String]| {
+        std::fs::write(&modules, format!("[{}]", list.join(","))).unwrap();
+        Checkpoint::open(directory.path())?.assets()
+    };
+    for path in ["../x", "/etc", "a/../../x"] {
+        let list = [entry(""), entry(path)];
+        refused(assets(&list), ErrorKind::Config, &[path, "leads out of the directory"]);
+    }
+    let words = ["found 17 modules, expected at most 16"];
+    refused(assets(&vec![entry(""); 17]), ErrorKind::Config, &words);
+}
+
+#[test]
+fn a_recipe_pools_each_way_once() {
+    let pooling = format!(r#"{{"pooling_mode": [{}]}}"#, [r#""mean""#; 7].join(","));
+    let modules = r#"[{"path": "", "type": "Transformer"}, {"path": "1", "type": "Pooling"}]"#;
+    let files = [("modules.json", modules), ("1/config.json", &pooling)];
+    let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    let recipe = Recipe::from_assets(&files.into_iter().collect());
+    refused(recipe, ErrorKind::Config, &["1/config.json", "found 7 modes, expected at most 6"]);
+}
