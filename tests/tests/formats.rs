@@ -4,6 +4,7 @@ use bertscript::{
     Architecture, Checkpoint, Error, ErrorKind, LoadOptions, PreTrained, weights_sha256,
 };
 use bertscript_tests::{FORMATS, copy_of, fixture};
+use std::io::Write;
 use std::path::Path;
 
 fn load(directory: &Path) -> Result<PreTrained, Error> {
@@ -148,6 +149,44 @@ fn strides_and_offsets_are_honoured_within_the_storage() {
         let error = read(&legacy(&tensor(size, stride, offset), KEYS, DATA)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Checkpoint, "{size:?} {stride:?} {offset}: {error}");
     }
+}
+
+#[test]
+fn tensors_that_are_copied_are_no_larger_than_their_file() {
+    // Four bytes, repeated as often as a stride of zero allows.
+    for size in [1i64 << 12, 1 << 40] {
+        let bytes = legacy(&tensor(&size.to_string(), "0", 0), KEYS, DATA);
+        let error = read(&bytes).unwrap_err();
+        let found = format!("size [{size}]");
+        let expected = format!("larger than the file of {} bytes", bytes.len());
+        assert_eq!(error.kind(), ErrorKind::Checkpoint);
+        assert!(error.to_string().contains(&found), "{error}");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn a_storage_beyond_the_file_is_an_error_of_the_file() {
+    let mut data = DATA.to_vec();
+    data[..8].copy_from_slice(&(1i64 << 40).to_le_bytes());
+    let error = read(&legacy(&tensor("4", "1", 0), KEYS, &data)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checkpoint, "{error}");
+    assert!(error.to_string().contains("truncated: storage k has 4398046511104 bytes"), "{error}");
+}
+
+#[test]
+fn a_pickle_that_unpacks_is_refused() {
+    let scratch = bertscript_tests::scratch();
+    let path = scratch.path().join("pytorch_model.bin");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let packed = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated);
+    zip.start_file("archive/data.pkl", packed).unwrap();
+    zip.write_all(&vec![b'N'; 1 << 20]).unwrap();
+    zip.finish().unwrap();
+    let error = read(&std::fs::read(&path).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checkpoint);
+    assert!(error.to_string().contains("data.pkl is compressed"), "{error}");
 }
 
 #[test]

@@ -18,6 +18,12 @@ use object::global;
 use std::collections::HashMap;
 use std::io::{BufRead, Read};
 
+/// A checkpoint of the most layers that a configuration may have holds a third
+/// of this.
+const MOST_OBJECTS: usize = 1 << 20;
+/// No weight has as many.
+const MOST_DIMENSIONS: usize = 8;
+
 /// A pickle that was read: its objects, and which of them it is.
 #[derive(Debug)]
 pub(crate) struct Pickle {
@@ -68,6 +74,10 @@ struct Machine<'a, R> {
 impl<R: BufRead> Machine<'_, R> {
     fn run(&mut self) -> Result<Id> {
         loop {
+            // An opcode of one byte makes an object of a hundred.
+            if self.objects.len() > MOST_OBJECTS {
+                return Err(malformed(format!("more than {MOST_OBJECTS} objects")));
+            }
             let [opcode] = self.take()?;
             match opcode {
                 0x80 => {
@@ -311,10 +321,12 @@ impl<R: BufRead> Machine<'_, R> {
         let Object::Tuple(items) = object else {
             return Err(malformed("a size or stride that is no tuple"));
         };
-        // torch's own limit.
-        const MOST_DIMENSIONS: usize = 64;
         if items.len() > MOST_DIMENSIONS {
-            return Err(malformed(format!("a tensor of {} dimensions", items.len())));
+            let message = format!(
+                "a tensor of {} dimensions, expected at most {MOST_DIMENSIONS}",
+                items.len()
+            );
+            return Err(malformed(message));
         }
         items.iter().map(|id| int(&self.objects[*id])).collect()
     }

@@ -3,9 +3,10 @@
 //!
 //! Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/serialization.py>
 
+use super::open_file;
 use super::pickle::{Object, Pickle, Storage, TensorRecord};
 use crate::error::{Error, ErrorKind, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -20,6 +21,18 @@ const LEGACY_PROTOCOL: i64 = 1001;
 /// bytes for.
 type Places = HashMap<String, (u64, u64)>;
 
+/// The tensors of a file. Those that cannot lie in the mapped file are copied.
+struct Tensors<'a> {
+    mapped: MappedFile,
+    places: Places,
+    /// The size of the file.
+    length: u64,
+    /// How many bytes may still be copied. Tensors may overlap, and so be many
+    /// times as large as the file that names them.
+    left: u64,
+    copies: HashMap<&'a TensorRecord, Tensor>,
+}
+
 /// Reads every tensor, sorted by name. Contiguous tensors lie in the mapped
 /// file; tensors on one storage still share it.
 ///
@@ -28,11 +41,11 @@ type Places = HashMap<String, (u64, u64)>;
 /// weights do not need, by that name; [`ErrorKind::Checkpoint`] for what is
 /// malformed or truncated. Nothing in the file is ever run.
 pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let file = File::open(path).map_err(|error| Error::io(path, "open the file", error))?;
-    read_file(&file).map_err(|error| error.at_path(path))
+    let (file, length) = open_file(path)?;
+    read_file(&file, length).map_err(|error| error.at_path(path))
 }
 
-fn read_file(file: &File) -> Result<Vec<(String, Tensor)>> {
+fn read_file(file: &File, length: u64) -> Result<Vec<(String, Tensor)>> {
     let mut reader = BufReader::new(file);
     let start = reader.fill_buf().map_err(unreadable)?;
     let (pickle, places) = if start.starts_with(b"PK\x03\x04") {
@@ -50,13 +63,12 @@ fn read_file(file: &File) -> Result<Vec<(String, Tensor)>> {
         return Err(malformed("not a file of torch.save"));
     };
     let mapped = MappedFile::new(file)?;
-    let mut tensors = Vec::new();
-    for (name, record) in state_dict(&pickle)? {
-        let tensor = tensor(&mapped, &places, record).map_err(|error| error.at(name))?;
-        tensors.push((name.to_owned(), tensor));
-    }
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(tensors)
+    let mut file = Tensors { mapped, places, length, left: length, copies: HashMap::new() };
+    let named = state_dict(&pickle)?.into_iter().map(|(name, record)| {
+        let tensor = file.tensor(record).map_err(|error| error.at(name))?;
+        Ok((name.to_owned(), tensor))
+    });
+    named.collect()
 }
 
 /// A zip of `<top>/data.pkl` and `<top>/data/<key>`, stored, not compressed.
@@ -93,6 +105,9 @@ fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
     }
     let top = top.ok_or_else(|| malformed("a zip file, but none of torch.save: no data.pkl"))?;
     let entry = archive.by_name(&format!("{top}/data.pkl")).map_err(damaged)?;
+    if entry.compression() != zip::CompressionMethod::Stored {
+        return Err(malformed("the record data.pkl is compressed"));
+    }
     Ok((Pickle::read(&mut BufReader::new(entry))?, places))
 }
 
@@ -143,14 +158,15 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
 }
 
 /// The named tensors: of the object itself, or of its `state_dict` or `model`.
-fn state_dict(pickle: &Pickle) -> Result<Vec<(&str, &TensorRecord)>> {
+/// Of a name that stands twice the last one counts, as in Python.
+fn state_dict(pickle: &Pickle) -> Result<BTreeMap<&str, &TensorRecord>> {
     let tensors = |entries: &[(usize, usize)]| {
         let entries = entries.iter().map(|(key, value)| (pickle.get(*key), pickle.get(*value)));
         let named = entries.filter_map(|(key, value)| match (key, value) {
             (Object::Text(name), Object::Tensor(tensor)) => Some((&**name, tensor)),
             _ => None,
         });
-        named.collect::<Vec<_>>()
+        named.collect::<BTreeMap<_, _>>()
     };
     let Object::Dict(entries) = pickle.root() else {
         return Err(malformed("the file holds no dict of named tensors"));
@@ -174,47 +190,81 @@ fn state_dict(pickle: &Pickle) -> Result<Vec<(&str, &TensorRecord)>> {
     Ok(found)
 }
 
-fn tensor(mapped: &MappedFile, places: &Places, record: &TensorRecord) -> Result<Tensor> {
-    let TensorRecord { storage, offset, size, stride } = record;
-    let Storage { kind, key, numel, view } = storage;
-    let (start, bytes) =
-        places.get(&**key).ok_or_else(|| malformed(format!("storage {key} is missing")))?;
-    let (view_offset, numel) = view.unwrap_or((0, *numel));
-    let item = kind.elt_size_in_bytes() as u64;
-    let invalid = || {
-        malformed(format!(
-            "size {size:?}, stride {stride:?} at {offset} leaves a storage of {numel}"
-        ))
-    };
-    // The storage's own bounds first, then the tensor's in it.
-    let end = view_offset.checked_add(numel).and_then(|end| u64::try_from(end).ok());
-    let end = end.and_then(|end| end.checked_mul(item)).ok_or_else(invalid)?;
-    if view_offset < 0 || numel < 0 || end > *bytes || size.len() != stride.len() {
-        return Err(malformed(format!("storage {key} has {bytes} bytes, expected at least {end}")));
+impl<'a> Tensors<'a> {
+    fn tensor(&mut self, record: &'a TensorRecord) -> Result<Tensor> {
+        let TensorRecord { storage, offset, size, stride } = record;
+        let Storage { kind, key, numel, view } = storage;
+        let (start, bytes) = *self
+            .places
+            .get(&**key)
+            .ok_or_else(|| malformed(format!("storage {key} is missing")))?;
+        if start.checked_add(bytes).is_none_or(|end| end > self.length) {
+            let message = format!(
+                "truncated: storage {key} has {bytes} bytes at {start}, but the file only {}",
+                self.length
+            );
+            return Err(malformed(message));
+        }
+        let (view_offset, numel) = view.unwrap_or((0, *numel));
+        let item = kind.elt_size_in_bytes() as u64;
+        let invalid = || {
+            malformed(format!(
+                "size {size:?}, stride {stride:?} at {offset} leaves a storage of {numel}"
+            ))
+        };
+        // The storage's own bounds first, then the tensor's in it.
+        let end = view_offset.checked_add(numel).and_then(|end| u64::try_from(end).ok());
+        let end = end.and_then(|end| end.checked_mul(item)).ok_or_else(invalid)?;
+        if view_offset < 0 || numel < 0 || end > bytes || size.len() != stride.len() {
+            let message = format!("storage {key} has {bytes} bytes, expected at least {end}");
+            return Err(malformed(message));
+        }
+        if *offset < 0 || size.iter().chain(stride).any(|value| *value < 0) {
+            return Err(invalid());
+        }
+        let last = size.iter().zip(stride).try_fold(*offset, |last, (size, stride)| {
+            last.checked_add((size - 1).max(0).checked_mul(*stride)?)
+        });
+        if size.contains(&0) {
+            return Ok(Tensor::f_zeros(&size[..], (*kind, tch::Device::Cpu))?);
+        }
+        if last.is_none_or(|last| last >= numel) {
+            return Err(invalid());
+        }
+        let byte = |element: i64| -> Result<usize> {
+            let bytes = element.checked_add(view_offset).and_then(|at| u64::try_from(at).ok());
+            let at = bytes.and_then(|at| at.checked_mul(item)).and_then(|at| at.checked_add(start));
+            at.and_then(|at| usize::try_from(at).ok()).ok_or_else(invalid)
+        };
+        let is_contiguous = is_contiguous(size, stride);
+        if is_contiguous && start.is_multiple_of(item) {
+            return Ok(self.mapped.tensor(byte(*offset)?, size, *kind)?);
+        }
+        if let Some(copy) = self.copies.get(record) {
+            return Ok(copy.shallow_clone());
+        }
+        self.spend(size, item)?;
+        let copy = if is_contiguous {
+            self.mapped.tensor(byte(*offset)?, size, *kind)?
+        } else {
+            let whole = self.mapped.tensor(byte(0)?, &[numel], *kind)?;
+            whole.f_as_strided(&size[..], &stride[..], *offset)?.f_contiguous()?
+        };
+        self.copies.insert(record, copy.shallow_clone());
+        Ok(copy)
     }
-    if *offset < 0 || size.iter().chain(stride).any(|value| *value < 0) {
-        return Err(invalid());
+
+    /// Counts the copy of a tensor.
+    fn spend(&mut self, size: &[i64], item: u64) -> Result<()> {
+        let bytes = size.iter().try_fold(item, |bytes, size| bytes.checked_mul(*size as u64));
+        self.left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
+            malformed(format!(
+                "size {size:?}: the tensors that are not contiguous are larger than the file of {} bytes",
+                self.length
+            ))
+        })?;
+        Ok(())
     }
-    let last = size.iter().zip(stride).try_fold(*offset, |last, (size, stride)| {
-        last.checked_add((size - 1).max(0).checked_mul(*stride)?)
-    });
-    let is_empty = size.contains(&0);
-    if !is_empty && last.is_none_or(|last| last >= numel) {
-        return Err(invalid());
-    }
-    let byte = |element: i64| -> Result<usize> {
-        let bytes = element.checked_add(view_offset).and_then(|at| u64::try_from(at).ok());
-        let at = bytes.and_then(|at| at.checked_mul(item)).and_then(|at| at.checked_add(*start));
-        at.and_then(|at| usize::try_from(at).ok()).ok_or_else(invalid)
-    };
-    if is_empty {
-        return Ok(Tensor::f_zeros(&size[..], (*kind, tch::Device::Cpu))?);
-    }
-    if is_contiguous(size, stride) {
-        return Ok(mapped.tensor(byte(*offset)?, size, *kind)?);
-    }
-    let whole = mapped.tensor(byte(0)?, &[numel], *kind)?;
-    Ok(whole.f_as_strided(&size[..], &stride[..], *offset)?.f_contiguous()?)
 }
 
 fn is_contiguous(size: &[i64], stride: &[i64]) -> bool {

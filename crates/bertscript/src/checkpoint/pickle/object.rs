@@ -41,7 +41,7 @@ pub(crate) enum Global {
 }
 
 /// A storage that lies elsewhere in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Storage {
     pub(crate) kind: Kind,
     pub(crate) key: Rc<str>,
@@ -52,7 +52,7 @@ pub(crate) struct Storage {
 }
 
 /// A tensor on a storage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TensorRecord {
     pub(crate) storage: Storage,
     pub(crate) offset: i64,

@@ -64,3 +64,9 @@ fn a_claimed_length_takes_no_memory() {
     let error = read(b"X\xff\xff\xff\xffabc").unwrap_err();
     assert!(error.to_string().contains("ends too early"), "{error}");
 }
+
+#[test]
+fn there_is_an_end_to_objects() {
+    let error = read(&[b'N'; MOST_OBJECTS + 2]).unwrap_err();
+    assert!(error.to_string().contains("more than 1048576 objects"), "{error}");
+}
