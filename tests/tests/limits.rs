@@ -51,6 +51,18 @@ fn json_is_not_nested_without_end() {
 }
 
 #[test]
+fn a_model_that_no_memory_holds_is_refused_before_it_is_made() {
+    let checkpoint = with_config(|config| {
+        let text = r#"{"vocab_size": 16777216, "hidden_size": 1048576, "num_attention_heads": 1}"#;
+        std::fs::write(config, text).unwrap();
+    });
+    let words = ["parameters, expected at most 17179869184"];
+    refused(checkpoint, ErrorKind::Config, &words);
+    let error = torchscript::filled_tensor(&[1 << 45], |_| ()).unwrap_err();
+    assert_eq!(Error::from(error).kind(), ErrorKind::OutOfMemory);
+}
+
+#[test]
 fn modules_stay_inside_and_are_few() {
     let directory = copy_of("model");
     let modules = directory.path().join("modules.json");

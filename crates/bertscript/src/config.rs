@@ -8,6 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The largest BERT has four billion.
+const MOST_PARAMETERS: i64 = 1 << 34;
+const MOST_LABELS: usize = 1 << 20;
+
 /// The configuration of a BERT checkpoint. It is read from `config.json` or not
 /// had at all: a model has no default size. Its `dtype` (once `torch_dtype`) is
 /// not read: the weights themselves say what they are.
@@ -118,6 +122,16 @@ impl BertConfig {
         self.hidden_size / self.num_attention_heads
     }
 
+    /// Of the matrices of the encoder and a classifier: nearly all.
+    fn parameter_count(&self) -> i64 {
+        let rows = self.vocab_size
+            + self.max_position_embeddings
+            + self.type_vocab_size
+            + self.labels.len() as i64;
+        let layer = 4 * self.hidden_size + 2 * self.intermediate_size;
+        self.hidden_size * (rows + self.num_hidden_layers * layer)
+    }
+
     fn check(&self) -> Result<()> {
         // The bounds keep every size computed later far from overflow.
         let sizes = [
@@ -133,6 +147,13 @@ impl BertConfig {
             if !(1..=most).contains(&value) {
                 return Err(invalid(key, format!("found {value}, expected 1 to {most}")));
             }
+        }
+        let count = self.parameter_count();
+        if count > MOST_PARAMETERS {
+            let message = format!(
+                "a model of these sizes has {count} parameters, expected at most {MOST_PARAMETERS}"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
         }
         if self.hidden_size % self.num_attention_heads != 0 {
             return Err(invalid(
@@ -227,14 +248,17 @@ impl Raw {
     fn labels(&self) -> Result<Vec<String>> {
         let Some(id2label) = &self.id2label else {
             let count = self.num_labels.unwrap_or(2);
-            if count > 1 << 20 {
-                return Err(invalid(
-                    "num_labels",
-                    format!("found {count}, expected at most {}", 1 << 20),
-                ));
+            if count > MOST_LABELS {
+                let message = format!("found {count}, expected at most {MOST_LABELS}");
+                return Err(invalid("num_labels", message));
             }
             return Ok((0..count).map(|index| format!("LABEL_{index}")).collect());
         };
+        if id2label.len() > MOST_LABELS {
+            let message =
+                format!("found {} labels, expected at most {MOST_LABELS}", id2label.len());
+            return Err(invalid("id2label", message));
+        }
         let mut labels = vec![None; id2label.len()];
         for (id, label) in id2label {
             let slot = id.parse().ok().and_then(|index: usize| labels.get_mut(index));

@@ -143,15 +143,6 @@ impl From<torchscript::Error> for Error {
 
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
-        // libtorch appends its C++ backtrace to the message.
-        let message = text.split("\nException raised from").next().unwrap_or_default().trim();
-        let exhausted = ["out of memory", "not enough memory", "bad_alloc"];
-        let kind = if exhausted.iter().any(|word| message.contains(word)) {
-            ErrorKind::OutOfMemory
-        } else {
-            ErrorKind::Torch
-        };
-        Self::new(kind, message)
+        torchscript::Error::from(error).into()
     }
 }

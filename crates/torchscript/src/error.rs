@@ -75,6 +75,25 @@ impl StdError for Error {
     }
 }
 
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        // libtorch appends its C++ backtrace to the message.
+        let message = text.split("\nException raised from").next().unwrap_or_default().trim();
+        Self::new(libtorch_kind(message), message)
+    }
+}
+
+/// The class of what libtorch says. Its allocator for the CPU throws what any
+/// operator throws.
+fn libtorch_kind(message: &str) -> ErrorKind {
+    let exhausted = ["out of memory", "not enough memory", "can't allocate memory", "bad_alloc"];
+    match exhausted.iter().any(|words| message.contains(words)) {
+        true => ErrorKind::OutOfMemory,
+        false => ErrorKind::Torch,
+    }
+}
+
 /// Turns the shim's error pointer into a result and frees it.
 pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
     if error.is_null() {
@@ -94,7 +113,7 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
         2 => ErrorKind::OutOfMemory,
         3 => ErrorKind::Callback,
         4 => ErrorKind::ForeignException,
-        _ => ErrorKind::Torch,
+        _ => libtorch_kind(&message),
     };
     Err(Error::new(kind, message))
 }

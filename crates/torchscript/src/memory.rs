@@ -69,8 +69,7 @@ impl Borrowed<'_> {
 /// # Errors
 /// What libtorch refuses: a negative size, or more memory than there is.
 pub fn filled_tensor(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
-    let zeros = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu));
-    let tensor = zeros.map_err(|error| Error::new(ErrorKind::Torch, error.to_string()))?;
+    let tensor = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?;
     if tensor.numel() > 0 {
         // SAFETY: just made: so many values, side by side, that nobody else has.
         fill(unsafe {

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
+use torchscript::filled_tensor;
 
 /// How a parameter starts when no checkpoint has it.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +56,11 @@ impl RandomInit {
         let digest =
             Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(name).finalize();
         let mut rng = ChaCha8Rng::from_seed(digest.into());
-        let count = shape.iter().product::<i64>().unsigned_abs() as usize;
-        let values: Vec<f32> = (0..count)
-            .map(|_| {
+        Ok(filled_tensor(shape, |values| {
+            for to in values {
                 let value: f64 = StandardNormal.sample(&mut rng);
-                (value * self.initializer_range) as f32
-            })
-            .collect();
-        Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
+                *to = (value * self.initializer_range) as f32;
+            }
+        })?)
     }
 }
