@@ -1,10 +1,11 @@
 //! What takes memory follows from files and texts, and has an end: see
 //! `docs/security.md`.
 
-use bertscript::{Checkpoint, Error, ErrorKind, Recipe};
-use bertscript_tests::{copy_of, fixture};
+use bertscript::{Checkpoint, Device, Error, ErrorKind, Inputs, Module, Recipe};
+use bertscript_tests::{bertscript_ok, copy_of, fixture, scratch};
 use std::path::Path;
 use std::process::Command;
+use torchscript::{ArchiveReader, ScriptModule};
 
 fn refused<T>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
     let error = result.err().expect("it was taken");
@@ -87,4 +88,54 @@ fn a_recipe_pools_each_way_once() {
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
     let recipe = Recipe::from_assets(&files.into_iter().collect());
     refused(recipe, ErrorKind::Config, &["1/config.json", "found 7 modes, expected at most 6"]);
+}
+
+/// The fixture `model`, exported and saved again with another `bertscript.json`.
+fn redescribed(change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
+    let folder = scratch();
+    let file = folder.path().join("model.pt");
+    bertscript_ok(&[
+        "export".as_ref(),
+        fixture("model").as_os_str(),
+        "-o".as_ref(),
+        file.as_os_str(),
+    ]);
+    let mut reader = ArchiveReader::open(&file).unwrap();
+    let names = reader.records().unwrap();
+    let names: Vec<_> = names.iter().filter_map(|name| name.strip_prefix("extra/")).collect();
+    let mut change = Some(change);
+    let mut files = Vec::new();
+    for name in names {
+        let mut contents = reader.extra_file(name).unwrap().unwrap();
+        if name == "bertscript.json" {
+            let mut json = serde_json::from_slice(&contents).unwrap();
+            change.take().unwrap()(&mut json);
+            contents = serde_json::to_vec(&json).unwrap();
+        }
+        files.push((name, contents));
+    }
+    let files: Vec<_> = files.iter().map(|(name, data)| (*name, data.as_slice())).collect();
+    let script = ScriptModule::load(&file, None).unwrap();
+    script.save(std::fs::File::create(&file).unwrap(), &files).unwrap();
+    folder
+}
+
+#[test]
+fn a_description_cannot_promise_what_the_model_has_not() {
+    let load = |folder: &tempfile::TempDir| {
+        Module::load(&folder.path().join("model.pt"), Device::Cpu, None)
+    };
+    let vocab = redescribed(|json| json["limits"]["vocab_size"] = 1_000_000_i64.into());
+    let words =
+        ["bertscript.json: limits: found", "vocab_size: 1000000", "expected those of config.json"];
+    refused(load(&vocab), ErrorKind::Archive, &words);
+
+    let inputs = redescribed(|json| json["inputs"][0]["shape"] = serde_json::json!(["S"]));
+    refused(load(&inputs), ErrorKind::Archive, &["bertscript.json: inputs: found the shape"]);
+
+    let huge = serde_json::json!(["B", "S", "1099511627776"]);
+    let outputs = redescribed(|json| json["outputs"][0]["shape"] = huge);
+    let module = load(&outputs).unwrap();
+    let run = module.run(&Inputs::from_rows(&[[1, 2, 3]], 0).unwrap());
+    refused(run, ErrorKind::Archive, &["has", "values, but the shape [1, 3, 1099511627776]"]);
 }

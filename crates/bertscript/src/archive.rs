@@ -15,6 +15,7 @@ use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
 use crate::trace::{FixedShape, scan_code};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek};
 use std::path::Path;
@@ -149,8 +150,10 @@ impl Archive {
         };
         let config =
             BertConfig::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
-        let files = metadata.files.iter().map(|name| Ok((name.clone(), extra(name)?)));
+        let names: BTreeSet<_> = metadata.files.iter().collect();
+        let files = names.into_iter().map(|name| Ok((name.clone(), extra(name)?)));
         let assets = files.collect::<Result<_>>()?;
+        metadata.check(&config)?;
         Ok(Some(Self { metadata, config, assets }))
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "describes tensors, records no trace")]
 
+use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Architecture, Dim, PreTrained};
@@ -102,11 +103,24 @@ pub struct Limits {
     pub max_position_embeddings: i64,
 }
 
+impl Limits {
+    fn of(config: &BertConfig) -> Self {
+        Self {
+            vocab_size: config.vocab_size,
+            type_vocab_size: config.type_vocab_size,
+            max_position_embeddings: config.max_position_embeddings,
+        }
+    }
+}
+
+fn symbols(shape: &[Dim]) -> Vec<String> {
+    shape.iter().map(Dim::to_string).collect()
+}
+
 impl Metadata {
     pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Self {
         let config = model.config();
         let dtype = model.dtype();
-        let symbols = |shape: &[Dim]| shape.iter().map(Dim::to_string).collect();
         let input = |name: &str, dtypes: &[&str], required| InputInfo {
             name: name.to_owned(),
             dtypes: dtypes.iter().map(|&dtype| dtype.to_owned()).collect(),
@@ -142,11 +156,7 @@ impl Metadata {
                 input("token_type_ids", &["int64", "int32"], false),
             ],
             outputs: outputs.collect(),
-            limits: Limits {
-                vocab_size: config.vocab_size,
-                type_vocab_size: config.type_vocab_size,
-                max_position_embeddings: config.max_position_embeddings,
-            },
+            limits: Limits::of(config),
             fixed_shapes: Vec::new(),
             labels: if has_labels { config.labels.clone() } else { Vec::new() },
             problem_type: config.problem_type.clone().filter(|_| has_labels),
@@ -183,6 +193,30 @@ impl Metadata {
             return Err(Error::new(ErrorKind::VersionMismatch, message));
         }
         serde_json::from_slice(text).map_err(invalid)
+    }
+
+    /// Refuses bounds that are not those of the model: what keeps to them is
+    /// looked up in its tables.
+    pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
+        let invalid = |message: String| {
+            Err(Error::new(ErrorKind::Archive, format!("bertscript.json: {message}")))
+        };
+        let expected = Limits::of(config);
+        if self.limits != expected {
+            return invalid(format!(
+                "limits: found {:?}, expected those of config.json, {expected:?}",
+                self.limits
+            ));
+        }
+        let found = self.inputs.first().map_or(&[][..], |input| &input.shape);
+        let expected = self.architecture().map(|class| symbols(class.input_shape()));
+        match expected {
+            Ok(expected) if found != expected => invalid(format!(
+                "inputs: found the shape {found:?}, expected {expected:?} of {}",
+                self.architecture
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The architecture.

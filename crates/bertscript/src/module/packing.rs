@@ -50,6 +50,11 @@ fn values(tensor: &Tensor) -> Result<Vec<i64>> {
     Ok(Vec::try_from(&flat)?)
 }
 
+fn checked_numel(sizes: &[i64]) -> Option<usize> {
+    let sizes = sizes.iter().map(|size| usize::try_from(*size).ok());
+    sizes.into_iter().try_fold(1_usize, |all, size| all.checked_mul(size?))
+}
+
 impl Outputs {
     /// The outputs of texts with `lengths` tokens as tensors for inputs of a
     /// shape; zeros where there is padding.
@@ -77,6 +82,18 @@ impl Outputs {
                 }),
             });
             let sizes = sizes.collect::<Result<Vec<i64>>>()?;
+            let rows = match &output {
+                PackedOutput::Texts(matrix) => matrix.len(),
+                PackedOutput::Tokens(_) => lengths.len() * longest,
+            };
+            let (wanted, found) = (checked_numel(&sizes), rows * output.matrix().width());
+            if wanted != Some(found) {
+                let message = format!(
+                    "the output {} has {found} values, but the shape {sizes:?} in bertscript.json",
+                    info.name
+                );
+                return Err(Error::new(ErrorKind::Archive, message));
+            }
             let tensor = torchscript::filled_tensor(&sizes, |values| match &output {
                 PackedOutput::Texts(matrix) => {
                     let rows = values.chunks_exact_mut(matrix.width().max(1));

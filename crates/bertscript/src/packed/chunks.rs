@@ -103,7 +103,7 @@ pub(super) fn run<R: Send>(
 }
 
 impl PackedOutput {
-    pub(super) fn matrix(&self) -> &Matrix<f32> {
+    pub(crate) fn matrix(&self) -> &Matrix<f32> {
         match self {
             Self::Tokens(matrix) | Self::Texts(matrix) => matrix,
         }
