@@ -1,7 +1,10 @@
 //! What takes memory follows from files and texts, and has an end: see
 //! `docs/security.md`.
 
-use bertscript::{Checkpoint, Device, Error, ErrorKind, Inputs, Module, Recipe};
+use bertscript::{
+    Checkpoint, Device, EncodeOptions, Error, ErrorKind, Inputs, Module, Padding, Recipe, Text,
+    Tokenizer,
+};
 use bertscript_tests::{bertscript_ok, copy_of, fixture, scratch};
 use std::path::Path;
 use std::process::Command;
@@ -88,6 +91,26 @@ fn a_recipe_pools_each_way_once() {
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
     let recipe = Recipe::from_assets(&files.into_iter().collect());
     refused(recipe, ErrorKind::Config, &["1/config.json", "found 7 modes, expected at most 6"]);
+}
+
+#[test]
+fn texts_and_batches_have_an_end() {
+    let tokenizer = Tokenizer::open(&fixture("text/sentence")).unwrap();
+    let options = EncodeOptions { details: false, ..EncodeOptions::default() };
+    let long = "a".repeat((16 << 20) + 1);
+    let texts = [Text::from("short"), Text::from(&long)];
+    let words = ["text 1: found 16777217 bytes, expected at most 16777216"];
+    refused(tokenizer.encode_batch(&texts, &options), ErrorKind::InvalidInput, &words);
+
+    let long = "a ".repeat(1 << 20);
+    let mut texts = vec![Text::from("short"); 256];
+    texts.push(Text::from(&long));
+    let options = EncodeOptions { padding: Padding::Longest, ..options };
+    let words = ["found 257 rows to fill up to", "expected at most 268435456 tokens in all"];
+    refused(tokenizer.encode_batch(&texts, &options), ErrorKind::InvalidInput, &words);
+
+    let row = vec![1; 1 << 15];
+    refused(Inputs::from_rows(&vec![&row; 1 << 14], 0), ErrorKind::InvalidInput, &["16384 rows"]);
 }
 
 /// The fixture `model`, exported and saved again with another `bertscript.json`.

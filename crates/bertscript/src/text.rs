@@ -10,6 +10,7 @@ mod truncation;
 mod vocab;
 
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
+pub(crate) use limits::check_filled;
 pub use pooling::PoolingMode;
 pub(crate) use recipe::normalize;
 pub use recipe::{Dense, Prompts, Recipe, Similarity, Step};

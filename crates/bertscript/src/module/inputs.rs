@@ -4,6 +4,7 @@
 
 use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::check_filled;
 use tch::{Kind, Tensor};
 
 /// The inputs of a run, by name; the order of arguments cannot be mistaken.
@@ -40,9 +41,11 @@ impl Inputs {
     /// Rows of different lengths, filled up with `pad_token_id` and masked.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there is no row.
+    /// [`ErrorKind::InvalidInput`] if there is no row, or more tokens than memory
+    /// should hold.
     pub fn from_rows<R: AsRef<[i64]>>(rows: &[R], pad_token_id: i64) -> Result<Self> {
         let length = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+        check_filled(rows.len(), length)?;
         let mut ids = Vec::with_capacity(rows.len() * length);
         let mut mask = Vec::with_capacity(rows.len() * length);
         for row in rows {

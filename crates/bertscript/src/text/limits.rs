@@ -1,8 +1,39 @@
-//! How many tokens a sequence may have.
+//! How long a text and a sequence may be.
 
+use super::encoding::Text;
+use super::tokenizer::invalid;
 use crate::assets::Assets;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
+
+/// In bytes; no book is longer. A tokenizer needs a hundred times as much.
+const LONGEST_TEXT: usize = 16 << 20;
+/// No sequence is filled up further: memory must hold it.
+pub(super) const LONGEST_PADDING: usize = 1 << 20;
+/// A batch has no more tokens, padding included: one long text among many short
+/// ones would take any memory.
+const MOST_TOKENS: usize = 1 << 28;
+
+/// Refuses a text that is too long to be encoded.
+pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
+    let bytes = text.text.len().max(text.text_pair.map_or(0, str::len));
+    if bytes <= LONGEST_TEXT {
+        return Ok(());
+    }
+    let message = format!("found {bytes} bytes, expected at most {LONGEST_TEXT}");
+    Err(Error::new(ErrorKind::InvalidInput, message).at_text(number))
+}
+
+/// Refuses to fill up so many rows to a length.
+pub(crate) fn check_filled(rows: usize, length: usize) -> Result<()> {
+    if rows.checked_mul(length).is_some_and(|tokens| tokens <= MOST_TOKENS) {
+        return Ok(());
+    }
+    let message = format!(
+        "found {rows} rows to fill up to {length} tokens, expected at most {MOST_TOKENS} tokens in all"
+    );
+    Err(invalid("padding", message))
+}
 
 /// `max_seq_length` of sentence-transformers, or else `model_max_length` of
 /// transformers, but no more than the model has positions. A `max_length` in

@@ -2,7 +2,7 @@
 //! crate.
 
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
-use super::limits::max_length;
+use super::limits::{LONGEST_PADDING, check_filled, check_text, max_length};
 use super::parallel;
 use super::truncation::shares;
 use super::vocab::{Settings, build, failed};
@@ -14,9 +14,6 @@ use std::sync::OnceLock;
 use tokenizers::{
     Decoder as _, Encoding as Raw, PostProcessor, PostProcessorWrapper, TruncationDirection,
 };
-
-/// No sequence is filled up further: memory must hold it.
-const LONGEST_PADDING: usize = 1 << 20;
 
 /// A tokenizer. It may be shared by threads.
 ///
@@ -159,6 +156,7 @@ impl Tokenizer {
             None => longest,
         };
         let mut encodings: Vec<_> = windows.into_iter().flatten().collect();
+        check_filled(encodings.len(), length)?;
         encodings.iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
         Ok(encodings)
     }
@@ -242,6 +240,7 @@ impl Tokenizer {
         text: Text<'_>,
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
+        check_text(sample, text)?;
         let encode = |text: &str| {
             let encoded = match options.details {
                 true => tokenizer.encode(text, false),
