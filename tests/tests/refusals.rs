@@ -3,6 +3,7 @@
 
 use bertscript::write_safetensors;
 use bertscript_tests::{bertscript, bertscript_ok, copy_of, fixture, scratch};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
@@ -152,6 +153,46 @@ fn programs_of_others_and_of_the_future() {
     );
     save(&[("bertscript.json", br#"{"format_version": 1}"#)], &["bertscript.json: missing field"]);
     save(&[("bertscript.json", b"{")], &["bertscript.json: EOF"]);
+}
+
+#[test]
+fn describing_a_program_does_not_load_it() {
+    let scratch = scratch();
+    let path = scratch.path().join("other.pt");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    // Loading would compile it, and call `__setstate__`.
+    let code = "class Other(Module):
+  def forward(self: __torch__.Other,
+    x: Tensor,
+    scale: float=2.) -> Tensor:
+    return torch.no_operator_has_this_name(x)
+  def __setstate__(self: __torch__.Other,
+    state: int) -> NoneType:
+    ops.prim.RaiseException(\"it ran\")
+    return None
+";
+    let records = [
+        ("data.pkl", &b"\x80\x02c__torch__\nOther\n)\x81K\x01b."[..]),
+        ("code/__torch__.py", code.as_bytes()),
+        ("data/0", &[0; 8]),
+        ("constants.pkl", b"\x80\x02)."),
+        ("version", b"3\n"),
+    ];
+    for (name, contents) in records {
+        zip.start_file(format!("other/{name}"), stored).unwrap();
+        zip.write_all(contents).unwrap();
+    }
+    zip.finish().unwrap();
+    let found = bertscript_ok(&["inspect", text(&path), "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["tensor_bytes"], 8);
+    assert_eq!(found["returns"], "Tensor");
+    let argument = |name: &str, type_name: &str, required: bool| serde_json::json!({"name": name, "type": type_name, "required": required});
+    let inputs = [argument("x", "Tensor", true), argument("scale", "float", false)];
+    assert_eq!(found["inputs"], serde_json::Value::from(inputs.to_vec()));
+    refused(&["verify", text(&path)], &scratch.path().join("out"), &[text(&path)]);
 }
 
 /// Exports a copy of the fixture `model` after changing its configuration.

@@ -2,16 +2,17 @@
 
 use crate::output;
 use crate::text;
-use bertscript::{Architecture, Archive, Checkpoint, Device, Metadata, Module, Survey};
+use anyhow::{Context, bail};
+use bertscript::{Architecture, Archive, Checkpoint, Metadata, Survey};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use torchscript::ArchiveReader;
 
 /// Describe an exported file, or what a checkpoint would become.
 ///
-/// A file made by `export` is described without loading or running it. Of a
-/// TorchScript file made by another program, the code is loaded but not run. Of
-/// a checkpoint directory, it is said what `export` would make of it, and which
+/// A file is described without loading or running it; of one made by another
+/// program, by what stands in its code. Of a checkpoint directory, it is said what `export` would make of it, and which
 /// parameters are missing, renamed or not used.
 #[derive(Args)]
 pub(crate) struct Inspect {
@@ -46,10 +47,14 @@ impl Inspect {
 
     /// A TorchScript program that does not describe itself.
     fn program(&self, size: u64) -> anyhow::Result<ExitCode> {
-        let module = Module::load(&self.path, Device::Cpu, None)?;
-        let parameters = module.parameters()?;
-        let count: usize = parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let schema = module.schema();
+        let describe = || -> torchscript::Result<_> {
+            let mut reader = ArchiveReader::open(&self.path)?;
+            Ok((reader.tensor_bytes()?, reader.schema("forward")?))
+        };
+        let (tensor_bytes, schema) = describe().with_context(|| self.path.display().to_string())?;
+        let Some(schema) = schema else {
+            bail!("{}: the program has no method `forward`", self.path.display())
+        };
         if self.json {
             let inputs = schema.arguments.iter().map(|argument| {
                 serde_json::json!({
@@ -61,8 +66,7 @@ impl Inspect {
             output::print_json(&serde_json::json!({
                 "file_bytes": size,
                 "metadata": null,
-                "dtype": module.dtype().name(),
-                "parameter_count": count,
+                "tensor_bytes": tensor_bytes,
                 "inputs": inputs.collect::<Vec<_>>(),
                 "returns": schema.returns,
             }))?;
@@ -70,8 +74,7 @@ impl Inspect {
         }
         let mut lines = vec![
             ("program", "TorchScript, not made by bertscript".to_owned()),
-            ("parameters", output::count(count as u64)),
-            ("dtype", module.dtype().to_string()),
+            ("tensors", output::bytes(tensor_bytes)),
             ("file", output::bytes(size)),
         ];
         for (i, argument) in schema.arguments.iter().enumerate() {

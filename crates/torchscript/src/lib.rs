@@ -50,6 +50,7 @@ mod module;
 mod reader;
 mod runtime;
 mod shared;
+mod signature;
 mod threads;
 mod trace;
 mod value;

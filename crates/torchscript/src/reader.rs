@@ -2,6 +2,8 @@
 //! asked.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::module::MethodSchema;
+use crate::signature::{root_class, signature};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -72,6 +74,27 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// The contents of an extra file, or `None` if the archive has none of that name.
     pub fn extra_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         self.record(&format!("extra/{name}"))
+    }
+
+    /// The signature of a method of the program, as its code states it; nothing of
+    /// the program is loaded. `None` if there is no such method.
+    pub fn schema(&mut self, method: &str) -> Result<Option<MethodSchema>> {
+        let pickle = self.record("data.pkl")?.unwrap_or_default();
+        let Some((module, class)) = root_class(&pickle) else { return Ok(None) };
+        let code = self.record(&format!("code/{}.py", module.replace('.', "/")))?;
+        let code = code.unwrap_or_default();
+        Ok(signature(&String::from_utf8_lossy(&code), class, method))
+    }
+
+    /// How many bytes of tensors there are; those that share memory count once.
+    pub fn tensor_bytes(&mut self) -> Result<u64> {
+        let mut bytes = 0;
+        for (index, record) in self.records()?.iter().enumerate() {
+            if record.starts_with("data/") {
+                bytes += self.zip.by_index_raw(index).map_err(damaged)?.size();
+            }
+        }
+        Ok(bytes)
     }
 
     /// Compares the checksums of all records but tensors, which libtorch 2.11.0
