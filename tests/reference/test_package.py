@@ -141,7 +141,7 @@ def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path):
     subprocess.run(list(map(str, made)), cwd=ROOT, check=True)
     assert archive.read_bytes() == first
     # What is built next is for this machine again.
-    subprocess.run(["cargo", "build", "--quiet", "--package", "libbertscript"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "libbertscript"], cwd=ROOT, check=True)
     assert rpath not in ok("readelf", "-d", ROOT / "target/debug/libbertscript.so")
 
 

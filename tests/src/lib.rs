@@ -133,7 +133,7 @@ pub fn library() -> PathBuf {
 /// An example of the `bertscript` crate, built.
 pub fn example(name: &str) -> PathBuf {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "bertscript", "--example", name])
+        .args(["build", "--quiet", "--locked", "--package", "bertscript", "--example", name])
         .args(profile().file_name().is_some_and(|name| name == "release").then_some("--release"))
         .status();
     assert!(status.unwrap().success(), "{name} does not build");
@@ -226,7 +226,7 @@ impl CProgram {
 fn build(package: &str, file: &str) -> PathBuf {
     let profile = profile();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", package]);
+    cargo.args(["build", "--quiet", "--locked", "--package", package]);
     if profile.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }

@@ -13,7 +13,15 @@ pub(crate) fn bench() -> Result<()> {
     let oracles = Oracles::install()?;
     let minilm = demo::minilm()?;
     announce("building for release");
-    run(&mut cargo(["build", "--release", "--workspace", "--lib", "--bins", "--examples"]))?;
+    run(&mut cargo([
+        "build",
+        "--release",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--examples",
+        "--locked",
+    ]))?;
     let release = root().join("target/release");
 
     beside_peers(&release, &minilm)?;

@@ -1,13 +1,14 @@
 //! What CI runs before the tests, in the order of what fails fastest.
 
 use crate::command::{cargo, run};
-use crate::{abi, announce, header, setup, tidy};
+use crate::{abi, announce, deny, header, setup, tidy};
 use anyhow::Result;
 
 pub(crate) fn check() -> Result<()> {
     announce("formatting");
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     tidy::tidy()?;
+    deny::deny()?;
     header::header(true)?;
     abi::check()?;
     setup::setup()?;

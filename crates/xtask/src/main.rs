@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod deny;
 mod dist;
 mod fixtures;
 mod header;

@@ -123,7 +123,7 @@ fn diagnose(stderr: &str) -> &'static str {
     ];
     const NO_SPACE: &str = "the disk is full; free some space and run the command again";
     const NO_NETWORK: &str = "the package index cannot be reached; check the network or pip's proxy settings and run the command again";
-    const NO_PACKAGE: &str = "the package index cannot be reached, or has no such package for this machine; check the network and pip's settings, or set LIBTORCH to a libtorch 2.11.0";
+    const NO_PACKAGE: &str = "the package index cannot be reached, or has no such package for this machine; check the network and pip's settings";
     SIGNS
         .iter()
         .find(|(sign, _)| stderr.contains(sign))
@@ -159,7 +159,7 @@ mod tests {
         let network = "WARNING: Retrying ... [Errno -3] Temporary failure in name resolution\nERROR: No matching distribution found for torch==2.11.0";
         assert!(diagnose(network).contains("check the network"));
         assert!(diagnose("OSError: [Errno 28] No space left on device").contains("disk is full"));
-        assert!(diagnose("ERROR: No matching distribution found").contains("set LIBTORCH"));
+        assert!(diagnose("ERROR: No matching distribution found").contains("check the network"));
         assert_eq!(diagnose("something else"), "pip failed");
     }
 }

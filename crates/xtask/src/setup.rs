@@ -66,7 +66,9 @@ pub(crate) fn setup() -> Result<()> {
     announce(&format!("downloading libtorch {VERSION} into .libtorch (about 550 MB, once)"));
     let options = any_python();
     let arguments: Vec<_> = options.iter().map(String::as_str).chain(SLIM).collect();
-    python::install_into(&home, 4, &arguments)?;
+    python::install_into(&home, 4, &arguments).with_context(|| {
+        format!("no libtorch {VERSION} was downloaded; set LIBTORCH to use one of yours")
+    })?;
     match version(&ours).as_deref() {
         Some(VERSION) => Ok(()),
         found => bail!("the download holds libtorch {found:?}, expected {VERSION}"),

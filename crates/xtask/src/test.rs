@@ -18,10 +18,10 @@ struct Counts {
 pub(crate) fn test(live: bool) -> Result<()> {
     setup::setup()?;
     announce("building");
-    run(&mut cargo(["build", "--workspace", "--all-targets"]))?;
+    run(&mut cargo(["build", "--workspace", "--all-targets", "--locked"]))?;
 
     announce("cargo test --workspace");
-    let mut rust = cargo(["test", "--workspace", "--no-fail-fast"]);
+    let mut rust = cargo(["test", "--workspace", "--no-fail-fast", "--locked"]);
     let (mut counts, mut succeeded) = watch(&mut rust, cargo_counts)?;
     if live {
         let (found, passed) = live_check()?;
