@@ -11,6 +11,7 @@ mod dist;
 mod fixtures;
 mod header;
 mod install;
+mod limits;
 mod miri;
 mod oracles;
 mod python;

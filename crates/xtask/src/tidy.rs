@@ -1,6 +1,6 @@
 //! The rules of the house that a machine can keep.
 
-use crate::root;
+use crate::{limits, root};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,9 @@ const EMPTY_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "manager"]
 pub(crate) fn tidy() -> Result<()> {
     crate::announce("tidy");
     let mut findings = Vec::new();
-    for path in tracked_files()? {
+    let files = tracked_files()?;
+    findings.extend(limits::findings(&files)?);
+    for path in files {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
         let shown = path.display().to_string();
         let size = fs::metadata(root().join(&path)).map_or(0, |found| found.len());

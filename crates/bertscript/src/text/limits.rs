@@ -12,7 +12,7 @@ const LONGEST_TEXT: usize = 16 << 20;
 pub(super) const LONGEST_PADDING: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
 /// ones would take any memory.
-const MOST_TOKENS: usize = 1 << 28;
+const MOST_FILLED: usize = 1 << 28;
 
 /// Refuses a text that is too long to be encoded.
 pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
@@ -26,11 +26,11 @@ pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
 
 /// Refuses to fill up so many rows to a length.
 pub(crate) fn check_filled(rows: usize, length: usize) -> Result<()> {
-    if rows.checked_mul(length).is_some_and(|tokens| tokens <= MOST_TOKENS) {
+    if rows.checked_mul(length).is_some_and(|tokens| tokens <= MOST_FILLED) {
         return Ok(());
     }
     let message = format!(
-        "found {rows} rows to fill up to {length} tokens, expected at most {MOST_TOKENS} tokens in all"
+        "found {rows} rows to fill up to {length} tokens, expected at most {MOST_FILLED} tokens in all"
     );
     Err(invalid("padding", message))
 }

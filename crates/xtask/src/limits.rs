@@ -1,0 +1,98 @@
+//! The limits in `docs/security.md` are those in the code.
+
+use crate::root;
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TABLE: &str = "docs/security.md";
+/// The crates that read what strangers give.
+const CRATES: [&str; 3] = ["bertscript", "bertscript-ffi", "torchscript"];
+/// What the name of a limit begins with.
+const PREFIXES: [&str; 3] = ["LARGEST_", "LONGEST_", "MOST_"];
+
+/// File, name and number of a limit.
+type Limit = (String, String, u64);
+
+/// What stands in the table and not in the code, and the reverse.
+pub(crate) fn findings(files: &[PathBuf]) -> Result<Vec<String>> {
+    let read = |path: &Path| {
+        fs::read_to_string(root().join(path))
+            .with_context(|| format!("cannot read {}", path.display()))
+    };
+    let documented: BTreeSet<_> = documented(&read(Path::new(TABLE))?).collect();
+    let mut enforced = BTreeSet::new();
+    for path in files {
+        let of_a_reader = CRATES.iter().any(|name| path.starts_with(format!("crates/{name}/src")));
+        if of_a_reader && root().join(path).exists() {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            enforced.extend(self::enforced(&file, &read(path)?));
+        }
+    }
+    let say = |(file, name, value): &Limit, message: &str| {
+        format!("{TABLE}: {name} of {file}, {value}, {message}")
+    };
+    let stale = documented.difference(&enforced).map(|limit| say(limit, "is not in the code"));
+    let missing = enforced.difference(&documented).map(|limit| say(limit, "is not in the table"));
+    Ok(stale.chain(missing).collect())
+}
+
+/// `| a text | 16 MiB | `limits.rs` | `LONGEST_TEXT` |`
+fn documented(text: &str) -> impl Iterator<Item = Limit> {
+    text.lines().flat_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let limits = match cells.as_slice() {
+            ["", _, value, file, names, ""] => number(value).map(|value| {
+                let file = file.trim_matches('`').to_owned();
+                let names = names.split(", ").map(|name| name.trim_matches('`').to_owned());
+                names.map(|name| (file.clone(), name, value)).collect()
+            }),
+            _ => None,
+        };
+        limits.unwrap_or_else(Vec::new)
+    })
+}
+
+/// `const LONGEST_TEXT: usize = 16 << 20;` and `("vocab_size", self.vocab_size, 1 << 24),`
+fn enforced(file: &str, text: &str) -> impl Iterator<Item = Limit> {
+    let limit = |line: &str| {
+        if let Some((_, constant)) = line.split_once("const ") {
+            let (name, rest) = constant.split_once(':')?;
+            let value = rest.split_once('=')?.1.trim().trim_end_matches(';');
+            let is_limit = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+            return Some((name.to_owned(), number(value)?)).filter(|_| is_limit);
+        }
+        let (name, rest) = line.trim().strip_prefix("(\"")?.split_once("\", self.")?;
+        let value = rest.strip_prefix(name)?.strip_prefix(", ")?.strip_suffix("),")?;
+        Some((name.to_owned(), number(value)?))
+    };
+    text.lines().filter_map(limit).map(move |(name, value)| (file.to_owned(), name, value))
+}
+
+/// A number as Rust or a reader would write it.
+fn number(text: &str) -> Option<u64> {
+    let text = text.trim_end_matches(" bytes");
+    let (digits, shift) = match text.split_once(" << ") {
+        Some((digits, shift)) => (digits, shift.parse().ok()?),
+        None => text.strip_suffix(" MiB").map_or((text, 0), |digits| (digits, 20)),
+    };
+    let digits: u64 = digits.replace([',', '_'], "").parse().ok()?;
+    Some(digits << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_code_are_read_alike() {
+        let limit = |name: &str, value| ("f.rs".to_owned(), name.to_owned(), value);
+        let table = "| | at most | | |\n|---|---|---|---|\n| a text | 16 MiB | `f.rs` | `LONGEST_TEXT` |\n| both | 1,024 | `f.rs` | `a`, `b` |\n";
+        let text = limit("LONGEST_TEXT", 16 << 20);
+        let expected = [text.clone(), limit("a", 1024), limit("b", 1024)];
+        assert_eq!(documented(table).collect::<Vec<_>>(), expected);
+        let code = "pub(super) const LONGEST_TEXT: usize = 16 << 20;\nconst CHUNK: usize = 512;\n            (\"a\", self.a, 1 << 10),\n    (\"b\", self.b, 1_024),\n    (\"c\", 3),\n";
+        assert_eq!(enforced("f.rs", code).collect::<Vec<_>>(), expected);
+    }
+}
