@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod demo;
 mod deny;
+mod dependencies;
 mod dist;
 mod fixtures;
 mod header;

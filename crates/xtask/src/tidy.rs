@@ -1,6 +1,6 @@
 //! The rules of the house that a machine can keep.
 
-use crate::{limits, root};
+use crate::{dependencies, limits, root};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,7 @@ pub(crate) fn tidy() -> Result<()> {
     let mut findings = Vec::new();
     let files = tracked_files()?;
     findings.extend(limits::findings(&files)?);
+    findings.extend(dependencies::findings(&files)?);
     for path in files {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
         let shown = path.display().to_string();
