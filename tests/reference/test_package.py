@@ -1,10 +1,12 @@
 """The installed tree, as a stranger finds it: moved, with a blank in its path, and nothing set in the environment."""
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,21 @@ def test_pkg_config_is_enough(tmp_path, prefix, file):
     assert ok(tmp_path / "embed", file, "the cat sat").startswith(" 1.000")
 
 
+def names_what_is_inside(bill):
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    found = {(component["name"], component["version"]) for component in bill["components"]}
+    locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    assert found - {(package["name"], package["version"]) for package in locked} == {("libtorch", "2.11.0")}
+    names = {name for name, _ in found}
+    for crate in ("bertscript", "bertscript-ffi", "kernels", "torchscript", "libbertscript"):
+        manifest = tomllib.loads((ROOT / "crates" / crate / "Cargo.toml").read_text())
+        assert names >= manifest.get("dependencies", {}).keys(), crate
+    # What runs in the compiler is not inside.
+    assert not names & {"cc", "serde_derive", "criterion", "clap"}
+    refs = {component["bom-ref"] for component in bill["components"]}
+    assert refs == {ref for edge in bill["dependencies"] for ref in edge["dependsOn"]}
+
+
 def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path):
     # Where libtorch will be, seen from the library.
     rpath = "$ORIGIN/../../torch/lib"
@@ -136,6 +153,7 @@ def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path):
     ok("sh", "-c", f"cd '{tmp_path}' && sha256sum -c {archive.name}.sha256")
     ok("tar", "-xf", archive, "-C", tmp_path)
     tree = tmp_path / archive.name.removesuffix(".tar.gz")
+    names_what_is_inside(json.loads((tree / "share/doc/bertscript/bertscript.cdx.json").read_text()))
     dynamic = ok("readelf", "-d", tree / "lib/libbertscript.so")
     assert f"[$ORIGIN:{rpath}]" in dynamic and str(ROOT) not in dynamic
     subprocess.run(list(map(str, made)), cwd=ROOT, check=True)

@@ -2,6 +2,7 @@
 
 use crate::command::{output, run};
 use crate::install::{Install, Version};
+use crate::sbom::sbom;
 use crate::{announce, root};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Make the release: a tar file of the installed tree, and its SHA-256
+/// Make the release: a tar file of the installed tree with a list of what is in the
+/// library, and its SHA-256
 #[derive(Args)]
 pub(crate) struct Dist {
     /// Where to
@@ -40,6 +42,8 @@ impl Dist {
             ..Install::into(tree.clone())
         }
         .execute()?;
+        let bill = tree.join("share/doc/bertscript/bertscript.cdx.json");
+        fs::write(&bill, sbom()?).with_context(|| format!("cannot write {}", bill.display()))?;
         names_no_place(&tree)?;
         let file = format!("{name}.tar.gz");
         announce(&format!("packing {}", output.join(&file).display()));

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 /// The libtorch that the library is built with.
-const TORCH_VERSION: &str = "2.11.0";
+pub(crate) const TORCH_VERSION: &str = "2.11.0";
 
 /// Install libbertscript with its headers, CMake package and pkg-config file
 #[derive(Args)]

@@ -16,6 +16,7 @@ mod limits;
 mod miri;
 mod oracles;
 mod python;
+mod sbom;
 mod setup;
 mod test;
 mod tidy;
