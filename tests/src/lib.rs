@@ -1,5 +1,6 @@
 //! What the tests share: fixtures, scratch folders, and the `bertscript` command.
 
+pub mod fuzzing;
 pub mod torture;
 
 use bertscript::{Architecture, Checkpoint, Inputs, read_safetensors};

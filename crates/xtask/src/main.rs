@@ -10,6 +10,7 @@ mod deny;
 mod dependencies;
 mod dist;
 mod fixtures;
+mod fuzz;
 mod header;
 mod install;
 mod limits;
@@ -60,6 +61,7 @@ enum Command {
     Abi,
     /// Run what needs no libtorch of the C interface under Miri, of a nightly Rust
     Miri,
+    Fuzz(fuzz::Fuzz),
     Install(install::Install),
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
         Command::Miri => miri::miri(),
+        Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),

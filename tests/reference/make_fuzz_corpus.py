@@ -1,0 +1,123 @@
+"""Makes the first inputs of fuzzing: a small file of each format, in `fuzz/corpus`.
+
+Run by `cargo xtask fixtures`. What fuzzing found stands beside them, under other names.
+"""
+
+import io
+import json
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+# Between files, where an input is several.
+END_OF_FILE = b"\x0c"
+
+
+class Twice(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+def tensors() -> OrderedDict:
+    """Shared, transposed, empty, of several dtypes."""
+    base = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 2.0]).half())
+    return OrderedDict(
+        a=base, b=base[1:], c=base.t(), d=torch.zeros(0, 4), e=parameter, f=torch.tensor([True, False])
+    )
+
+
+def torch_save(value: object, zipped: bool) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+def metadata() -> bytes:
+    shape, output = ["B", "S"], ["B", "S", "32"]
+    return json.dumps({
+        "format_version": 1, "bertscript_version": "0.1.0", "torch_version": "2.11.0",
+        "architecture": "BertModel", "attention": "sdpa", "dtype": "float32",
+        "inputs": [{"name": "input_ids", "dtypes": ["int64"], "shape": shape, "required": True}],
+        "outputs": [{"name": "last_hidden_state", "dtype": "float32", "shape": output}],
+        "limits": {"vocab_size": 128, "type_vocab_size": 2, "max_position_embeddings": 512},
+        "fixed_shapes": [[1, 8]], "labels": ["x"], "problem_type": None,
+        "tied_groups": [["a", "b"]], "untied_groups": [], "tie_bytes": 8,
+        "parameter_count": 2, "parameter_bytes": 8, "weights_sha256": "00",
+        "files": ["config.json", "vocab.txt"],
+    }).encode()
+
+
+def archive(fixtures: Path) -> bytes:
+    file = io.BytesIO()
+    extra = {
+        "bertscript.json": metadata(),
+        "config.json": (fixtures / "model/config.json").read_bytes(),
+        "vocab.txt": b"[UNK]\nthe\n",
+    }
+    torch.jit.save(torch.jit.script(Twice()), file, _extra_files=extra)
+    return file.getvalue()
+
+
+def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
+    text, sentence = fixtures / "text", fixtures / "text/sentence"
+    def of(*paths: Path) -> bytes:
+        return END_OF_FILE.join(path.read_bytes() for path in paths)
+    zipped, legacy = torch_save(tensors(), True), torch_save(tensors(), False)
+    with zipfile.ZipFile(io.BytesIO(zipped)) as file:
+        pickle = file.read(next(name for name in file.namelist() if name.endswith("/data.pkl")))
+    old = {"vocab_size_or_config_json_file": 30522, "hidden_act": "gelu", "num_labels": 3, "pad_token_id": None}
+    special = {"mask_token": {"content": "[MASK]"}, "additional_special_tokens": ["[X]"]}
+    return {
+        "config": {
+            "labels": (text / "entities/config.json").read_bytes(),
+            "old": json.dumps(old).encode(),
+        },
+        "safetensors": {
+            "dtypes": save({
+                "a": torch.ones(2, 3), "b": torch.zeros(0, 2), "c": torch.ones(3).bool(), "d": torch.ones(1).half(),
+            }),
+        },
+        "shard_index": {
+            "two": b'{"metadata": {"total_size": 8}, "weight_map": {"a": "shard", "b": "shard"}}',
+        },
+        "torch_zip": {"tensors": zipped, "wrapped": torch_save({"state_dict": {"a": torch.ones(2)}}, True)},
+        "torch_legacy": {"tensors": legacy, "wrapped": torch_save({"model": {"a": torch.ones(2)}}, False)},
+        "pickle": {"tensors": pickle},
+        "archive": {"twice": archive(fixtures)},
+        "metadata": {"model": metadata()},
+        "tokenizer_json": {"sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json")},
+        "vocab": {
+            "masked": END_OF_FILE.join([
+                of(text / "masked/vocab.txt", text / "masked/tokenizer_config.json"),
+                json.dumps(special).encode(), b'{"new": 200}', b'{"do_lower_case": true, "max_seq_length": 16}',
+            ]),
+        },
+        "modules": {
+            "sentence": of(*(sentence / name for name in [
+                "modules.json", "config_sentence_transformers.json", "1_Pooling/config.json", "2_Dense/config.json",
+                "2_Dense/model.safetensors",
+            ])),
+        },
+    }
+
+
+def main() -> None:
+    fixtures = Path(sys.argv[1])
+    folder = fixtures.parent.parent / "fuzz/corpus"
+    for target, entries in corpora(fixtures).items():
+        (folder / target).mkdir(parents=True, exist_ok=True)
+        for name, contents in entries.items():
+            (folder / target / name).write_bytes(contents)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+//! What reads files of strangers, given whatever there is: `fuzz/` makes inputs
+//! up, an ordinary test replays those of `fuzz/corpus`.
+//!
+//! Whatever comes in, nothing panics, memory stays within what the file is worth
+//! (`cargo xtask fuzz` limits it), and a refusal says why.
+
+mod c_calls;
+
+pub use c_calls::c_calls;
+
+use bertscript::{
+    Archive, Assets, BertConfig, Checkpoint, EncodeOptions, Encoding, Error, ErrorKind, Padding,
+    Recipe, Text, Tokenizer, Truncation, read_safetensors, weights_sha256, write_safetensors,
+};
+use std::io::{Cursor, Write};
+use std::path::Path;
+use std::sync::LazyLock;
+use tch::Tensor;
+use torchscript::ArchiveReader;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// One format: its name in `fuzz/`, and what reads it.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every format. A row here needs a program and a corpus in `fuzz/`.
+pub const TARGETS: [Target; 12] = [
+    ("config", config),
+    ("safetensors", safetensors),
+    ("shard_index", shard_index),
+    ("torch_zip", torch_file),
+    ("torch_legacy", torch_file),
+    ("pickle", pickle),
+    ("archive", archive),
+    ("metadata", metadata),
+    ("tokenizer_json", tokenizer_json),
+    ("vocab", vocab),
+    ("modules", modules),
+    ("c_calls", c_calls),
+];
+
+/// Ends a file where an input is several. No text of JSON has it.
+const END_OF_FILE: u8 = b'\x0c';
+
+/// `config.json`.
+pub fn config(data: &[u8]) {
+    let Some(config) = read(BertConfig::from_json(data)) else { return };
+    assert_eq!(config.head_dim() * config.num_attention_heads, config.hidden_size);
+}
+
+/// `model.safetensors`.
+pub fn safetensors(data: &[u8]) {
+    let folder = folder(&[("model.safetensors", data)]);
+    let tensors = read(read_safetensors(&folder.path().join("model.safetensors")));
+    let Some(tensors) = tensors else { return };
+    assert!(size(&tensors) <= data.len());
+}
+
+/// `model.safetensors.index.json`, beside the one file of tensors `a` and `b`.
+pub fn shard_index(data: &[u8]) {
+    static SHARD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let folder = folder(&[]);
+        let path = folder.path().join("shard");
+        let tensors = ["a", "b"].map(|name| (name.to_owned(), Tensor::from(0.5)));
+        write_safetensors(&path, &tensors).unwrap();
+        std::fs::read(path).unwrap()
+    });
+    let index = "model.safetensors.index.json";
+    let folder = folder(&[("config.json", b"{}"), (index, data), ("shard", &SHARD)]);
+    let checkpoint = read(Checkpoint::open(folder.path())).unwrap();
+    let Some(state) = read(checkpoint.state_dict()) else { return };
+    assert_eq!(state.names().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// `pytorch_model.bin`, of a model and of a `Dense`, whose tensors are copied.
+pub fn torch_file(data: &[u8]) {
+    let folder = folder(&[
+        ("config.json", b"{}"),
+        ("pytorch_model.bin", data),
+        ("modules.json", br#"[{"path": "", "type": ""}, {"path": "2", "type": "Dense"}]"#),
+        ("2/pytorch_model.bin", data),
+    ]);
+    let checkpoint = read(Checkpoint::open(folder.path())).unwrap();
+    if let Some(state) = read(checkpoint.state_dict()) {
+        let tensors =
+            state.tensors().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        // Tensors may share what the file has, within limits.
+        assert!(size(&tensors.collect::<Vec<_>>()) <= 8 * data.len());
+    }
+    read(checkpoint.assets());
+}
+
+/// The pickle of a `pytorch_model.bin`, with the checksum that it has, beside two
+/// storages.
+pub fn pickle(data: &[u8]) {
+    let storage = [1; 256];
+    torch_file(&zip(&[
+        ("archive/data.pkl", data),
+        ("archive/data/0", &storage),
+        ("archive/data/1", &storage),
+    ]));
+}
+
+/// A `.pt`. None of its code is loaded: that would be libtorch's to withstand.
+pub fn archive(data: &[u8]) {
+    read(Archive::from_bytes(data));
+    let Ok(mut reader) = ArchiveReader::from_bytes(data) else { return };
+    for name in reader.records().unwrap_or_default() {
+        let _ = reader.record(&name);
+    }
+}
+
+/// `bertscript.json`, among what an archive has.
+pub fn metadata(data: &[u8]) {
+    let archive = |metadata: &[u8]| {
+        let archive = zip(&[
+            ("bert/constants.pkl", b""),
+            ("bert/extra/bertscript.json", metadata),
+            ("bert/extra/config.json", b"{}"),
+            ("bert/extra/vocab.txt", b"[UNK]"),
+        ]);
+        read(Archive::from_bytes(&archive)).map(|archive| archive.unwrap())
+    };
+    let Some(found) = archive(data) else { return };
+    let again = archive(&found.metadata().to_json().unwrap()).unwrap();
+    assert_eq!(again.metadata(), found.metadata());
+    assert_eq!(again.assets(), found.assets());
+}
+
+/// `tokenizer.json`, and `tokenizer_config.json`.
+pub fn tokenizer_json(data: &[u8]) {
+    tokenizer(&assets(data, &["tokenizer.json", "tokenizer_config.json"]));
+}
+
+/// `vocab.txt`, and what may stand beside it.
+pub fn vocab(data: &[u8]) {
+    tokenizer(&assets(
+        data,
+        &[
+            "vocab.txt",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "sentence_bert_config.json",
+        ],
+    ));
+}
+
+/// The files of sentence-transformers, from an archive and from a directory.
+pub fn modules(data: &[u8]) {
+    let names = [
+        "modules.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+    ];
+    let archived = assets(data, &names);
+    recipe(&archived);
+    let mut files: Vec<_> = archived.iter().collect();
+    files.push(("config.json", b"{}"));
+    let folder = folder(&files);
+    let Some(checkpoint) = read(Checkpoint::open(folder.path())) else { return };
+    let Some(assets) = read(checkpoint.assets()) else { return };
+    recipe(&assets);
+}
+
+/// How many bytes tensors have, each of which is read.
+fn size(tensors: &[(String, Tensor)]) -> usize {
+    read(weights_sha256(tensors));
+    let size = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    tensors.iter().map(|(_, tensor)| size(tensor)).sum()
+}
+
+fn recipe(assets: &Assets) {
+    let Some(Some(recipe)) = read(Recipe::from_assets(assets)) else { return };
+    assert!(recipe.dimension(32) >= 0);
+    assert_ne!(recipe.to_string(), "");
+}
+
+fn tokenizer(assets: &Assets) {
+    let Some(tokenizer) = read(Tokenizer::from_assets(assets)) else { return };
+    let pair =
+        Text { text: "the cat [MASK] sat", text_pair: Some("ÀÉ 中文\u{0} ...unaffable") };
+    let texts = [Text::from(""), pair, Text::from("the \u{1f600}\u{301}\n[SEP]it's")];
+    let cut = EncodeOptions {
+        truncation: Truncation::LongestFirst,
+        max_length: Some(8),
+        stride: 1,
+        return_overflowing_tokens: true,
+        padding: Padding::Longest,
+        details: true,
+        ..EncodeOptions::default()
+    };
+    let literal = EncodeOptions { split_special_tokens: true, ..EncodeOptions::default() };
+    for options in [cut, literal, EncodeOptions::default()] {
+        let Some(encodings) = read(tokenizer.encode_batch(&texts, &options)) else { continue };
+        for encoding in encodings {
+            let Encoding { input_ids, .. } = &encoding;
+            assert_eq!(input_ids.len(), encoding.attention_mask.len());
+            assert_eq!(input_ids.len(), encoding.token_type_ids.len());
+            if options.details {
+                details(&encoding, &texts[encoding.sample]);
+            }
+            read(tokenizer.decode(input_ids, true));
+        }
+    }
+}
+
+/// What is told of each token lies in the text.
+fn details(encoding: &Encoding, text: &Text<'_>) {
+    let length = encoding.input_ids.len();
+    assert_eq!(length, encoding.tokens.len());
+    assert_eq!(length, encoding.char_offsets.len());
+    for ((start, end), sequence) in encoding.offsets.iter().zip(&encoding.sequence_ids) {
+        let text = match sequence {
+            Some(0) => Some(text.text),
+            Some(1) => text.text_pair,
+            _ => continue,
+        };
+        assert!(text.unwrap().get(*start..*end).is_some(), "{start}..{end} of {text:?}");
+    }
+}
+
+/// What was read, if it was not refused; a refusal says why.
+fn read<T>(result: Result<T, Error>) -> Option<T> {
+    let error = match result {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    assert_ne!(error.message().trim(), "", "{error:?}");
+    let ours = [ErrorKind::Panic, ErrorKind::ForeignException, ErrorKind::OutOfMemory];
+    assert!(!ours.contains(&error.kind()), "{error:?}");
+    None
+}
+
+/// The files that an input is made of; those at its end may be missing.
+fn assets(data: &[u8], names: &[&str]) -> Assets {
+    let files = data.splitn(names.len(), |byte| *byte == END_OF_FILE);
+    names.iter().zip(files).map(|(name, file)| ((*name).to_owned(), file.to_vec())).collect()
+}
+
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = crate::scratch();
+    for (name, contents) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(""))).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+    folder
+}
+
+/// What torch writes: nothing is compressed.
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, contents) in files {
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(contents).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
