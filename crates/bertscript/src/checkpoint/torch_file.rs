@@ -81,16 +81,18 @@ fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
         let entry = archive.by_index_raw(index).map_err(damaged)?;
         let path = entry.name().map_err(damaged)?;
         let Some((folder, name)) = path.split_once('/') else { continue };
+        let key = name.strip_prefix("data/");
         if name == "data.pkl" {
             top = Some(folder.to_owned());
         }
         if name == "byteorder" {
             order.push(index);
         }
-        if let Some(key) = name.strip_prefix("data/") {
-            if entry.compression() != zip::CompressionMethod::Stored {
-                return Err(malformed(format!("the record {name} is compressed")));
-            }
+        let is_stored = entry.compression() == zip::CompressionMethod::Stored;
+        if !is_stored && (name == "data.pkl" || key.is_some()) {
+            return Err(malformed(format!("the record {name} is compressed")));
+        }
+        if let Some(key) = key {
             let start = entry.data_start().ok_or_else(|| malformed("a record without data"))?;
             places.insert(key.to_owned(), (start, entry.size()));
         }
@@ -104,11 +106,13 @@ fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
         }
     }
     let top = top.ok_or_else(|| malformed("a zip file, but none of torch.save: no data.pkl"))?;
-    let entry = archive.by_name(&format!("{top}/data.pkl")).map_err(damaged)?;
-    if entry.compression() != zip::CompressionMethod::Stored {
-        return Err(malformed("the record data.pkl is compressed"));
-    }
-    Ok((Pickle::read(&mut BufReader::new(entry))?, places))
+    let mut entry = archive.by_name(&format!("{top}/data.pkl")).map_err(damaged)?;
+    // To its end, where its checksum is compared.
+    let mut pickle = Vec::new();
+    entry
+        .read_to_end(&mut pickle)
+        .map_err(|error| malformed("the record data.pkl is damaged").because(error))?;
+    Ok((Pickle::read(&mut &pickle[..])?, places))
 }
 
 /// Five pickles in a row (magic, protocol, system, object, storage keys), then
