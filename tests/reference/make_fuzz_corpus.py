@@ -106,6 +106,14 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
                 "modules.json", "config_sentence_transformers.json", "1_Pooling/config.json", "2_Dense/config.json",
                 "2_Dense/model.safetensors",
             ])),
+            "wide": END_OF_FILE.join([
+                json.dumps([
+                    {"path": path, "type": kind}
+                    for path, kind in [("", ""), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("1_Pooling", "Pooling")]
+                ]).encode(),
+                b"{}", b'{"pooling_mode": ["mean", "cls", "max"]}', b'{"bias": false}',
+                save({"linear.weight": torch.ones(2**62, 0)}),
+            ]),
         },
     }
 

@@ -296,9 +296,9 @@ impl Dense {
             None => DenseActivation::Tanh,
         };
         let shape = weight.get().size();
-        let &[out_features, _] = shape.as_slice() else {
+        let (1.., &[out_features, _]) = (weight.get().numel(), shape.as_slice()) else {
             return Err(invalid(format!(
-                "linear.weight: found shape {shape:?}, expected two dimensions"
+                "linear.weight: found shape {shape:?}, expected two dimensions of at least 1"
             )));
         };
         Ok(Self { out_features, weight, bias, residual, activation })
