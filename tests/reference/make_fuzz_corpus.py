@@ -5,6 +5,7 @@ Run by `cargo xtask fixtures`. What fuzzing found stands beside them, under othe
 
 import io
 import json
+import struct
 import sys
 import zipfile
 from collections import OrderedDict
@@ -67,6 +68,24 @@ def archive(fixtures: Path) -> bytes:
     return file.getvalue()
 
 
+def endless() -> bytes:
+    """An archive whose only record claims the greatest size there is."""
+    name, wide = b"a/constants.pkl", struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    local = struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, 0, 0, len(name), 0) + name
+    entry = struct.pack(
+        "<4s6H3I5H2I", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, 0, 2**32 - 1, len(name), len(wide), 0, 0, 0, 0, 0
+    ) + name + wide
+    return local + entry + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(entry), len(local), 0)
+
+
+def boundless() -> bytes:
+    """A safetensors header of tensors that only together exceed all sizes."""
+    size = 2**61 - 1
+    header = {str(i): {"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]} for i in range(8)}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
     text, sentence = fixtures / "text", fixtures / "text/sentence"
     def of(*paths: Path) -> bytes:
@@ -85,6 +104,7 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
             "dtypes": save({
                 "a": torch.ones(2, 3), "b": torch.zeros(0, 2), "c": torch.ones(3).bool(), "d": torch.ones(1).half(),
             }),
+            "boundless": boundless(),
         },
         "shard_index": {
             "two": b'{"metadata": {"total_size": 8}, "weight_map": {"a": "shard", "b": "shard"}}',
@@ -92,7 +112,7 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
         "torch_zip": {"tensors": zipped, "wrapped": torch_save({"state_dict": {"a": torch.ones(2)}}, True)},
         "torch_legacy": {"tensors": legacy, "wrapped": torch_save({"model": {"a": torch.ones(2)}}, False)},
         "pickle": {"tensors": pickle},
-        "archive": {"twice": archive(fixtures)},
+        "archive": {"twice": archive(fixtures), "endless": endless()},
         "metadata": {"model": metadata()},
         "tokenizer_json": {"sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json")},
         "vocab": {

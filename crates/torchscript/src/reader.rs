@@ -134,7 +134,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let mut record = self.zip.by_index(index).map_err(damaged)?;
         let expected = record.size();
         // No more than promised, whatever it unpacks to.
-        let found = io::copy(&mut (&mut record).take(expected + 1), to).map_err(damaged)?;
+        let most = expected.saturating_add(1);
+        let found = io::copy(&mut (&mut record).take(most), to).map_err(damaged)?;
         match found == expected {
             true => Ok(()),
             false => Err(damaged(format!("found {found} bytes, expected {expected}"))),
