@@ -64,16 +64,24 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// # Errors
     /// [`ErrorKind::Archive`] if its checksum is not the one in the archive.
     pub fn record(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(index) = self.zip.index_for_name(&format!("{}{name}", self.top)) else {
-            return Ok(None);
-        };
+        let Some(index) = self.index(name) else { return Ok(None) };
         let mut data = Vec::new();
         self.copy(index, &mut data).map(|()| Some(data))
     }
 
     /// The contents of an extra file, or `None` if the archive has none of that name.
+    ///
+    /// # Errors
+    /// Those of [`Self::record`], and a file that is compressed: torch writes none,
+    /// and a few kilobytes could exhaust the memory.
     pub fn extra_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.record(&format!("extra/{name}"))
+        let record = format!("extra/{name}");
+        let Some(index) = self.index(&record) else { return Ok(None) };
+        let method = self.zip.by_index_raw(index).map_err(damaged)?.compression();
+        if method != CompressionMethod::Stored {
+            return Err(damaged(format!("{record}: found {method}, expected no compression")));
+        }
+        self.record(&record)
     }
 
     /// The signature of a method of the program, as its code states it; nothing of
@@ -101,8 +109,12 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// leaves out: it would compile code that was damaged, or that is not there.
     ///
     /// # Errors
-    /// [`ErrorKind::Archive`] that names the record.
+    /// [`ErrorKind::Archive`] that names the record, or says that records overlap:
+    /// read one by one, those would be more than the file.
     pub fn check(&mut self) -> Result<()> {
+        if self.zip.has_overlapping_files().map_err(damaged)? {
+            return Err(damaged("records overlap"));
+        }
         for (index, record) in self.records()?.iter().enumerate() {
             if !record.starts_with("data/") {
                 let copied = self.copy(index, &mut io::sink());
@@ -128,6 +140,10 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
         }
         Ok(places)
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.zip.index_for_name(&format!("{}{name}", self.top))
     }
 
     fn copy(&mut self, index: usize, to: &mut impl io::Write) -> Result<()> {
