@@ -86,6 +86,24 @@ def boundless() -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+def tokenizer(special: dict) -> bytes:
+    piece = lambda kind, name: {kind: {"id": name, "type_id": 0}}
+    return json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing", "special_tokens": special,
+            "single": [piece("SpecialToken", "[X]"), piece("Sequence", "A")],
+            "pair": [piece("SpecialToken", "[X]"), piece("Sequence", "A"), piece("Sequence", "B")],
+        },
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[X]": 1, "the": 2},
+        },
+        "decoder": None,
+    }).encode()
+
+
 def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
     text, sentence = fixtures / "text", fixtures / "text/sentence"
     def of(*paths: Path) -> bytes:
@@ -114,7 +132,10 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
         "pickle": {"tensors": pickle},
         "archive": {"twice": archive(fixtures), "endless": endless()},
         "metadata": {"model": metadata()},
-        "tokenizer_json": {"sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json")},
+        "tokenizer_json": {
+            "sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json"),
+            "more-ids-than-tokens": tokenizer({"[X]": {"id": "[X]", "ids": [1, 1], "tokens": ["[X]"]}}),
+        },
         "vocab": {
             "masked": END_OF_FILE.join([
                 of(text / "masked/vocab.txt", text / "masked/tokenizer_config.json"),

@@ -268,7 +268,7 @@ impl Tokenizer {
             .chain(further.into_iter().filter(|_| options.return_overflowing_tokens));
         let truncated = truncated && !options.return_overflowing_tokens;
         let chars = [Chars::of(text.text), Chars::of(text.text_pair.unwrap_or_default())];
-        Ok(windows.map(|raw| convert(&raw, sample, truncated, options.details, &chars)).collect())
+        windows.map(|raw| convert(&raw, sample, truncated, options.details, &chars)).collect()
     }
 
     /// Cuts a text, or two, to the greatest length; whether anything was cut.
@@ -341,7 +341,20 @@ fn convert(
     truncated: bool,
     details: bool,
     chars: &[Chars; 2],
-) -> Encoding {
+) -> Result<Encoding> {
+    // A special token of `tokenizer.json` may have more ids than texts.
+    let lists = [
+        ("token types", raw.get_type_ids().len()),
+        ("tokens", raw.get_tokens().len()),
+        ("offsets", raw.get_offsets().len()),
+        ("words", raw.get_word_ids().len()),
+        ("places in the mask", raw.get_attention_mask().len()),
+        ("places in the mask of special tokens", raw.get_special_tokens_mask().len()),
+    ];
+    if let Some((list, length)) = lists.iter().find(|(_, length)| *length != raw.len()) {
+        let message = format!("the tokenizer gives {length} {list}, expected {}", raw.len());
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     let wide = |ids: &[u32]| ids.iter().map(|id| i64::from(*id)).collect();
     let mut encoding = Encoding {
         sample,
@@ -364,7 +377,7 @@ fn convert(
         };
         encoding.char_offsets = places.map(to_chars).collect();
     }
-    encoding
+    Ok(encoding)
 }
 
 pub(super) fn invalid(argument: &str, message: impl Into<String>) -> Error {
