@@ -86,7 +86,7 @@ def boundless() -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def tokenizer(special: dict) -> bytes:
+def tokenizer(special: dict, decoder: object = None) -> bytes:
     piece = lambda kind, name: {kind: {"id": name, "type_id": 0}}
     return json.dumps({
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
@@ -100,7 +100,7 @@ def tokenizer(special: dict) -> bytes:
             "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "[X]": 1, "the": 2},
         },
-        "decoder": None,
+        "decoder": decoder,
     }).encode()
 
 
@@ -134,7 +134,12 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
         "metadata": {"model": metadata()},
         "tokenizer_json": {
             "sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json"),
+            "without-special-token": tokenizer({}),
             "more-ids-than-tokens": tokenizer({"[X]": {"id": "[X]", "ids": [1, 1], "tokens": ["[X]"]}}),
+            "cut-decoder": tokenizer({}, {"type": "WordPiece"})[:-4],
+            "empty-charsmap": tokenizer({}).replace(
+                b'"normalizer": null', b'"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}'
+            ),
         },
         "vocab": {
             "masked": END_OF_FILE.join([

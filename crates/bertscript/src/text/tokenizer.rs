@@ -9,6 +9,7 @@ use super::vocab::{Settings, build, failed};
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
@@ -53,7 +54,7 @@ impl Tokenizer {
     /// for a malformed file.
     pub fn from_assets(assets: &Assets) -> Result<Self> {
         let settings = Settings::read(assets)?;
-        let mut inner = build(assets, &settings)?;
+        let mut inner = contained(|| build(assets, &settings))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
         let processor = inner.get_post_processor().cloned();
@@ -140,7 +141,9 @@ impl Tokenizer {
     ) -> Result<Vec<Encoding>> {
         self.check(options)?;
         let tokenizer = self.inner(options.split_special_tokens);
-        let encode = |sample, text: &Text<'_>| self.encode_one(tokenizer, sample, *text, options);
+        let encode = |sample, text: &Text<'_>| {
+            contained(|| self.encode_one(tokenizer, sample, *text, options))
+        };
         let windows = parallel::map(texts, encode).into_iter().collect::<Result<Vec<_>>>()?;
         let longest = match options.padding {
             Padding::DoNotPad => return Ok(windows.into_iter().flatten().collect()),
@@ -177,13 +180,13 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[i64], skip_special_tokens: bool) -> Result<String> {
         let ids = ids.iter().map(|id| u32::try_from(*id)).collect::<Result<Vec<_>, _>>();
         let ids = ids.map_err(|_| invalid("ids", "found a negative number"))?;
-        self.inner.decode(&ids, skip_special_tokens).map_err(failed)
+        contained(|| self.inner.decode(&ids, skip_special_tokens).map_err(failed))
     }
 
     /// The text of tokens, continuations joined to what they continue.
     pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String> {
         match self.inner.get_decoder() {
-            Some(decoder) => decoder.decode(tokens).map_err(failed),
+            Some(decoder) => contained(|| decoder.decode(tokens).map_err(failed)),
             None => Ok(tokens.join(" ")),
         }
     }
@@ -378,6 +381,17 @@ fn convert(
         encoding.char_offsets = places.map(to_chars).collect();
     }
     Ok(encoding)
+}
+
+/// The `tokenizers` crate panics on some files that make no sense, while it reads
+/// them or only when they are used.
+fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        let message = format!("the tokenizer is malformed: {text}");
+        Err(Error::new(ErrorKind::Config, message))
+    })
 }
 
 pub(super) fn invalid(argument: &str, message: impl Into<String>) -> Error {

@@ -139,6 +139,8 @@ fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
 }
 
 fn from_json(text: &[u8], settings: &Settings) -> Result<Tokenizer> {
+    // The tokenizers crate panics on a decoder whose JSON is not whole.
+    serde_json::from_slice::<Value>(text).map_err(|error| failed(error.into()))?;
     let mut tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
     // transformers lets tokenizer_config.json have the last word.
     if let Some(NormalizerWrapper::BertNormalizer(found)) = tokenizer.get_normalizer() {
