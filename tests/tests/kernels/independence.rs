@@ -47,9 +47,12 @@ fn check_independence(
     }
 }
 
+/// A weight and a bias.
+type Layer<'a> = (&'a [f32], &'a [f32]);
+
 fn check_independence_of_linear<E: Element>(
     isa: Isa,
-    new: fn(Isa, usize, &[(&[f32], &[f32])]) -> Linear<E>,
+    new: fn(Isa, usize, &[Layer<'_>]) -> Linear<E>,
 ) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
     for (lengths, inputs, outputs) in
