@@ -7,7 +7,7 @@ import numpy
 
 from bench_sides import Failed, Side
 
-BATCHES = [8, 16, 32, 64]
+BATCHES = [4, 8, 16, 32, 64]
 # Texts on which batch sizes are tried, and on which accuracy is measured.
 TRIED, MEASURED = 128, 512
 # A batch size this much slower than the best ends the search: greater ones are slower still.
@@ -54,11 +54,24 @@ class Work:
                 side.stop()
         if not side.tried:
             raise Failed("; ".join(side.left_out.values()))
-        side.variant, side.batch = min(side.tried, key=side.tried.get)
+        best = {}
+        for (variant, batch), spent in side.tried.items():
+            if variant not in best or spent < side.tried[variant, best[variant]]:
+                best[variant] = batch
+        finals = {choice: self.final(side, *choice) for choice in best.items()} if len(best) > 1 else {}
+        side.variant, side.batch = min(finals or side.tried, key=(finals or side.tried).get)
         print(f"{side} ({side.dtype}): {self.chosen(side)}", flush=True)
         for variant, reason in side.left_out.items():
             print(f"  {variant} failed: {reason}", flush=True)
         side.start()
+
+    def final(self, side, variant, batch):
+        """What a variant costs at its best: one sample is too few to choose between variants."""
+        side.variant, side.batch = variant, batch
+        side.start()
+        spent = self.cost(side)
+        side.stop()
+        return spent
 
     def accuracy(self, side, count):
         """The least and the mean cosine to the reference, of the embeddings found last."""
@@ -115,6 +128,9 @@ class Throughput(Work):
         tried = ((f"{variant} {batch}".strip(), count / spent) for (variant, batch), spent in side.tried.items())
         return f"batches of {side.batch} (texts a second: {', '.join(f'{name}: {speed:.0f}' for name, speed in tried)})"
 
+    def cost(self, side):
+        return min(self.embed(side)["seconds"] for _ in range(3))
+
     def embed(self, side):
         count = self.share(side)
         return side.ask("embed", texts=self.texts, count=count, batch=side.batch) | {"texts": count}
@@ -146,6 +162,10 @@ class Latency(Work):
             return
         found = self.calls(side, CALLS // 3)
         yield None, math.prod(map(statistics.median, found.values()))
+
+    def cost(self, side):
+        self.calls(side, UNCOUNTED)
+        return math.prod(map(statistics.median, self.calls(side, CALLS).values()))
 
     def chosen(self, side):
         return "one text a call"

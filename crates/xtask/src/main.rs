@@ -19,6 +19,7 @@ mod oracles;
 mod python;
 mod sbom;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -62,6 +63,12 @@ enum Command {
     /// Run what needs no libtorch of the C interface under Miri, of a nightly Rust
     Miri,
     Fuzz(fuzz::Fuzz),
+    /// Run everything at once, again and again, and watch results and memory
+    Soak {
+        /// For how long
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        minutes: u32,
+    },
     Install(install::Install),
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         Command::Header { check } => header::header(check),
         Command::Miri => miri::miri(),
         Command::Fuzz(fuzz) => fuzz.execute(),
+        Command::Soak { minutes } => soak::soak(minutes),
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),
