@@ -1,6 +1,7 @@
 //! From text to token ids, and from hidden states to an embedding.
 
 mod encoding;
+mod growth;
 mod limits;
 mod parallel;
 mod pooling;

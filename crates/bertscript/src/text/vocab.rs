@@ -2,6 +2,7 @@
 //!
 //! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
 
+use super::growth;
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
@@ -142,6 +143,7 @@ fn from_json(text: &[u8], settings: &Settings) -> Result<Tokenizer> {
     // The tokenizers crate panics on a decoder whose JSON is not whole.
     serde_json::from_slice::<Value>(text).map_err(|error| failed(error.into()))?;
     let mut tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
+    growth::check(&tokenizer)?;
     // transformers lets tokenizer_config.json have the last word.
     if let Some(NormalizerWrapper::BertNormalizer(found)) = tokenizer.get_normalizer() {
         let mut normalizer = *found;
