@@ -117,7 +117,8 @@ impl Kit {
     /// One thing that a service might do; which, the number says.
     fn act(&self, number: u64) {
         let plan = (number / 16 % 3) as usize;
-        let run = |module: &Module| self.check(plan, &(self.task)(module, Cancel::default()).unwrap());
+        let run =
+            |module: &Module| self.check(plan, &(self.task)(module, Cancel::default()).unwrap());
         match number % 16 {
             0 => {
                 let module = Module::load(&self.file, Device::Cpu, None).unwrap();
@@ -144,7 +145,8 @@ impl Kit {
                 }
             }
             4 => {
-                let error = Module::from_bytes(&self.bytes[..self.bytes.len() / 2], Device::Cpu, None);
+                let error =
+                    Module::from_bytes(&self.bytes[..self.bytes.len() / 2], Device::Cpu, None);
                 assert_eq!(error.unwrap_err().kind(), ErrorKind::Archive);
             }
             _ => run(&self.modules[plan]),
