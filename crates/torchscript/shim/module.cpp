@@ -10,6 +10,8 @@
 namespace {
 
 using torch::jit::Module;
+using Object = c10::ivalue::Object;
+using ObjectPtr = c10::intrusive_ptr<Object>;
 
 // TorchScript class name of a submodule: `self_attention` -> `SelfAttention`;
 // a numbered item of a list carries its parent's name, `layer.3` -> `Layer3`.
@@ -35,6 +37,22 @@ Module new_module(const c10::QualifiedName& name, std::shared_ptr<torch::jit::Co
   // Python's torch.jit.freeze asks every module for this attribute.
   module.register_attribute("training", c10::BoolType::get(), false);
   return module;
+}
+
+// An object of the same class over the same tensors, with submodules of its own.
+ObjectPtr clone(const ObjectPtr& object, std::map<const Object*, ObjectPtr>& known) {
+  auto [entry, is_new] = known.try_emplace(object.get());
+  if (is_new) {
+    const ObjectPtr copy = object->copy();
+    entry->second = copy;
+    for (size_t i = 0; i < copy->slots().size(); ++i) {
+      if (copy->getSlot(i).isModule()) {
+        copy->setSlot(i, clone(copy->getSlot(i).toObject(), known));
+      }
+    }
+    return copy;
+  }
+  return entry->second;
 }
 
 // Walks `a.b.c` down to the module that owns `c`, creating what is missing.
@@ -159,8 +177,13 @@ ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
 }
 
 // A module with methods of its own, over the same tensors.
+// `Module::clone` would add a class for each submodule to the unit that all clones
+// share: it would grow without end, and two threads would break it.
 ts_error* ts_module_clone(const ts_module* self, ts_module** out) {
-  return guard([&] { *out = new ts_module{self->module.clone(/*inplace=*/true)}; });
+  return guard([&] {
+    std::map<const Object*, ObjectPtr> known;
+    *out = new ts_module{Module(clone(self->module._ivalue(), known))};
+  });
 }
 
 ts_error* ts_module_freeze(const ts_module* self, const char* const* preserved, size_t count, ts_module** out) {

@@ -142,9 +142,9 @@ impl ScriptModule {
         check(unsafe { ffi::ts_module_to(self.raw, opt_ptr(device.as_ref()), dtype) })
     }
 
-    /// A module with methods of its own over the same tensors
-    /// (`torch::jit::Module::clone` in place): [`Self::to`] moves the one and
-    /// not the other.
+    /// A module of the same class over the same tensors: [`Self::to`] moves the one
+    /// and not the other; a method that is defined on the one is the other's, too.
+    /// Any number of threads may clone a module at once.
     pub fn try_clone(&self) -> Result<Self> {
         // SAFETY: `self.raw` is a live module.
         Self::from_shim(|out| unsafe { ffi::ts_module_clone(self.raw, out) })

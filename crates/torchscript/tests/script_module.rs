@@ -290,3 +290,26 @@ fn many_threads_call_one_module() {
         }
     });
 }
+
+#[test]
+fn threads_clone_a_module_at_once() {
+    let module = example();
+    let names = |module: &ScriptModule| {
+        let tensors = module.named_tensors().unwrap();
+        tensors.into_iter().map(|t| (t.name, t.tensor.kind())).collect::<Vec<_>>()
+    };
+    let before = names(&module);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let mut clone = module.try_clone().unwrap();
+                    clone.to(None, Some(Kind::Double)).unwrap();
+                    let kinds: Vec<_> = names(&clone).into_iter().map(|(_, kind)| kind).collect();
+                    assert_eq!(kinds, [Kind::Int64, Kind::Double]);
+                }
+            });
+        }
+    });
+    assert_eq!(names(&module), before);
+}

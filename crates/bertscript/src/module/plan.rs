@@ -18,8 +18,8 @@ pub enum Plan {
     /// dtype.
     Scripted,
     /// By this library's own kernels, without padding: archives of this library
-    /// in float32 or bfloat16 on the CPU. A text's result is the same in every
-    /// batch, to the last bit.
+    /// in float32 or bfloat16 on the CPU. Hidden states and logits of a text are the
+    /// same in every batch, to the last bit; what pools them is libtorch's.
     Packed,
     /// As [`Self::Packed`], but the encoder's linear layers multiply 8-bit integers:
     /// a weight is rounded with a scale for each output, an input with a scale for
