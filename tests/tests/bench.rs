@@ -57,7 +57,7 @@ fn every_plan_is_measured_at_every_shape_and_agrees_with_the_reference() {
         let number = |name: &str| row[name].as_f64().unwrap();
         assert!(number("p50_ms") > 0. && number("p50_ms") <= number("p99_ms"), "{row}");
         let int8 = *plan == "packed-int8";
-        assert!(number("max_abs_difference") < if int8 { 0.2 } else { 1e-5 }, "{row}");
+        assert!(number("max_abs_difference") < if int8 { 0.1 } else { 1e-5 }, "{row}");
         // The ceiling is of products in the file's dtype.
         assert_eq!(row["of_ceiling"].as_f64().is_some_and(|share| share > 0.), !int8, "{row}");
     }

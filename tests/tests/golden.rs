@@ -245,8 +245,8 @@ fn half_precision_stays_within_its_bounds() {
     }
 }
 
-/// How far rounding to 8-bit integers takes a layer or two with random weights, at the most.
-const INT8_TOLERANCE: f64 = 4e-2;
+/// How far rounding to 8-bit integers takes these models, at the most: 1.3e-2 was measured.
+const INT8_TOLERANCE: f64 = 2e-2;
 
 #[test]
 fn int8_stays_within_its_bound() {

@@ -11,9 +11,9 @@ use torchscript::ArchiveReader;
 
 /// Describe an exported file, or what a checkpoint would become.
 ///
-/// A file is described without loading or running it; of one made by another
-/// program, by what stands in its code. Of a checkpoint directory, it is said what `export` would make of it, and which
-/// parameters are missing, renamed or not used.
+/// A file is described without loading or running it; one made by another program,
+/// by what stands in its code. Of a checkpoint directory, it is said what `export`
+/// would make of it, and which parameters are missing, renamed or not used.
 #[derive(Args)]
 pub(crate) struct Inspect {
     /// The TorchScript file, or the checkpoint directory

@@ -69,3 +69,34 @@ fn inputs_of_bf16_are_rounded_like_float32() {
         assert!(bits(&a) == bits(&b), "{isa:?}");
     }
 }
+
+#[test]
+fn what_is_not_finite_stays_so() {
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for (row, column) in [(0, 0), (1, 16), (2, 39)] {
+            let [x, weight] = [random(3, 40, 1), random(5, 40, 2)];
+            let bias = random(1, 5, 3).view(-1);
+            for isa in available() {
+                let finite = |x: &Tensor, weight: &Tensor| {
+                    let mut out = zeros::<f32>([3, 5]);
+                    let layer = layer::<f32>(isa, weight, &bias);
+                    layer.forward(&Solo, matrix(x).all(), Then::Keep, out.all_mut());
+                    tensor(&out).isfinite()
+                };
+                assert!(finite(&x, &weight).all().int64_value(&[]) == 1);
+                let with = |tensor: &Tensor| {
+                    let tensor = tensor.copy();
+                    let _ = tensor.get(row).get(column).fill_(f64::from(wrong));
+                    tensor
+                };
+                // Of a row of inputs all that it gives, of an output's weights all that they give.
+                let of_x = finite(&with(&x), &weight);
+                assert_eq!(of_x.get(row).any().int64_value(&[]), 0, "{isa:?} {wrong} in x");
+                assert_eq!(of_x.sum(Kind::Int64).int64_value(&[]), 10, "{isa:?}");
+                let of_weight = finite(&x, &with(&weight)).transpose(0, 1);
+                assert_eq!(of_weight.get(row).any().int64_value(&[]), 0, "{isa:?} {wrong}");
+                assert_eq!(of_weight.sum(Kind::Int64).int64_value(&[]), 12, "{isa:?}");
+            }
+        }
+    }
+}

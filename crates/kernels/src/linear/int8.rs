@@ -53,8 +53,7 @@ impl Int8Panels {
         let (mut scales, mut shifts) = (vec![0.; columns], vec![0; columns]);
         let mut to = lines.as_mut_ptr().cast::<i8>();
         for (panel, rows) in rows.chunks(width).enumerate() {
-            let greatest = |row: &&[W]| row.iter().fold(0_f32, |m, v| m.max(v.to_f32().abs()));
-            let greatest: Vec<_> = rows.iter().map(greatest).collect();
+            let greatest: Vec<_> = rows.iter().map(|row| greatest(row)).collect();
             for first in (0..depth).step_by(TOGETHER) {
                 for (column, (row, greatest)) in rows.iter().zip(&greatest).enumerate() {
                     let number = panel * width + column;
@@ -116,6 +115,13 @@ impl Int8Panels {
     }
 }
 
+/// The greatest magnitude; NaN if a value is not finite, which no integer stands for.
+fn greatest<W: Element>(row: &[W]) -> f32 {
+    let finite = row.iter().all(|value| value.to_f32().is_finite());
+    let greatest = row.iter().fold(0_f32, |most, value| most.max(value.to_f32().abs()));
+    if finite { greatest } else { f32::NAN }
+}
+
 /// The nearest integer, of magnitudes up to 127; of two equally near ones the even.
 fn nearest(value: f32) -> i8 {
     // What `round_ties_even` does, without a call where there is no instruction.
@@ -123,15 +129,18 @@ fn nearest(value: f32) -> i8 {
     ((value + ROUND) - ROUND) as i8
 }
 
-/// Rounds a row, and returns what 1 stands for.
+/// Rounds a row, and returns what 1 stands for: NaN if a value is not finite.
 #[inline(always)]
 unsafe fn round<S: Simd, E: Element>(from: *const E, count: usize, to: *mut u8) -> f32 {
     let part = |place: usize| S::LANES.min(count - place);
     // SAFETY: as many values as there are.
     unsafe {
-        let mut greatest = S::zero();
+        let (mut greatest, mut zeros) = (S::zero(), S::zero());
         for place in (0..count).step_by(S::LANES) {
-            greatest = S::max(greatest, S::abs(E::load::<S>(from.add(place), part(place))));
+            let value = E::load::<S>(from.add(place), part(place));
+            greatest = S::max(greatest, S::abs(value));
+            // A maximum may overlook what is no number; a difference does not.
+            zeros = S::add(zeros, S::sub(value, value));
         }
         let greatest = S::greatest(greatest);
         let scale = S::splat(if greatest > 0. { MOST / greatest } else { 0. });
@@ -143,7 +152,7 @@ unsafe fn round<S: Simd, E: Element>(from: *const E, count: usize, to: *mut u8) 
                 S::add(S::round(value), S::splat(SHIFT as f32)),
             );
         }
-        greatest / MOST
+        greatest / MOST + S::sum(zeros)
     }
 }
 
