@@ -3,8 +3,18 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 8] =
-    ["archive", "mapped", "memory", "module", "runtime", "threads", "trace", "value"];
+const SOURCES: [&str; 10] = [
+    "archive",
+    "attention",
+    "cuda",
+    "mapped",
+    "memory",
+    "module",
+    "runtime",
+    "threads",
+    "trace",
+    "value",
+];
 
 fn main() {
     let lib = PathBuf::from(

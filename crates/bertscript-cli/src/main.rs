@@ -1,6 +1,7 @@
 //! The `bertscript` command.
 
 mod bench;
+mod devices;
 mod embed;
 mod export;
 mod generate;
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Run),
     Verify(verify::Verify),
     Bench(bench::Bench),
+    Devices(devices::List),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(command) => command.execute(),
         Command::Verify(command) => command.execute(),
         Command::Bench(command) => command.execute(),
+        Command::Devices(command) => command.execute(),
         Command::Completions(command) => command.execute(&mut Cli::command()),
         Command::Man(command) => command.execute(Cli::command()),
     };

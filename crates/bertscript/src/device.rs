@@ -1,6 +1,7 @@
 //! Devices and dtypes, by torch's names.
 
 use crate::error::{Error, ErrorKind, Result};
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 use tch::Kind;
@@ -39,6 +40,15 @@ impl Device {
     }
 }
 
+impl From<tch::Device> for Device {
+    fn from(device: tch::Device) -> Self {
+        match device {
+            tch::Device::Cuda(index) => Self::Cuda(index),
+            _ => Self::Cpu,
+        }
+    }
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,6 +78,59 @@ fn unknown(device: &str) -> Error {
         ErrorKind::InvalidInput,
         format!("unknown device {device:?}, expected cpu, cuda or cuda:N"),
     )
+}
+
+/// What modules can run on here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Devices {
+    /// The instructions that the kernels for the CPU use.
+    pub cpu: String,
+    /// The CUDA devices, in the order of their numbers.
+    pub cuda: Vec<CudaDevice>,
+    /// Why there is no CUDA device, if there is none.
+    pub cuda_unavailable: Option<String>,
+}
+
+/// A CUDA device, as its driver describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CudaDevice {
+    /// As a module is loaded onto it, `cuda:0`.
+    pub device: String,
+    /// Its name, such as `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// Its memory in bytes, used or not.
+    pub total_memory: u64,
+    /// Its generation, such as `9.0`.
+    pub compute_capability: String,
+}
+
+impl Devices {
+    /// Looks for them. This loads libtorch's part for CUDA, and must come before the
+    /// process asks libtorch for CUDA in another way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `BERTSCRIPT_MAX_ISA` names no instructions;
+    /// [`ErrorKind::Torch`] if a driver does not describe its device.
+    pub fn find() -> Result<Self> {
+        let cpu = bertscript_kernels::Isa::best()
+            .map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
+        let (count, reason) = torchscript::cuda_device_count()?;
+        let cuda = (0..count).map(|index| {
+            let found = torchscript::cuda_device(index)?;
+            let (major, minor) = found.compute_capability;
+            Ok(CudaDevice {
+                device: Device::Cuda(index).to_string(),
+                name: found.name,
+                total_memory: found.total_memory,
+                compute_capability: format!("{major}.{minor}"),
+            })
+        });
+        Ok(Self {
+            cpu: cpu.name().to_owned(),
+            cuda: cuda.collect::<Result<_>>()?,
+            cuda_unavailable: Some(reason).filter(|reason| !reason.is_empty()),
+        })
+    }
 }
 
 /// The floating-point type of weights and outputs.

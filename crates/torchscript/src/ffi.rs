@@ -205,7 +205,33 @@ unsafe extern "C" {
     pub(crate) fn ts_inference_mode_new() -> *mut c_void;
     pub(crate) fn ts_inference_mode_free(guard: *mut c_void);
     pub(crate) fn ts_graph_optimizer_set(enabled: c_int) -> c_int;
+
     pub(crate) fn ts_cuda_device_count(count: *mut i64, reason: *mut *mut TsValue) -> *mut TsError;
+    pub(crate) fn ts_cuda_device_get(
+        index: c_int,
+        name: *mut *mut TsValue,
+        total_memory: *mut u64,
+        major: *mut c_int,
+        minor: *mut c_int,
+    ) -> *mut TsError;
+    pub(crate) fn ts_cuda_stream_enter(
+        index: c_int,
+        handle: *mut c_void,
+        out: *mut *mut c_void,
+    ) -> *mut TsError;
+    pub(crate) fn ts_cuda_stream_leave(entered: *mut c_void);
+    pub(crate) fn ts_cuda_synchronize(index: c_int) -> *mut TsError;
+    pub(crate) fn ts_cuda_allow_tf32(allowed: c_int) -> *mut TsError;
+
+    pub(crate) fn ts_varlen_attention(
+        query: *const C_tensor,
+        key: *const C_tensor,
+        value: *const C_tensor,
+        cu_seqlens: *const C_tensor,
+        longest: i64,
+        flash: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut TsError;
 
     pub(crate) fn ts_on_threads(work: WorkFn, user: *mut c_void) -> *mut TsError;
     pub(crate) fn ts_in_parallel_region() -> c_int;

@@ -42,6 +42,8 @@
 //! ```
 
 mod archive;
+mod attention;
+mod cuda;
 mod error;
 mod ffi;
 mod mapped;
@@ -55,14 +57,16 @@ mod threads;
 mod trace;
 mod value;
 
+pub use attention::varlen_attention;
+pub use cuda::{
+    CudaDevice, CudaStream, allow_tf32, cuda_device, cuda_device_count, cuda_synchronize,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use mapped::MappedFile;
 pub use memory::{Borrowed, DLPack, filled_tensor};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use reader::ArchiveReader;
-pub use runtime::{
-    InferenceMode, Unoptimized, Warnings, cuda_device_count, loaded_torch_version, torch_version,
-};
+pub use runtime::{InferenceMode, Unoptimized, Warnings, loaded_torch_version, torch_version};
 pub use shared::SharedTensor;
 pub use threads::{in_parallel_region, on_threads};
 pub use trace::is_tracing;

@@ -1,8 +1,6 @@
-//! Inference mode, versions, warnings, and CUDA at run time.
+//! Inference mode, versions and warnings.
 
-use crate::error::Result;
 use crate::ffi;
-use crate::value::RawValue;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -106,17 +104,4 @@ pub fn loaded_torch_version() -> [u8; 3] {
 pub fn torch_version() -> &'static str {
     // SAFETY: a literal with static lifetime.
     unsafe { CStr::from_ptr(ffi::ts_torch_version()) }.to_str().unwrap_or("unknown")
-}
-
-/// How many CUDA devices there are. With none, the text says why.
-///
-/// Programs link only the CPU part of libtorch; the first call loads
-/// `libtorch_cuda.so` from the same directory, so that one binary serves
-/// machines with and without a GPU.
-pub fn cuda_device_count() -> Result<(usize, String)> {
-    let mut count = 0;
-    // SAFETY: both places are live for the call.
-    let reason = RawValue::new(|out| Ok(unsafe { ffi::ts_cuda_device_count(&mut count, out) }))?;
-    let reason = reason.read()?.into_string()?;
-    Ok((usize::try_from(count).unwrap_or(0), reason))
 }

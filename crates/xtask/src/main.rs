@@ -38,7 +38,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Find libtorch 2.11.0, or download it into .libtorch
-    Setup,
+    Setup {
+        /// Have the libraries of CUDA too, to run on a GPU
+        #[arg(long)]
+        cuda: bool,
+    },
     /// Export a small real model to TorchScript, check it and run it
     Demo,
     /// Run all tests
@@ -80,7 +84,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Setup => setup::setup(),
+        Command::Setup { cuda: false } => setup::setup(),
+        Command::Setup { cuda: true } => setup::setup_with_cuda(),
         Command::Demo => demo::demo(),
         Command::Test { no_live } => test::test(!no_live),
         Command::Check => check::check(),

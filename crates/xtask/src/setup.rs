@@ -19,6 +19,23 @@ const VERSION: &str = "2.11.0";
 const SLIM: [&str; 3] =
     ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
 
+/// What else the wheel of torch 2.11.0 asks for to use a GPU.
+const CUDA: [&str; 13] = [
+    "nvidia-cublas==13.1.0.3",
+    "nvidia-cuda-nvrtc==13.0.88",
+    "nvidia-cudnn-cu13==9.19.0.56",
+    "nvidia-cufft==12.0.0.61",
+    "nvidia-cufile==1.15.1.6",
+    "nvidia-curand==10.4.0.35",
+    "nvidia-cusolver==12.0.4.66",
+    "nvidia-cusparse==12.6.3.3",
+    "nvidia-cusparselt-cu13==0.8.0",
+    "nvidia-nccl-cu13==2.28.9",
+    "nvidia-nvjitlink==13.0.88",
+    "nvidia-nvshmem-cu13==3.4.5",
+    "nvidia-nvtx==13.0.85",
+];
+
 /// Options of pip for the wheels of this platform whatever Python unpacks them:
 /// nothing of theirs is imported.
 fn any_python() -> Vec<String> {
@@ -35,6 +52,23 @@ fn any_python() -> Vec<String> {
 /// Makes `.libtorch/torch` a libtorch 2.11.0: the user's own, that of the
 /// active Python environment, or a download.
 pub(crate) fn setup() -> Result<()> {
+    prepare(false)
+}
+
+/// As [`setup`]; a download brings the libraries of CUDA too, and a libtorch of the
+/// user's must be one for CUDA.
+pub(crate) fn setup_with_cuda() -> Result<()> {
+    prepare(true)?;
+    let torch = root().join(".libtorch/torch");
+    if !torch.join("lib/libtorch_cuda.so").exists() {
+        let found = torch.canonicalize().unwrap_or(torch);
+        bail!("{} has no lib/libtorch_cuda.so: it is a libtorch for the CPU", found.display());
+    }
+    announce("run `bertscript devices` to see what is found");
+    Ok(())
+}
+
+fn prepare(cuda: bool) -> Result<()> {
     let home = root().join(".libtorch");
     let ours = home.join("torch");
     let user = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|path| *path != ours);
@@ -52,7 +86,8 @@ pub(crate) fn setup() -> Result<()> {
         }
         return link(&path, &ours, "LIBTORCH");
     }
-    if version(&ours).as_deref() == Some(VERSION) {
+    let has_cuda = || ours.is_symlink() || home.join("nvidia/cudnn/lib").is_dir();
+    if version(&ours).as_deref() == Some(VERSION) && (!cuda || has_cuda()) {
         return Ok(());
     }
     if let Some(path) = pytorch_of_active_environment() {
@@ -63,10 +98,15 @@ pub(crate) fn setup() -> Result<()> {
             "no libtorch can be downloaded for this platform; set LIBTORCH to a libtorch {VERSION}"
         );
     }
-    announce(&format!("downloading libtorch {VERSION} into .libtorch (about 550 MB, once)"));
+    let (packages, size, space) = match cuda {
+        false => (&[][..], "550 MB", 4),
+        true => (&CUDA[..], "2.5 GB", 12),
+    };
+    announce(&format!("downloading libtorch {VERSION} into .libtorch (about {size}, once)"));
     let options = any_python();
-    let arguments: Vec<_> = options.iter().map(String::as_str).chain(SLIM).collect();
-    python::install_into(&home, 4, &arguments).with_context(|| {
+    let arguments = options.iter().map(String::as_str).chain(SLIM);
+    let arguments: Vec<_> = arguments.chain(packages.iter().copied()).collect();
+    python::install_into(&home, space, &arguments).with_context(|| {
         format!("no libtorch {VERSION} was downloaded; set LIBTORCH to use one of yours")
     })?;
     match version(&ours).as_deref() {
