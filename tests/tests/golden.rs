@@ -99,6 +99,27 @@ fn instructions_that_are_none_are_refused() {
     );
 }
 
+/// In float16, which no kernel of ours has, texts lie in one row as on a CUDA device.
+#[test]
+fn goldens_in_one_row_by_libtorch() {
+    for golden in GOLDENS.iter().filter(|golden| !golden.everything) {
+        let scratch = scratch();
+        let path = scratch.path().join("model.pt");
+        export(golden, &path);
+        let module = Module::load(&path, Device::Cpu, Some(Dtype::F16)).unwrap();
+        assert_eq!(module.plan(), Plan::Packed);
+        let outputs = module.run(&golden.inputs()).unwrap();
+        for (name, expected) in golden.named("outputs") {
+            let expected = at_tokens(golden, Plan::Packed, &expected);
+            let found = outputs.get(&name).unwrap();
+            assert_eq!(found.kind(), tch::Kind::Half);
+            let comparison =
+                Comparison::new(&name, found, &expected, tolerance(Dtype::F16)).unwrap();
+            assert!(comparison.is_equal(), "{}: {comparison:?}", golden.name);
+        }
+    }
+}
+
 /// Every form of the kernels, whatever this CPU has, and libtorch on what the least CPU has.
 #[test]
 fn goldens_with_fewer_instructions() {

@@ -9,7 +9,7 @@ pub use survey::Survey;
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::Attention;
+use crate::nn::{AttentionForm, Ragged};
 use crate::untie::Tie;
 use crate::weights::Weights;
 use std::fmt;
@@ -82,6 +82,9 @@ pub(crate) struct ModelInputs<'a> {
     pub(crate) attention_mask: Option<&'a Tensor>,
     /// The same shape, of int64 or int32
     pub(crate) token_type_ids: &'a Tensor,
+    /// Where texts begin and end, if the inputs are one row `[1,T]` of several; then
+    /// there is no mask
+    pub(crate) ragged: Option<&'a Ragged>,
 }
 
 /// What a model computed.
@@ -97,7 +100,7 @@ pub(crate) struct ModelOutputs {
 
 /// A model whose weights are loaded. It may be traced on another thread than
 /// the one that loaded it.
-pub(crate) trait Model: Send {
+pub(crate) trait Model: Send + Sync {
     /// Runs it.
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs>;
 }
@@ -212,28 +215,26 @@ impl Architecture {
         self,
         w: &Weights,
         config: &BertConfig,
-        attention: Attention,
+        form: AttentionForm,
     ) -> Result<Box<dyn Model>> {
         Ok(match self {
-            Self::BertModel => Box::new(bert::BertModel::load(w, config, attention)?),
-            Self::BertForPreTraining => {
-                Box::new(bert::BertForPreTraining::load(w, config, attention)?)
-            }
-            Self::BertForMaskedLM => Box::new(bert::BertForMaskedLm::load(w, config, attention)?),
+            Self::BertModel => Box::new(bert::BertModel::load(w, config, form)?),
+            Self::BertForPreTraining => Box::new(bert::BertForPreTraining::load(w, config, form)?),
+            Self::BertForMaskedLM => Box::new(bert::BertForMaskedLm::load(w, config, form)?),
             Self::BertForNextSentencePrediction => {
-                Box::new(bert::BertForNextSentencePrediction::load(w, config, attention)?)
+                Box::new(bert::BertForNextSentencePrediction::load(w, config, form)?)
             }
             Self::BertForSequenceClassification => {
-                Box::new(bert::BertForSequenceClassification::load(w, config, attention)?)
+                Box::new(bert::BertForSequenceClassification::load(w, config, form)?)
             }
             Self::BertForTokenClassification => {
-                Box::new(bert::BertForTokenClassification::load(w, config, attention)?)
+                Box::new(bert::BertForTokenClassification::load(w, config, form)?)
             }
             Self::BertForQuestionAnswering => {
-                Box::new(bert::BertForQuestionAnswering::load(w, config, attention)?)
+                Box::new(bert::BertForQuestionAnswering::load(w, config, form)?)
             }
             Self::BertForMultipleChoice => {
-                Box::new(bert::BertForMultipleChoice::load(w, config, attention)?)
+                Box::new(bert::BertForMultipleChoice::load(w, config, form)?)
             }
         })
     }

@@ -112,8 +112,8 @@ impl Module {
             (module.device, module.dtype) = (device, dtype);
             module.packed = Arc::default();
             module.file = None;
-            if module.cannot_pack().is_some() {
-                module.plan = Plan::Scripted;
+            if module.plan == Plan::PackedInt8 && !module.has_kernels() {
+                module.plan = Plan::Packed;
             }
         }
         Ok(module)
@@ -240,6 +240,12 @@ impl Module {
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
         if let Some(metadata) = self.metadata() {
             inputs.check(metadata)?;
+            if let Some(ragged) = self.ragged()?
+                && let Some(rows) = inputs.pack()?
+            {
+                let (outputs, texts) = ragged.forward(&rows)?;
+                return Outputs::ragged(outputs, &texts, &metadata.outputs, &inputs.shape());
+            }
             if let Some(packed) = self.packed()?
                 && let Some(rows) = inputs.pack()?
             {

@@ -7,9 +7,11 @@ mod attention;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod ragged;
 
 pub use attention::Attention;
-pub(crate) use attention::boolean_mask;
+pub(crate) use attention::{AttentionForm, AttentionMask, boolean_mask};
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
+pub(crate) use ragged::{Ragged, VarlenKernel};

@@ -63,6 +63,7 @@ pub(crate) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
                 input_ids: &x[0],
                 attention_mask: None,
                 token_type_ids: &x[1],
+                ragged: None,
             }))
         },
     )?;
@@ -78,6 +79,7 @@ pub(crate) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
                 input_ids: &x[0],
                 attention_mask: Some(&x[1]),
                 token_type_ids: &x[2],
+                ragged: None,
             }))
         },
     )?;
@@ -146,6 +148,7 @@ fn check_shape(
             input_ids: &inputs.input_ids,
             attention_mask: mask,
             token_type_ids: &inputs.token_type_ids,
+            ragged: None,
         })?;
         let arguments = [
             Value::from(&inputs.input_ids),

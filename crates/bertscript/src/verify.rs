@@ -86,6 +86,7 @@ pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> 
             input_ids: &input_ids,
             attention_mask: Some(&attention_mask),
             token_type_ids: &token_type_ids,
+            ragged: None,
         })?;
         let names = model.outputs().into_iter().map(|output| output.name);
         let expected: Vec<_> = names.zip(expected).collect();

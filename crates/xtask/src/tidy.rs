@@ -13,7 +13,7 @@ const LONGEST_FILE: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "error",
     "device",
     "activation",
@@ -31,6 +31,7 @@ const ORDER: [&str; 20] = [
     "export",
     "text",
     "packed",
+    "ragged",
     "module",
     "tasks",
     "verify",

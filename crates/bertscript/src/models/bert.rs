@@ -18,9 +18,11 @@ pub(crate) use pretraining::{BertForMaskedLm, BertForNextSentencePrediction, Ber
 
 use crate::activation::Activation;
 use crate::config::BertConfig;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Model, ModelInputs, ModelOutputs};
-use crate::nn::{Attention, Embedding, LayerNorm, Linear, boolean_mask};
+use crate::nn::{
+    Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, Ragged, boolean_mask,
+};
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
 
@@ -59,13 +61,18 @@ impl BertEmbeddings {
     }
 
     /// input_ids, token_type_ids `[B,S]` -> `[B,S,H]`
-    fn forward(&self, input_ids: &Tensor, token_type_ids: &Tensor) -> Result<Tensor> {
-        // Positions 0, 1, 2, .. made from the ids: `arange` would bake in S and
-        // the device. One row serves the whole batch.
-        let row = input_ids.f_narrow(0, 0, 1)?;
-        let position_ids = row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?;
-        let words = self.word_embeddings.forward(input_ids)?;
-        let types = self.token_type_embeddings.forward(token_type_ids)?;
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Tensor> {
+        let position_ids = match inputs.ragged {
+            Some(ragged) => ragged.position_ids.shallow_clone(),
+            // Positions 0, 1, 2, .. made from the ids: `arange` would bake in S and
+            // the device. One row serves the whole batch.
+            None => {
+                let row = inputs.input_ids.f_narrow(0, 0, 1)?;
+                row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?
+            }
+        };
+        let words = self.word_embeddings.forward(inputs.input_ids)?;
+        let types = self.token_type_embeddings.forward(inputs.token_type_ids)?;
         let positions = self.position_embeddings.forward(&position_ids)?;
         // Upstream's order of additions, for equal rounding.
         self.layer_norm.forward(&words.f_add(&types)?.f_add(&positions)?)
@@ -74,44 +81,71 @@ impl BertEmbeddings {
 
 /// `encoder.layer.{i}.attention.self`
 struct BertSelfAttention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    projections: Projections,
     heads: [i64; 2],
-    attention: Attention,
+}
+
+/// `query`, `key` and `value`
+enum Projections {
+    /// For rows of one length: three layers, which the tracer knows by their names
+    Apart([Linear; 3], Attention),
+    /// For one row of several texts: one layer, three times as wide
+    Together(Linear),
 }
 
 impl BertSelfAttention {
-    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
-        let h = c.hidden_size;
+    fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
+        let load = |name: &str| Linear::load(&w.sub(name), c.hidden_size, c.hidden_size);
+        let layers = [load("query")?, load("key")?, load("value")?];
         Ok(Self {
-            query: Linear::load(&w.sub("query"), h, h)?,
-            key: Linear::load(&w.sub("key"), h, h)?,
-            value: Linear::load(&w.sub("value"), h, h)?,
+            projections: match form {
+                AttentionForm::Padded(attention) => Projections::Apart(layers, attention),
+                AttentionForm::Ragged => Projections::Together(Linear::concatenated(&layers)?),
+            },
             heads: [c.num_attention_heads, c.head_dim()],
-            attention,
         })
     }
 
-    /// hidden_states `[B,S,H]`, mask `[B,1,1,S]` of bool -> `[B,S,H]`, and the
-    /// probabilities `[B,heads,S,S]` if the attention has them
+    /// hidden_states `[B,S,H]` -> `[B,S,H]`, and the probabilities `[B,heads,S,S]` if
+    /// the attention has them
     fn forward(
         &self,
         hidden_states: &Tensor,
-        mask: Option<&Tensor>,
+        mask: AttentionMask<'_>,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let query = self.split_heads(&self.query.forward(hidden_states)?)?;
-        let key = self.split_heads(&self.key.forward(hidden_states)?)?;
-        let value = self.split_heads(&self.value.forward(hidden_states)?)?;
+        let mask = match mask {
+            AttentionMask::Everything => None,
+            AttentionMask::Padding(mask) => Some(mask),
+            AttentionMask::Texts(texts) => return self.ragged(hidden_states, texts),
+        };
+        let Projections::Apart([query, key, value], attention) = &self.projections else {
+            return Err(wrong_form("rows of one length"));
+        };
+        let query = self.split_heads(&query.forward(hidden_states)?)?;
+        let key = self.split_heads(&key.forward(hidden_states)?)?;
+        let value = self.split_heads(&value.forward(hidden_states)?)?;
         let (context, probabilities) =
-            self.attention.forward([&query, &key, &value], mask, self.heads[1])?;
+            attention.forward([&query, &key, &value], mask, self.heads[1])?;
         Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
+    }
+
+    /// hidden_states `[1,T,H]` -> `[1,T,H]`
+    fn ragged(&self, hidden_states: &Tensor, texts: &Ragged) -> Result<(Tensor, Option<Tensor>)> {
+        let Projections::Together(qkv) = &self.projections else {
+            return Err(wrong_form("one row of several texts"));
+        };
+        Ok((texts.attention(&qkv.forward(hidden_states)?, self.heads)?, None))
     }
 
     /// `[B,S,H]` -> `[B,heads,S,head_dim]`
     fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
     }
+}
+
+fn wrong_form(found: &str) -> Error {
+    let message = format!("the model was loaded for batches of another form than {found}");
+    Error::new(ErrorKind::InvalidInput, message)
 }
 
 /// `encoder.layer.{i}.attention.output`, and `encoder.layer.{i}.output` with
@@ -142,9 +176,9 @@ struct BertAttention {
 }
 
 impl BertAttention {
-    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            self_attention: BertSelfAttention::load(&w.sub("self"), c, attention)?,
+            self_attention: BertSelfAttention::load(&w.sub("self"), c, form)?,
             output: BertOutput::load(&w.sub("output"), c, c.hidden_size)?,
         })
     }
@@ -153,7 +187,7 @@ impl BertAttention {
     fn forward(
         &self,
         hidden_states: &Tensor,
-        mask: Option<&Tensor>,
+        mask: AttentionMask<'_>,
     ) -> Result<(Tensor, Option<Tensor>)> {
         let (context, probabilities) = self.self_attention.forward(hidden_states, mask)?;
         Ok((self.output.forward(&context, hidden_states)?, probabilities))
@@ -188,9 +222,9 @@ struct BertLayer {
 }
 
 impl BertLayer {
-    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            attention: BertAttention::load(&w.sub("attention"), c, attention)?,
+            attention: BertAttention::load(&w.sub("attention"), c, form)?,
             intermediate: BertIntermediate::load(&w.sub("intermediate"), c)?,
             output: BertOutput::load(&w.sub("output"), c, c.intermediate_size)?,
         })
@@ -200,7 +234,7 @@ impl BertLayer {
     fn forward(
         &self,
         hidden_states: &Tensor,
-        mask: Option<&Tensor>,
+        mask: AttentionMask<'_>,
     ) -> Result<(Tensor, Option<Tensor>)> {
         let (attention_output, probabilities) = self.attention.forward(hidden_states, mask)?;
         let intermediate_output = self.intermediate.forward(&attention_output)?;
@@ -214,14 +248,14 @@ struct BertEncoder {
 }
 
 impl BertEncoder {
-    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         let layers = w.sub("layer");
-        let layer = (0..c.num_hidden_layers).map(|i| BertLayer::load(&layers.sub(i), c, attention));
+        let layer = (0..c.num_hidden_layers).map(|i| BertLayer::load(&layers.sub(i), c, form));
         Ok(Self { layer: layer.collect::<Result<_>>()? })
     }
 
     /// `[B,S,H]` -> `[B,S,H]`, with what every layer saw and did
-    fn forward(&self, embeddings: Tensor, mask: Option<&Tensor>) -> Result<Encoded> {
+    fn forward(&self, embeddings: Tensor, mask: AttentionMask<'_>) -> Result<Encoded> {
         let mut encoded = Encoded {
             last_hidden_state: embeddings.shallow_clone(),
             hidden_states: vec![embeddings],
@@ -264,9 +298,15 @@ impl BertPooler {
         Ok(Self { dense: Linear::load(&w.sub("dense"), c.hidden_size, c.hidden_size)? })
     }
 
-    /// `[B,S,H]` -> `[B,H]`, from the first token
-    fn forward(&self, hidden_states: &Tensor) -> Result<Tensor> {
-        Ok(self.dense.forward(&hidden_states.f_select(1, 0)?)?.f_tanh()?)
+    /// `[B,S,H]` -> `[B,H]`, from the first token of each text
+    fn forward(&self, hidden_states: &Tensor, ragged: Option<&Ragged>) -> Result<Tensor> {
+        let first = match ragged {
+            Some(texts) => {
+                hidden_states.f_squeeze_dim(0)?.f_index_select(0, &texts.first_tokens)?
+            }
+            None => hidden_states.f_select(1, 0)?,
+        };
+        Ok(self.dense.forward(&first)?.f_tanh()?)
     }
 }
 
@@ -277,18 +317,22 @@ struct BertTrunk {
 }
 
 impl BertTrunk {
-    fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
             embeddings: BertEmbeddings::load(&w.sub("embeddings"), c)?,
-            encoder: BertEncoder::load(&w.sub("encoder"), c, attention)?,
+            encoder: BertEncoder::load(&w.sub("encoder"), c, form)?,
         })
     }
 
     /// last_hidden_state `[B,S,H]`
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
-        let mask = inputs.attention_mask.map(boolean_mask).transpose()?;
-        let embeddings = self.embeddings.forward(inputs.input_ids, inputs.token_type_ids)?;
-        self.encoder.forward(embeddings, mask.as_ref())
+        let padding = inputs.attention_mask.map(boolean_mask).transpose()?;
+        let mask = match (inputs.ragged, &padding) {
+            (Some(texts), _) => AttentionMask::Texts(texts),
+            (None, Some(padding)) => AttentionMask::Padding(padding),
+            (None, None) => AttentionMask::Everything,
+        };
+        self.encoder.forward(self.embeddings.forward(inputs)?, mask)
     }
 }
 
@@ -299,9 +343,9 @@ pub(crate) struct BertModel {
 }
 
 impl BertModel {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            trunk: BertTrunk::load(w, c, attention)?,
+            trunk: BertTrunk::load(w, c, form)?,
             pooler: BertPooler::load(&w.sub("pooler"), c)?,
         })
     }
@@ -309,7 +353,7 @@ impl BertModel {
     /// With the pooler_output `[B,H]`
     fn encode(&self, inputs: ModelInputs<'_>) -> Result<(Encoded, Tensor)> {
         let encoded = self.trunk.forward(inputs)?;
-        let pooler_output = self.pooler.forward(&encoded.last_hidden_state)?;
+        let pooler_output = self.pooler.forward(&encoded.last_hidden_state, inputs.ragged)?;
         Ok((encoded, pooler_output))
     }
 }

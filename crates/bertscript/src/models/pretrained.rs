@@ -7,7 +7,7 @@ use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::Attention;
+use crate::nn::{Attention, AttentionForm};
 use crate::untie::{TieReport, TieWeights, tie};
 use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
@@ -114,7 +114,7 @@ impl PreTrained {
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
         let weights = Weights::new(state, dtype, random);
-        let model = architecture.load(&weights, &config, attention)?;
+        let model = architecture.load(&weights, &config, AttentionForm::Padded(attention))?;
         let loaded = weights.finish()?;
         for pair in pairs {
             // Where both names were initialised, both get the first one's
@@ -240,7 +240,7 @@ impl PreTrained {
     pub fn run(&self, input_ids: &Tensor, attention_mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
         let _inference = InferenceMode::enter();
         let token_type_ids = &input_ids.f_zeros_like()?;
-        self.forward(ModelInputs { input_ids, attention_mask, token_type_ids })
+        self.forward(ModelInputs { input_ids, attention_mask, token_type_ids, ragged: None })
     }
 
     /// Runs the model. The outputs come in the order of [`Self::outputs`].

@@ -4,7 +4,7 @@ use super::Architecture;
 use super::pretrained::common_dtype;
 use crate::checkpoint::{Checkpoint, Renamed};
 use crate::error::Result;
-use crate::nn::Attention;
+use crate::nn::{Attention, AttentionForm};
 use crate::untie::{TieWeights, tie};
 use crate::weights::Weights;
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl Survey {
         let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
         let ties = tie(&mut state, pairs, TieWeights::Keep)?;
         let weights = Weights::new(state, dtype, None);
-        architecture.load(&weights, config, Attention::default())?;
+        architecture.load(&weights, config, AttentionForm::Padded(Attention::default()))?;
         let (parameters, missing, unexpected) = weights.survey();
         let files = checkpoint.assets()?.names().map(str::to_owned).collect();
         let file_name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);

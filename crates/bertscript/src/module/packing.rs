@@ -6,6 +6,7 @@ use super::{Inputs, Outputs};
 use crate::archive::OutputInfo;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::nn::Ragged;
 use crate::packed::{PackedInputs, PackedOutput};
 use tch::{Kind, Tensor};
 
@@ -55,7 +56,47 @@ fn checked_numel(sizes: &[i64]) -> Option<usize> {
     sizes.into_iter().try_fold(1_usize, |all, size| all.checked_mul(size?))
 }
 
+fn check_count(found: usize, names: &[OutputInfo]) -> Result<()> {
+    if found == names.len() {
+        return Ok(());
+    }
+    let message = format!("expected {} outputs, found {found}", names.len());
+    Err(Error::new(ErrorKind::Archive, message))
+}
+
+/// The shape of an output for inputs of a shape.
+fn sizes(info: &OutputInfo, shape: &[i64]) -> Result<Vec<i64>> {
+    let sizes = info.shape.iter().map(|symbol| match symbol.as_str() {
+        "B" => Ok(shape[0]),
+        "BC" => Ok(shape.iter().rev().skip(1).product()),
+        "C" => Ok(shape[1]),
+        "S" => Ok(shape.last().copied().unwrap_or(0)),
+        fixed => fixed
+            .parse()
+            .map_err(|_| Error::new(ErrorKind::Archive, format!("unknown dimension {fixed:?}"))),
+    });
+    sizes.collect()
+}
+
 impl Outputs {
+    /// The outputs for texts in one row as tensors for inputs of a shape; zeros where
+    /// there is padding.
+    pub(super) fn ragged(
+        outputs: Vec<Tensor>,
+        texts: &Ragged,
+        names: &[OutputInfo],
+        shape: &[i64],
+    ) -> Result<Self> {
+        check_count(outputs.len(), names)?;
+        let length = shape.last().copied().unwrap_or(0);
+        let tensors = names.iter().zip(outputs).map(|(info, output)| {
+            let is_of_tokens = info.shape.iter().any(|symbol| symbol == "S");
+            let rows = if is_of_tokens { texts.padded(&output, length)? } else { output };
+            Ok((info.name.clone(), rows.f_reshape(sizes(info, shape)?)?))
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_>>()? })
+    }
+
     /// The outputs of texts with `lengths` tokens as tensors for inputs of a
     /// shape; zeros where there is padding.
     pub(crate) fn padded(
@@ -65,23 +106,10 @@ impl Outputs {
         lengths: &[usize],
         dtype: Dtype,
     ) -> Result<Self> {
-        if outputs.len() != names.len() {
-            let message = format!("expected {} outputs, found {}", names.len(), outputs.len());
-            return Err(Error::new(ErrorKind::Archive, message));
-        }
+        check_count(outputs.len(), names)?;
         let longest = shape.last().map_or(0, |length| *length as usize);
         let tensors = names.iter().zip(outputs).map(|(info, output)| {
-            // In the order of the output's own dimensions, all but fixed ones.
-            let sizes = info.shape.iter().map(|symbol| match symbol.as_str() {
-                "B" => Ok(shape[0]),
-                "BC" => Ok(shape.iter().rev().skip(1).product()),
-                "C" => Ok(shape[1]),
-                "S" => Ok(longest as i64),
-                fixed => fixed.parse().map_err(|_| {
-                    Error::new(ErrorKind::Archive, format!("unknown dimension {fixed:?}"))
-                }),
-            });
-            let sizes = sizes.collect::<Result<Vec<i64>>>()?;
+            let sizes = sizes(info, shape)?;
             let rows = match &output {
                 PackedOutput::Texts(matrix) => matrix.len(),
                 PackedOutput::Tokens(_) => lengths.len() * longest,

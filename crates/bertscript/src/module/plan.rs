@@ -2,9 +2,10 @@
 
 use super::Module;
 use crate::checkpoint::StateDict;
-use crate::device::Dtype;
+use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::packed::{PackOptions, Packed};
+use crate::ragged::RaggedBert;
 use crate::weights::Weights;
 use once_cell::sync::OnceCell;
 use std::fmt;
@@ -17,9 +18,11 @@ pub enum Plan {
     /// By the program in the file, as libtorch runs it: any program, device and
     /// dtype.
     Scripted,
-    /// By this library's own kernels, without padding: archives of this library
-    /// in float32 or bfloat16 on the CPU. Hidden states and logits of a text are the
-    /// same in every batch, to the last bit; what pools them is libtorch's.
+    /// Without padding: archives of this library. On the CPU, in float32 and bfloat16,
+    /// by this library's own kernels: hidden states and logits of a text are the same
+    /// in every batch, to the last bit; what pools them is libtorch's. On CUDA
+    /// devices, and in float16, by libtorch's, with FlashAttention where the device
+    /// has it.
     Packed,
     /// As [`Self::Packed`], but the encoder's linear layers multiply 8-bit integers:
     /// a weight is rounded with a scale for each output, an input with a scale for
@@ -73,6 +76,14 @@ impl Module {
             let message = format!("{reason}: only the plan scripted is possible");
             return Err(Error::new(ErrorKind::Unsupported, message).at("plan"));
         }
+        if plan == Plan::PackedInt8 && !self.has_kernels() {
+            let message = format!(
+                "found {} on {}, expected float32 or bfloat16 on cpu",
+                self.dtype,
+                Device::from(self.device)
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).at("plan packed-int8"));
+        }
         Ok(Self { plan, ..self.share()? })
     }
 
@@ -86,11 +97,7 @@ impl Module {
             return Some("the program is not of this library");
         };
         let has_attentions = || metadata.outputs.iter().any(|o| o.name.starts_with("attentions."));
-        if self.device != tch::Device::Cpu {
-            Some("the module is not on the CPU")
-        } else if self.dtype == Dtype::F16 {
-            Some("the dtype is float16")
-        } else if !metadata.fixed_shapes.is_empty() {
+        if !metadata.fixed_shapes.is_empty() {
             Some("the program is of fixed shapes")
         } else if has_attentions() {
             Some("attention probabilities are among the outputs")
@@ -99,38 +106,60 @@ impl Module {
         }
     }
 
-    /// The model without padding, whose weights are laid out when it is first
-    /// wanted; none by another plan.
+    /// Whether the kernels of this library compute on this device in this dtype.
+    pub(super) fn has_kernels(&self) -> bool {
+        self.device == tch::Device::Cpu && self.dtype != Dtype::F16
+    }
+
+    /// The model by this library's kernels, whose weights are laid out when it is
+    /// first wanted; none by another plan.
     pub(crate) fn packed(&self) -> Result<Option<&Packed>> {
-        let Some(archive) = &self.archive else { return Ok(None) };
         let (cell, int8) = match self.plan {
-            Plan::Scripted => return Ok(None),
-            Plan::Packed => (&self.packed.own, false),
+            Plan::Packed if self.has_kernels() => (&self.packed.own, false),
             Plan::PackedInt8 => (&self.packed.int8, true),
+            Plan::Packed | Plan::Scripted => return Ok(None),
         };
         let packed = cell.get_or_try_init(|| {
-            let metadata = archive.metadata();
-            let mut state = StateDict::default();
-            for (name, tensor) in self.parameters()? {
-                state.insert(name, tensor, "the archive");
-            }
-            let weights = Weights::new(state, self.dtype, None);
-            let options = PackOptions {
-                architecture: metadata.architecture()?,
-                config: archive.config(),
-                hidden_states: metadata
-                    .outputs
-                    .iter()
-                    .any(|o| o.name.starts_with("hidden_states.")),
-                int8,
-            };
             // What was laid out needs the file's pages no more.
             let read = || self.file.iter().for_each(|file| file.release());
-            let packed = Packed::load(&weights, options, &read)?;
-            weights.finish()?;
-            Ok::<_, Error>(packed)
+            self.with_weights(int8, |weights, options| Packed::load(weights, options, &read))
         });
         packed.map(Some)
+    }
+
+    /// The model without padding by libtorch's operators; none by another plan, or
+    /// where there are kernels.
+    pub(super) fn ragged(&self) -> Result<Option<&RaggedBert>> {
+        if self.plan != Plan::Packed || self.has_kernels() {
+            return Ok(None);
+        }
+        let load = |weights: &Weights, options: PackOptions<'_>| {
+            RaggedBert::load(weights, options, self.device)
+        };
+        self.packed.ragged.get_or_try_init(|| self.with_weights(false, load)).map(Some)
+    }
+
+    /// What `load` makes of the module's weights, all of which it takes.
+    fn with_weights<T>(
+        &self,
+        int8: bool,
+        load: impl FnOnce(&Weights, PackOptions<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let Some(archive) = &self.archive else {
+            let message = "the program is not of this library";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let metadata = archive.metadata();
+        let mut state = StateDict::default();
+        for (name, tensor) in self.parameters()? {
+            state.insert(name, tensor, "the archive");
+        }
+        let weights = Weights::new(state, self.dtype, None);
+        let hidden_states = metadata.outputs.iter().any(|o| o.name.starts_with("hidden_states."));
+        let (architecture, config) = (metadata.architecture()?, archive.config());
+        let loaded = load(&weights, PackOptions { architecture, config, hidden_states, int8 })?;
+        weights.finish()?;
+        Ok(loaded)
     }
 }
 
@@ -139,4 +168,5 @@ impl Module {
 pub(super) struct PackedForms {
     own: OnceCell<Packed>,
     int8: OnceCell<Packed>,
+    ragged: OnceCell<RaggedBert>,
 }

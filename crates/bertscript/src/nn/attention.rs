@@ -3,6 +3,7 @@
 //! Source: `sdpa_attention_forward` and `eager_attention_forward`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
+use super::Ragged;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::fmt;
@@ -82,6 +83,26 @@ impl FromStr for Attention {
             Error::new(ErrorKind::InvalidInput, message)
         })
     }
+}
+
+/// The form of the batches that a model is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionForm {
+    /// Rows of one length, by this attention
+    Padded(Attention),
+    /// One row that holds all texts
+    Ragged,
+}
+
+/// What tokens attend to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum AttentionMask<'a> {
+    /// All of their row
+    Everything,
+    /// What is no padding, `[B,1,1,S]` of bool
+    Padding(&'a Tensor),
+    /// Their own text, of several in the row
+    Texts(&'a Ragged),
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

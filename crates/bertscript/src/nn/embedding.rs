@@ -3,10 +3,11 @@
 use crate::error::Result;
 use crate::weights::{Init, Weights};
 use tch::Tensor;
+use torchscript::SharedTensor;
 
 /// A table of vectors, looked up by id.
 pub(crate) struct Embedding {
-    weight: Tensor,
+    weight: SharedTensor,
 }
 
 impl Embedding {
@@ -19,12 +20,13 @@ impl Embedding {
         padding_idx: Option<i64>,
     ) -> Result<Self> {
         let init = padding_idx.map_or(Init::Normal, Init::NormalExceptRow);
-        Ok(Self { weight: w.get("weight", &[num_embeddings, embedding_dim], init)? })
+        let weight = w.get("weight", &[num_embeddings, embedding_dim], init)?;
+        Ok(Self { weight: SharedTensor::new(weight) })
     }
 
     /// ids `[B,S]` -> `[B,S,embedding_dim]`
     pub(crate) fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         // The padding id matters to gradients only.
-        Ok(Tensor::f_embedding(&self.weight, ids, -1, false, false)?)
+        Ok(Tensor::f_embedding(&self.weight.get(), ids, -1, false, false)?)
     }
 }

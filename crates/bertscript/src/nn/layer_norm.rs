@@ -3,11 +3,12 @@
 use crate::error::Result;
 use crate::weights::{Init, Weights};
 use tch::Tensor;
+use torchscript::SharedTensor;
 
 /// Normalisation over the last dimension, with weight and bias `[H]`.
 pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: SharedTensor,
+    bias: SharedTensor,
     normalized_shape: i64,
     eps: f64,
 }
@@ -15,8 +16,8 @@ pub(crate) struct LayerNorm {
 impl LayerNorm {
     pub(crate) fn load(w: &Weights, normalized_shape: i64, eps: f64) -> Result<Self> {
         Ok(Self {
-            weight: w.get("weight", &[normalized_shape], Init::Ones)?,
-            bias: w.get("bias", &[normalized_shape], Init::Zeros)?,
+            weight: SharedTensor::new(w.get("weight", &[normalized_shape], Init::Ones)?),
+            bias: SharedTensor::new(w.get("bias", &[normalized_shape], Init::Zeros)?),
             normalized_shape,
             eps,
         })
@@ -24,7 +25,8 @@ impl LayerNorm {
 
     /// x `[.., H]` -> `[.., H]`
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.get(), self.bias.get());
         let shape = [self.normalized_shape];
-        Ok(x.f_layer_norm(shape, Some(&self.weight), Some(&self.bias), self.eps, true)?)
+        Ok(x.f_layer_norm(shape, Some(&weight), Some(&bias), self.eps, true)?)
     }
 }

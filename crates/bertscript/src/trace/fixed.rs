@@ -93,6 +93,7 @@ pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
                     input_ids: &pinned(0)?,
                     attention_mask: Some(&pinned(1)?),
                     token_type_ids: &pinned(2)?,
+                    ragged: None,
                 })
             };
             returned(run())

@@ -6,7 +6,7 @@ use super::{BertModel, BertTrunk};
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Model, ModelInputs, ModelOutputs};
-use crate::nn::{Attention, Linear};
+use crate::nn::{AttentionForm, Linear};
 use crate::weights::Weights;
 
 fn num_labels(c: &BertConfig) -> i64 {
@@ -20,9 +20,9 @@ pub(crate) struct BertForSequenceClassification {
 }
 
 impl BertForSequenceClassification {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            bert: BertModel::load(&w.sub("bert"), c, attention)?,
+            bert: BertModel::load(&w.sub("bert"), c, form)?,
             classifier: Linear::load(&w.sub("classifier"), c.hidden_size, num_labels(c))?,
         })
     }
@@ -42,9 +42,9 @@ pub(crate) struct BertForTokenClassification {
 }
 
 impl BertForTokenClassification {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            bert: BertTrunk::load(&w.sub("bert"), c, attention)?,
+            bert: BertTrunk::load(&w.sub("bert"), c, form)?,
             classifier: Linear::load(&w.sub("classifier"), c.hidden_size, num_labels(c))?,
         })
     }
@@ -65,7 +65,7 @@ pub(crate) struct BertForQuestionAnswering {
 }
 
 impl BertForQuestionAnswering {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         if num_labels(c) != 2 {
             let message = format!(
                 "id2label: found {} labels, expected 2: the start and the end of an answer",
@@ -74,7 +74,7 @@ impl BertForQuestionAnswering {
             return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Self {
-            bert: BertTrunk::load(&w.sub("bert"), c, attention)?,
+            bert: BertTrunk::load(&w.sub("bert"), c, form)?,
             qa_outputs: Linear::load(&w.sub("qa_outputs"), c.hidden_size, 2)?,
         })
     }
@@ -89,16 +89,16 @@ impl Model for BertForQuestionAnswering {
     }
 }
 
-/// `BertForMultipleChoice`, inputs `[B,C,S]`: logits `[B,C]`
+/// `BertForMultipleChoice`, inputs `[B,C,S]`: logits `[B,C]`; ragged: `[BC,1]`
 pub(crate) struct BertForMultipleChoice {
     bert: BertModel,
     classifier: Linear,
 }
 
 impl BertForMultipleChoice {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            bert: BertModel::load(&w.sub("bert"), c, attention)?,
+            bert: BertModel::load(&w.sub("bert"), c, form)?,
             classifier: Linear::load(&w.sub("classifier"), c.hidden_size, 1)?,
         })
     }
@@ -106,6 +106,11 @@ impl BertForMultipleChoice {
 
 impl Model for BertForMultipleChoice {
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        if inputs.ragged.is_some() {
+            // Every choice is a text of its own already: `[N,1]`.
+            let (encoded, pooler_output) = self.bert.encode(inputs)?;
+            return Ok(encoded.with(vec![self.classifier.forward(&pooler_output)?]));
+        }
         // Every choice is a row of its own: `[B,C,S]` -> `[BC,S]`.
         let input_ids = inputs.input_ids.f_flatten(0, 1)?;
         let attention_mask = inputs.attention_mask.map(|mask| mask.f_flatten(0, 1)).transpose()?;
@@ -114,6 +119,7 @@ impl Model for BertForMultipleChoice {
             input_ids: &input_ids,
             attention_mask: attention_mask.as_ref(),
             token_type_ids: &token_type_ids,
+            ragged: None,
         })?;
         // `[BC,1]` -> `[B,C]`: a tensor of that shape says so, not two numbers.
         let logits = self.classifier.forward(&pooler_output)?;

@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::models::{Model, ModelInputs, ModelOutputs};
-use crate::nn::{Attention, LayerNorm, Linear};
+use crate::nn::{AttentionForm, LayerNorm, Linear};
 use crate::weights::{Init, Weights};
 use tch::Tensor;
 
@@ -63,9 +63,9 @@ pub(crate) struct BertForMaskedLm {
 }
 
 impl BertForMaskedLm {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         Ok(Self {
-            bert: BertTrunk::load(&w.sub("bert"), c, attention)?,
+            bert: BertTrunk::load(&w.sub("bert"), c, form)?,
             predictions: BertLmPredictionHead::load(&w.sub("cls").sub("predictions"), c)?,
         })
     }
@@ -88,10 +88,10 @@ pub(crate) struct BertForPreTraining {
 }
 
 impl BertForPreTraining {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         let cls = w.sub("cls");
         Ok(Self {
-            bert: BertModel::load(&w.sub("bert"), c, attention)?,
+            bert: BertModel::load(&w.sub("bert"), c, form)?,
             predictions: BertLmPredictionHead::load(&cls.sub("predictions"), c)?,
             seq_relationship: Linear::load(&cls.sub("seq_relationship"), c.hidden_size, 2)?,
         })
@@ -114,10 +114,10 @@ pub(crate) struct BertForNextSentencePrediction {
 }
 
 impl BertForNextSentencePrediction {
-    pub(crate) fn load(w: &Weights, c: &BertConfig, attention: Attention) -> Result<Self> {
+    pub(crate) fn load(w: &Weights, c: &BertConfig, form: AttentionForm) -> Result<Self> {
         let seq_relationship = w.sub("cls").sub("seq_relationship");
         Ok(Self {
-            bert: BertModel::load(&w.sub("bert"), c, attention)?,
+            bert: BertModel::load(&w.sub("bert"), c, form)?,
             seq_relationship: Linear::load(&seq_relationship, c.hidden_size, 2)?,
         })
     }
