@@ -642,6 +642,36 @@ bertscript_status bertscript_device_available(const char *device,
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * What modules can run on here, as JSON: `cpu`, the instructions that the kernels for
+ * it use; `cuda`, an array with `device` (such as `cuda:0`), `name`, `total_memory` (in
+ * bytes) and `compute_capability` of each; `cuda_unavailable`, why there is none,
+ * or null. If devices cannot be described: `error`.
+ *
+ * Looks once, and loads libtorch's part for CUDA for it, which must come before
+ * the process asks libtorch for CUDA in another way.
+ *
+ * Ownership: static.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API const char *bertscript_devices_json(void) BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Allows products of float32 on CUDA devices to round their inputs to TF32: faster,
+ * with about three digits. It holds for the whole process, the caller's own use of
+ * libtorch included; libtorch forbids it by itself, and no other function
+ * changes it.
+ *
+ * @param allowed 1, or 0 to forbid it
+ *
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_set_allow_tf32(int32_t allowed,
+                                            bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * Sets how many threads one operation of libtorch may use. It holds for the
  * whole process, the caller's own use of libtorch included, and for threads
  * that begin after it and this one. No other function changes it.
@@ -1368,6 +1398,27 @@ BERTSCRIPT_API
 bertscript_status bertscript_run_options_set_cancel_token(bertscript_run_options *options,
                                                           const bertscript_cancel_token *token,
                                                           bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Puts the run on a CUDA stream of the caller's and does not wait for it: the outputs
+ * are there when the stream is. Without one, a run on a CUDA device is done when the
+ * call returns. Modules on the CPU have no use for it.
+ *
+ * Inputs in host memory, and inputs on the device, which are checked on the host,
+ * are waited for. A tensor that is freed may be overwritten by what is put on
+ * the stream afterwards; other streams that still read it must be waited for before.
+ *
+ * @param stream a `cudaStream_t` of the module's device; NULL for its default stream
+ *
+ * Ownership: the stream stays the caller's, and must live while the options are
+ * used.
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_run_options_set_stream(bertscript_run_options *options,
+                                                    void *stream,
+                                                    bertscript_error **err)
 BERTSCRIPT_NOEXCEPT;
 
 /**

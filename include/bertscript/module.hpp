@@ -101,34 +101,14 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     /// Runs the model on tensors under the names of its inputs; outputs come in its order.
     Outcome<std::vector<Tensor>> run(const std::vector<std::pair<std::string, Tensor>> &inputs,
                                      const std::optional<CancelToken> &cancel = std::nullopt) const {
-        std::vector<const char *> names;
-        std::vector<const bertscript_tensor *> tensors;
-        for (const auto &[name, tensor] : inputs) {
-            names.push_back(name.c_str());
-            tensors.push_back(tensor.get());
-        }
-        using Options = detail::Unique<bertscript_run_options, bertscript_run_options_free>;
-        const Options options(cancel ? bertscript_run_options_new() : nullptr);
-        bertscript_error *error = nullptr;
-        bertscript_status status = BERTSCRIPT_OK;
-        if (cancel) {
-            status = bertscript_run_options_set_cancel_token(options.get(), cancel->get(), &error);
-        }
-        // Files of other programs do not say how many outputs they have.
-        std::vector<bertscript_tensor *> found(std::max<std::size_t>(bertscript_module_output_count(get()), 256));
-        std::size_t count = 0;
-        if (status == BERTSCRIPT_OK) {
-            status = bertscript_module_run(get(), names.data(), tensors.data(), inputs.size(), options.get(),
-                                           found.data(), found.size(), &count, &error);
-        }
-        return detail::outcome<std::vector<Tensor>>(status, error, [&] {
-            std::vector<Tensor> outputs;
-            outputs.reserve(count);
-            for (std::size_t i = 0; i < count; i++) {
-                outputs.emplace_back(found[i]);
-            }
-            return outputs;
-        });
+        return run(inputs, cancel, std::nullopt);
+    }
+
+    /// The same on a `cudaStream_t` of the module's device, nullptr for its default stream; the
+    /// outputs are there when the stream is.
+    Outcome<std::vector<Tensor>> run_on_stream(const std::vector<std::pair<std::string, Tensor>> &inputs, void *stream,
+                                               const std::optional<CancelToken> &cancel = std::nullopt) const {
+        return run(inputs, cancel, stream);
     }
 
     /// Embeds texts: a float32 tensor [texts, dimension]. `truncated`, if given, gets for each text
@@ -202,6 +182,42 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     }
 
   private:
+    Outcome<std::vector<Tensor>> run(const std::vector<std::pair<std::string, Tensor>> &inputs,
+                                     const std::optional<CancelToken> &cancel,
+                                     const std::optional<void *> &stream) const {
+        std::vector<const char *> names;
+        std::vector<const bertscript_tensor *> tensors;
+        for (const auto &[name, tensor] : inputs) {
+            names.push_back(name.c_str());
+            tensors.push_back(tensor.get());
+        }
+        using Options = detail::Unique<bertscript_run_options, bertscript_run_options_free>;
+        const Options options(cancel || stream ? bertscript_run_options_new() : nullptr);
+        bertscript_error *error = nullptr;
+        bertscript_status status = BERTSCRIPT_OK;
+        if (cancel) {
+            status = bertscript_run_options_set_cancel_token(options.get(), cancel->get(), &error);
+        }
+        if (stream && status == BERTSCRIPT_OK) {
+            status = bertscript_run_options_set_stream(options.get(), *stream, &error);
+        }
+        // Files of other programs do not say how many outputs they have.
+        std::vector<bertscript_tensor *> found(std::max<std::size_t>(bertscript_module_output_count(get()), 256));
+        std::size_t count = 0;
+        if (status == BERTSCRIPT_OK) {
+            status = bertscript_module_run(get(), names.data(), tensors.data(), inputs.size(), options.get(),
+                                           found.data(), found.size(), &count, &error);
+        }
+        return detail::outcome<std::vector<Tensor>>(status, error, [&] {
+            std::vector<Tensor> outputs;
+            outputs.reserve(count);
+            for (std::size_t i = 0; i < count; i++) {
+                outputs.emplace_back(found[i]);
+            }
+            return outputs;
+        });
+    }
+
     template <typename Call> static Outcome<Module> make(Call call) {
         bertscript_module *module = nullptr;
         bertscript_error *error = nullptr;

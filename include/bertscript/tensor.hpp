@@ -182,6 +182,19 @@ inline Outcome<void> device_available(const std::string &device) {
     return detail::outcome(status, error);
 }
 
+/// What modules can run on here, as JSON; see bertscript_devices_json.
+inline std::string devices_json() {
+    const char *json = bertscript_devices_json();
+    return json == nullptr ? "" : json;
+}
+
+/// Allows products of float32 on CUDA devices to round their inputs to TF32, in the whole process.
+inline Outcome<void> set_allow_tf32(bool allowed) {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_set_allow_tf32(allowed ? 1 : 0, &error);
+    return detail::outcome(status, error);
+}
+
 /// Sets how many threads one operation of libtorch may use, in the whole process.
 inline Outcome<void> set_num_threads(std::int32_t count) {
     bertscript_error *error = nullptr;

@@ -10,15 +10,19 @@ use crate::status::{
     bertscript_status,
 };
 use crate::tensor::bertscript_tensor;
-use bertscript::{Cancel, Inputs, Outputs};
-use std::ffi::c_char;
+use bertscript::{Cancel, Inputs, Module, Outputs};
+use std::ffi::{c_char, c_void};
 use tch::Tensor;
+use torchscript::CudaStream;
 
 /// How a module runs.
 ///
 /// Ownership: the caller frees them; a call that takes them copies them.
 /// Thread safety: one thread at a time.
-pub struct bertscript_run_options(Cancel);
+pub struct bertscript_run_options {
+    cancel: Cancel,
+    stream: Option<*mut c_void>,
+}
 
 /// Makes options, which say nothing yet.
 ///
@@ -26,7 +30,7 @@ pub struct bertscript_run_options(Cancel);
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn bertscript_run_options_new() -> *mut bertscript_run_options {
-    Box::into_raw(Box::new(bertscript_run_options(Cancel::default())))
+    Box::into_raw(Box::new(bertscript_run_options { cancel: Cancel::default(), stream: None }))
 }
 
 /// Lets another thread cancel the run, which looks at the token before the model
@@ -45,7 +49,35 @@ pub unsafe extern "C" fn bertscript_run_options_set_cancel_token(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.0 = token.as_ref().map_or(Cancel::default(), |token| token.0.clone());
+            options.cancel = token.as_ref().map_or(Cancel::default(), |token| token.0.clone());
+            Ok(())
+        })
+    }
+}
+
+/// Puts the run on a CUDA stream of the caller's and does not wait for it: the outputs
+/// are there when the stream is. Without one, a run on a CUDA device is done when the
+/// call returns. Modules on the CPU have no use for it.
+///
+/// Inputs in host memory, and inputs on the device, which are checked on the host,
+/// are waited for. A tensor that is freed may be overwritten by what is put on
+/// the stream afterwards; other streams that still read it must be waited for before.
+///
+/// @param stream a `cudaStream_t` of the module's device; NULL for its default stream
+///
+/// Ownership: the stream stays the caller's, and must live while the options are
+/// used.
+/// Thread safety: one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_run_options_set_stream(
+    options: *mut bertscript_run_options,
+    stream: *mut c_void,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    // SAFETY: by the contract of the function.
+    unsafe {
+        set(options, err, |options| {
+            options.stream = Some(stream);
             Ok(())
         })
     }
@@ -61,16 +93,30 @@ pub unsafe extern "C" fn bertscript_run_options_free(options: *mut bertscript_ru
     unsafe { free(options) };
 }
 
+/// Runs a module as the options say.
+///
 /// # Safety
-/// `options` is NULL or points to live options.
-unsafe fn refuse_cancelled(options: *const bertscript_run_options) -> Result<(), Failure> {
+/// `options` is NULL or points to live options, whose stream lives.
+unsafe fn run(
+    module: &Module,
+    options: *const bertscript_run_options,
+    run: impl FnOnce(&Module) -> bertscript::Result<Outputs>,
+) -> Result<Outputs, Failure> {
     // SAFETY: by the contract of this function.
-    match unsafe { options.as_ref() } {
-        Some(options) if options.0.is_cancelled() => {
-            Err(Failure::new(BERTSCRIPT_CANCELLED, "the run was cancelled"))
-        }
-        _ => Ok(()),
+    let options = unsafe { options.as_ref() };
+    if options.is_some_and(|options| options.cancel.is_cancelled()) {
+        return Err(Failure::new(BERTSCRIPT_CANCELLED, "the run was cancelled"));
     }
+    let tch::Device::Cuda(index) = module.device() else { return Ok(run(module)?) };
+    if let Some(stream) = options.and_then(|options| options.stream) {
+        // SAFETY: as above; the guard ends here.
+        let entered = unsafe { CudaStream::enter(index, stream) };
+        let _entered = entered.map_err(bertscript::Error::from)?;
+        return Ok(run(module)?);
+    }
+    let outputs = run(module)?;
+    torchscript::cuda_synchronize(index).map_err(bertscript::Error::from)?;
+    Ok(outputs)
 }
 
 /// Runs the model on tensors under the names of its inputs.
@@ -112,8 +158,7 @@ pub unsafe extern "C" fn bertscript_module_run(
         });
         let named = named.collect::<Result<_, Failure>>()?;
         // SAFETY: as above.
-        unsafe { refuse_cancelled(options)? };
-        let found = module.module().run_named(named)?;
+        let found = unsafe { run(module.module(), options, |module| module.run_named(named))? };
         // SAFETY: as above.
         unsafe { give(&found, outputs, capacity, output_count) }
     };
@@ -177,8 +222,8 @@ pub unsafe extern "C" fn bertscript_module_run_ids(
         }
         // SAFETY: as above.
         unsafe {
-            refuse_cancelled(options)?;
-            give(&module.module().run(&inputs)?, outputs, capacity, output_count)
+            let found = run(module.module(), options, |module| module.run(&inputs))?;
+            give(&found, outputs, capacity, output_count)
         }
     };
     // SAFETY: by the contract of the function.

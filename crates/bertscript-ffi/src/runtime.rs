@@ -2,10 +2,11 @@
 
 use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
-use crate::pointers::{place, text};
+use crate::pointers::{flag, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
 use bertscript::Device;
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
 
 /// Whether the libtorch that this process has loaded is the one that this
 /// library was built for.
@@ -76,6 +77,55 @@ pub unsafe extern "C" fn bertscript_device_available(
     let body = || {
         // SAFETY: by the contract of the function.
         unsafe { text(device, "device")? }.parse::<Device>()?.resolve()?;
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// What modules can run on here, as JSON: `cpu`, the instructions that the kernels for
+/// it use; `cuda`, an array with `device` (such as `cuda:0`), `name`, `total_memory` (in
+/// bytes) and `compute_capability` of each; `cuda_unavailable`, why there is none,
+/// or null. If devices cannot be described: `error`.
+///
+/// Looks once, and loads libtorch's part for CUDA for it, which must come before
+/// the process asks libtorch for CUDA in another way.
+///
+/// Ownership: static.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn bertscript_devices_json() -> *const c_char {
+    static DEVICES: OnceLock<CString> = OnceLock::new();
+    let describe = || {
+        let found = std::panic::catch_unwind(bertscript::Devices::find);
+        let described = match found {
+            Ok(Ok(devices)) => serde_json::to_value(&devices).map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("a mistake in this library".to_owned()),
+        };
+        let described = described.unwrap_or_else(|error| serde_json::json!({ "error": error }));
+        CString::new(described.to_string()).unwrap_or_default()
+    };
+    DEVICES.get_or_init(describe).as_ptr()
+}
+
+/// Allows products of float32 on CUDA devices to round their inputs to TF32: faster,
+/// with about three digits. It holds for the whole process, the caller's own use of
+/// libtorch included; libtorch forbids it by itself, and no other function
+/// changes it.
+///
+/// @param allowed 1, or 0 to forbid it
+///
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_set_allow_tf32(
+    allowed: i32,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        let allowed = flag(allowed, "allowed")?;
+        torchscript::allow_tf32(allowed).map_err(bertscript::Error::from)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.

@@ -42,6 +42,8 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
             _ => "numbers".to_owned(),
         },
         ("void *", "user") => "numbers".to_owned(),
+        // The default stream, and the only one that is there without a device.
+        ("void *", "stream") => "NULL".to_owned(),
         ("const bertscript_tensor *const *", _) => "two_inputs".to_owned(),
         ("bertscript_log_callback", _) => "on_log".to_owned(),
         ("bertscript_release_callback", _) => "on_release".to_owned(),
