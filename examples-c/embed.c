@@ -1,7 +1,8 @@
-/* Embeds texts and compares them: embed FILE.pt TEXT [TEXT..] */
+/* Embeds texts and compares them: embed [--device DEVICE] FILE.pt TEXT [TEXT..] */
 
 #include <bertscript/bertscript.h>
 #include <stdio.h>
+#include <string.h>
 
 static int fail(bertscript_error *error) {
     fprintf(stderr, "error: %s\n", bertscript_error_message(error));
@@ -14,16 +15,22 @@ int main(int argc, char **argv) {
     bertscript_tensor *embeddings = NULL;
     bertscript_error *error = NULL;
     const void *data = NULL;
+    const char *device = "cpu";
     size_t i, j, k;
 
+    if (argc > 2 && strcmp(argv[1], "--device") == 0) {
+        device = argv[2];
+        argc -= 2;
+        argv += 2;
+    }
     if (argc < 3) {
-        fprintf(stderr, "usage: embed FILE.pt TEXT [TEXT..]\n");
+        fprintf(stderr, "usage: embed [--device DEVICE] FILE.pt TEXT [TEXT..]\n");
         return 2;
     }
     const size_t count = (size_t)argc - 2;
     const char *const *texts = (const char *const *)(argv + 2);
 
-    if (bertscript_module_load(argv[1], "cpu", &module, &error) != BERTSCRIPT_OK) {
+    if (bertscript_module_load(argv[1], device, &module, &error) != BERTSCRIPT_OK) {
         return fail(error);
     }
     if (bertscript_module_embed(module, texts, NULL, count, NULL, &embeddings, NULL, &error) !=

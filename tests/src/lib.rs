@@ -1,6 +1,7 @@
 //! What the tests share: fixtures, scratch folders, and the `bertscript` command.
 
 pub mod fuzzing;
+pub mod gpu;
 pub mod torture;
 
 use bertscript::{Architecture, Checkpoint, Inputs, read_safetensors};

@@ -11,6 +11,7 @@ mod dependencies;
 mod dist;
 mod fixtures;
 mod fuzz;
+mod gpu_check;
 mod header;
 mod install;
 mod limits;
@@ -73,6 +74,7 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         minutes: u32,
     },
+    GpuCheck(gpu_check::GpuCheck),
     Install(install::Install),
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Miri => miri::miri(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Soak { minutes } => soak::soak(minutes),
+        Command::GpuCheck(check) => check.execute(),
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),

@@ -1,0 +1,152 @@
+//! Results on a device against those of transformers and of the CPU.
+
+use super::{Checked, Prepared, ensure, load};
+use bertscript::{
+    Comparison, Device, Devices, Dtype, EmbedOptions, Inputs, Module, Plan, read_safetensors,
+    tolerance,
+};
+use std::path::Path;
+use tch::Tensor;
+
+/// The bound for float32, whose products a device adds up in an order of its own.
+const FLOAT32: f64 = 1e-4;
+
+pub(super) fn float32_equals_the_reference(prepared: &Prepared) -> Checked {
+    goldens(prepared, Dtype::F32, FLOAT32)
+}
+
+pub(super) fn float16_equals_the_reference(prepared: &Prepared) -> Checked {
+    goldens(prepared, Dtype::F16, tolerance(Dtype::F16))
+}
+
+pub(super) fn bfloat16_equals_the_reference(prepared: &Prepared) -> Checked {
+    goldens(prepared, Dtype::BF16, tolerance(Dtype::BF16))
+}
+
+/// Every golden by every plan that it has.
+fn goldens(prepared: &Prepared, dtype: Dtype, bound: f64) -> Checked {
+    for folder in prepared.goldens()? {
+        let file = folder.join("model.pt");
+        let automatic = Module::load(&file, prepared.device, Some(dtype))?;
+        let plans = match automatic.plan() {
+            Plan::Packed => vec![Plan::Scripted, Plan::Packed],
+            other => vec![other],
+        };
+        for plan in plans {
+            let module = automatic.with_plan(plan)?;
+            golden(&folder, &module, bound, prepared)
+                .map_err(|error| format!("{plan}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Checked {
+    let inputs = read_safetensors(&folder.join("inputs.safetensors"))?;
+    let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
+    let mask = mask.map(|(_, mask)| mask.shallow_clone()).ok_or("no mask")?;
+    let outputs = module.run(&Inputs::from_named(inputs)?)?;
+    let expected = read_safetensors(&folder.join("outputs.safetensors"))?;
+    ensure(outputs.iter().count() == expected.len(), || "the number of outputs".to_owned())?;
+    for (name, expected) in &expected {
+        let found = outputs.get(name)?;
+        ensure(Device::from(found.device()) == prepared.device, || {
+            format!("{name}: on {found:?}")
+        })?;
+        let comparison =
+            Comparison::new(name, found, &at_tokens(module.plan(), &mask, expected), bound)?;
+        let shown = folder.display();
+        ensure(comparison.is_equal(), || format!("{shown}: {comparison:?}"))?;
+    }
+    Ok(())
+}
+
+/// What a plan gives: by `packed`, zeros where there is padding.
+fn at_tokens(plan: Plan, mask: &Tensor, values: &Tensor) -> Tensor {
+    let length = mask.size().last().copied().unwrap_or(1);
+    let mut hole = mask.eq(0).reshape([-1, length]);
+    if plan == Plan::Scripted || !values.size().starts_with(&hole.size()) {
+        return values.shallow_clone();
+    }
+    while hole.dim() < values.dim() {
+        hole = hole.unsqueeze(-1);
+    }
+    values.masked_fill(&hole, 0.)
+}
+
+/// Rows of many lengths, as a service has them.
+pub(super) fn rows() -> Vec<Vec<i64>> {
+    let lengths = [1, 512, 7, 33, 128, 64, 300, 2, 90, 17];
+    let rows = lengths.iter().enumerate().map(|(row, length)| {
+        (0..*length).map(|place| (place * 31 + row as i64 * 101 + 7) % 2000).collect()
+    });
+    rows.collect()
+}
+
+pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
+    let inputs = Inputs::from_rows(&rows(), 0)?;
+    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Plan::Packed)?.run(&inputs)?;
+    for (dtype, bound) in [
+        (Dtype::F32, FLOAT32),
+        (Dtype::F16, tolerance(Dtype::F16)),
+        (Dtype::BF16, tolerance(Dtype::BF16)),
+    ] {
+        let module = load(&prepared.wide(), prepared.device, dtype, Plan::Packed)?;
+        let outputs = module.run(&inputs)?;
+        for (name, expected) in reference.iter() {
+            let comparison = Comparison::new(name, outputs.get(name)?, expected, bound)?;
+            ensure(comparison.is_equal(), || format!("{dtype}: {comparison:?}"))?;
+        }
+        // A text alone is as it is beside others.
+        let row = &rows()[3];
+        let alone = module.run(&Inputs::from_rows(&[row], 0)?)?;
+        let beside = outputs.get("last_hidden_state")?.narrow(0, 3, 1);
+        let beside = beside.narrow(1, 0, row.len() as i64);
+        let comparison = Comparison::new("alone", alone.get("last_hidden_state")?, &beside, bound)?;
+        ensure(comparison.is_equal(), || format!("{dtype}: {comparison:?}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn embeddings_equal_the_cpu(prepared: &Prepared) -> Checked {
+    let texts: Vec<String> =
+        (1..60).map(|count| "the cat sat on a mat ".repeat(count % 13 + 1)).collect();
+    let options = EmbedOptions { batch_tokens: 512, ..EmbedOptions::default() };
+    let embed = |device| -> bertscript::Result<Tensor> {
+        let module = Module::load(&prepared.sentence(), device, None)?;
+        Ok(module.embed(texts.iter().map(String::as_str), &options)?.values)
+    };
+    let (expected, found) = (embed(Device::Cpu)?, embed(prepared.device)?);
+    let comparison = Comparison::new("embeddings", &found, &expected, FLOAT32)?;
+    ensure(comparison.is_equal(), || format!("{comparison:?}"))
+}
+
+/// From a device to a file to the CPU: the same weights, and so the same results.
+pub(super) fn saving_from_a_device(prepared: &Prepared) -> Checked {
+    let file = tempfile::NamedTempFile::new()?;
+    Module::load(&prepared.wide(), prepared.device, None)?.save(file.path())?;
+    let inputs = Inputs::from_rows(&rows(), 0)?;
+    let before = Module::load(&prepared.wide(), Device::Cpu, None)?.run(&inputs)?;
+    let after = Module::load(file.path(), Device::Cpu, None)?.run(&inputs)?;
+    for (name, expected) in before.iter() {
+        let comparison = Comparison::new(name, after.get(name)?, expected, 0.)?;
+        ensure(comparison.max_abs_error == 0., || format!("{comparison:?}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn every_device_computes_the_same(prepared: &Prepared) -> Checked {
+    let inputs = Inputs::from_rows(&rows(), 0)?;
+    let run = |device| load(&prepared.wide(), device, Dtype::F32, Plan::Packed)?.run(&inputs);
+    let first = run(prepared.device)?;
+    for index in 0..Devices::find()?.cuda.len() {
+        let outputs = run(Device::Cuda(index))?;
+        for (name, expected) in first.iter() {
+            let found = outputs.get(name)?;
+            ensure(found.device() == tch::Device::Cuda(index), || format!("{found:?}"))?;
+            let comparison = Comparison::new(name, found, expected, FLOAT32)?;
+            ensure(comparison.is_equal(), || format!("cuda:{index}: {comparison:?}"))?;
+        }
+    }
+    Ok(())
+}
