@@ -9,6 +9,7 @@ mod bert;
 mod chunks;
 mod heads;
 mod layers;
+mod scratch;
 mod threads;
 
 use crate::config::BertConfig;
@@ -129,6 +130,70 @@ impl Packed {
         match &self.bert {
             AnyBert::F32(bert) => bert.forward(inputs, team),
             AnyBert::Bf16(bert) => bert.forward(inputs, team),
+        }
+    }
+
+    /// What `read` makes of the last hidden states, a row for each of these tokens of
+    /// some texts, or for all. No head is asked.
+    pub(crate) fn hidden_states<R>(
+        &self,
+        inputs: &PackedInputs,
+        tokens: Option<&[usize]>,
+        team: &dyn Team,
+        read: impl FnOnce(&Matrix<f32>) -> R,
+    ) -> Result<R> {
+        match &self.bert {
+            AnyBert::F32(bert) => bert.hidden_states(inputs, tokens, team, read),
+            AnyBert::Bf16(bert) => bert.hidden_states(inputs, tokens, team, read),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::StateDict;
+    use crate::weights::RandomInit;
+    use bertscript_kernels::Solo;
+
+    fn load(architecture: Architecture) -> Packed {
+        let config = br#"{"vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "intermediate_size": 96}"#;
+        let config = &BertConfig::from_json(config).unwrap();
+        let random = RandomInit { seed: 1, initializer_range: 0.2 };
+        let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
+        let options = PackOptions { architecture, config, hidden_states: false, int8: false };
+        Packed::load(&weights, options, &|| ()).unwrap()
+    }
+
+    fn inputs() -> PackedInputs {
+        let lengths = vec![3, 1, 40, 17];
+        let tokens: i64 = 61;
+        PackedInputs {
+            input_ids: (0..tokens).map(|token| 1 + token * 7 % 299).collect(),
+            token_type_ids: vec![0; tokens as usize],
+            lengths,
+        }
+    }
+
+    /// Some tokens, in any order and perhaps twice, have the rows of the whole.
+    fn check(some: &Matrix<f32>, all: &Matrix<f32>, tokens: &[usize]) {
+        assert_eq!((some.len(), all.len()), (tokens.len(), 61));
+        for (row, token) in tokens.iter().enumerate() {
+            let bits = |row: &[f32]| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(some.row(row)), bits(all.row(*token)), "token {token}");
+        }
+    }
+
+    #[test]
+    fn some_tokens_are_those_of_the_whole() {
+        let (inputs, few) = (inputs(), [60, 3, 3, 0, 20, 3]);
+        let all: Vec<_> = (0..61).rev().collect();
+        for tokens in [&few[..], &all, &[]] {
+            let packed = load(Architecture::BertModel);
+            let whole = packed.chunk(&inputs, &Solo).unwrap();
+            let read = |hidden: &Matrix<f32>| check(hidden, whole[0].matrix(), tokens);
+            packed.hidden_states(&inputs, Some(tokens), &Solo, read).unwrap();
         }
     }
 }

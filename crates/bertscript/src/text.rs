@@ -1,5 +1,6 @@
 //! From text to token ids, and from hidden states to an embedding.
 
+mod dense;
 mod encoding;
 mod growth;
 mod limits;
@@ -10,9 +11,10 @@ mod tokenizer;
 mod truncation;
 mod vocab;
 
+pub use dense::Dense;
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
 pub(crate) use limits::check_filled;
 pub use pooling::PoolingMode;
 pub(crate) use recipe::normalize;
-pub use recipe::{Dense, Prompts, Recipe, Similarity, Step};
+pub use recipe::{Prompts, Recipe, Similarity, Step};
 pub use tokenizer::Tokenizer;

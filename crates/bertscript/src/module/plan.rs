@@ -19,10 +19,9 @@ pub enum Plan {
     /// dtype.
     Scripted,
     /// Without padding: archives of this library. On the CPU, in float32 and bfloat16,
-    /// by this library's own kernels: hidden states and logits of a text are the same
-    /// in every batch, to the last bit; what pools them is libtorch's. On CUDA
-    /// devices, and in float16, by libtorch's, with FlashAttention where the device
-    /// has it.
+    /// by this library's own kernels: hidden states, the embedding and logits of a
+    /// text are the same in every batch, to the last bit. On CUDA devices, and in
+    /// float16, by libtorch's, with FlashAttention where the device has it.
     Packed,
     /// As [`Self::Packed`], but the encoder's linear layers multiply 8-bit integers:
     /// a weight is rounded with a scale for each output, an input with a scale for

@@ -4,6 +4,7 @@
 
 use super::heads::{Heads, copy};
 use super::layers::{int8_linear, linear, norm};
+use super::scratch::Scratch;
 use super::{PackOptions, PackedInputs, PackedOutput};
 use crate::activation::Activation;
 use crate::config::BertConfig;
@@ -61,23 +62,6 @@ pub(super) struct Dense<E> {
     activation: Activation,
 }
 
-/// What layers hand on.
-#[derive(Debug)]
-pub(super) struct Scratch<E> {
-    /// `[T,H]`
-    pub(super) x: Matrix<f32>,
-    /// The same, as inputs of products
-    pub(super) copied: Matrix<E>,
-    /// `[T,3H]`
-    qkv: Matrix<E>,
-    /// `[T,H]`
-    context: Matrix<E>,
-    /// Of a block: the feed-forward layer's width
-    intermediate: Matrix<E>,
-    /// Of a block: what attention adds up to, `[..,H]`
-    sum: Matrix<f32>,
-}
-
 impl<E: Element> Bert<E> {
     pub(super) fn load(
         w: &Weights,
@@ -105,51 +89,83 @@ impl<E: Element> Bert<E> {
         })
     }
 
-    /// See [`super::Packed::forward`].
+    /// See [`super::Packed::chunk`].
     pub(super) fn forward(
         &self,
         inputs: &PackedInputs,
         team: &dyn Team,
     ) -> Result<Vec<PackedOutput>> {
+        self.with_scratch(|scratch| {
+            let mut hidden_states = Vec::new();
+            let mut firsts = starts(&inputs.lengths);
+            if self.hidden_states {
+                let keep = |x: &_| hidden_states.push(PackedOutput::Tokens(copy(x)));
+                self.encode(inputs, None, scratch, team, keep)?;
+            } else if self.head.takes_first_tokens() {
+                self.encode(inputs, Some(&firsts), scratch, team, |_| ())?;
+                firsts = (0..firsts.len()).collect();
+            } else {
+                self.encode(inputs, None, scratch, team, |_| ())?;
+            }
+            let mut outputs = self.head.forward(&firsts, scratch, team)?;
+            outputs.append(&mut hidden_states);
+            Ok(outputs)
+        })
+    }
+
+    /// See [`super::Packed::hidden_states`].
+    pub(super) fn hidden_states<R>(
+        &self,
+        inputs: &PackedInputs,
+        tokens: Option<&[usize]>,
+        team: &dyn Team,
+        read: impl FnOnce(&Matrix<f32>) -> R,
+    ) -> Result<R> {
+        self.with_scratch(|scratch| {
+            self.encode(inputs, tokens, scratch, team, |_| ())?;
+            Ok(read(&scratch.x))
+        })
+    }
+
+    fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> R) -> R {
         let kept = self.scratch.lock().ok().and_then(|mut kept| kept.pop());
-        let mut scratch = kept.unwrap_or_else(|| Scratch::new(&self.layers));
-        let outputs = self.run(inputs, &mut scratch, team);
+        let mut scratch = kept.unwrap_or_else(|| {
+            let layer = self.layers.first();
+            let hidden_size = layer.map_or(0, |layer| layer.qkv.inputs());
+            Scratch::new(hidden_size, layer.map_or(0, |layer| layer.intermediate.outputs()))
+        });
+        let result = run(&mut scratch);
         if let Ok(mut kept) = self.scratch.lock() {
             kept.push(scratch);
         }
-        outputs
+        result
     }
 
-    fn run(
+    /// The hidden states of all tokens, or in the last layer of some only; `each`
+    /// sees those of every layer.
+    fn encode(
         &self,
         inputs: &PackedInputs,
+        tokens: Option<&[usize]>,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
-    ) -> Result<Vec<PackedOutput>> {
+        mut each: impl FnMut(&Matrix<f32>),
+    ) -> Result<()> {
         scratch.set_rows(inputs.input_ids.len());
         self.embeddings.forward(inputs, scratch, team)?;
-        let mut hidden_states = Vec::new();
-        let mut keep = |x: &Matrix<f32>| {
-            if self.hidden_states {
-                hidden_states.push(PackedOutput::Tokens(copy(x)));
-            }
-        };
-        keep(&scratch.x);
+        each(&scratch.x);
         let texts = Texts { lengths: &inputs.lengths, heads: self.heads };
-        let mut firsts = starts(&inputs.lengths);
         for (number, layer) in self.layers.iter().enumerate() {
             layer.attend(self.isa, texts, scratch, team);
-            let is_last = number + 1 == self.layers.len();
-            if is_last && self.head.takes_first_tokens() && !self.hidden_states {
-                scratch.keep_rows(&firsts);
-                firsts = (0..firsts.len()).collect();
+            if let Some(tokens) = tokens
+                && number + 1 == self.layers.len()
+            {
+                scratch.keep_rows(tokens);
             }
             layer.feed_forward(scratch, team)?;
-            keep(&scratch.x);
+            each(&scratch.x);
         }
-        let mut outputs = self.head.forward(&firsts, scratch, team)?;
-        outputs.append(&mut hidden_states);
-        Ok(outputs)
+        Ok(())
     }
 }
 
@@ -317,39 +333,6 @@ impl<E: Element> Dense<E> {
             }
         }
         Ok(())
-    }
-}
-
-impl<E: Element> Scratch<E> {
-    fn new(layers: &[Layer<E>]) -> Self {
-        let layer = layers.first();
-        let hidden_size = layer.map_or(0, |layer| layer.qkv.inputs());
-        let wide = layer.map_or(0, |layer| layer.intermediate.outputs());
-        Self {
-            x: Matrix::new(hidden_size),
-            copied: Matrix::new(hidden_size),
-            qkv: Matrix::new(3 * hidden_size),
-            context: Matrix::new(hidden_size),
-            intermediate: Matrix::new(wide),
-            sum: Matrix::new(hidden_size),
-        }
-    }
-
-    /// Keeps some rows, in their order, of what the rest of a layer takes.
-    fn keep_rows(&mut self, rows: &[usize]) {
-        for (to, from) in rows.iter().enumerate() {
-            let (x, context) = (self.x.row(*from).to_vec(), self.context.row(*from).to_vec());
-            self.x.row_mut(to).copy_from_slice(&x);
-            self.context.row_mut(to).copy_from_slice(&context);
-        }
-        self.set_rows(rows.len());
-    }
-
-    fn set_rows(&mut self, tokens: usize) {
-        self.x.set_rows(tokens);
-        self.copied.set_rows(tokens);
-        self.qkv.set_rows(tokens);
-        self.context.set_rows(tokens);
     }
 }
 

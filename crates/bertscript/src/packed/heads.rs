@@ -1,8 +1,9 @@
 //! What stands on the encoder, by architecture.
 
 use super::PackedOutput;
-use super::bert::{Dense, Scratch};
+use super::bert::Dense;
 use super::layers::{linear, norm};
+use super::scratch::Scratch;
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::models::Architecture;

@@ -122,7 +122,7 @@ impl Module {
         let mut none = vec![f32::INFINITY; texts.len()];
         let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |_, _, outputs| {
+        let batches = self.run_batches(&encodings, &pass, |_, outputs| {
             Ok((rows(outputs.get("start_logits")?)?, rows(outputs.get("end_logits")?)?))
         })?;
         for (numbers, (starts, ends)) in batches {

@@ -5,8 +5,9 @@ use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::{Inputs, Module, Outputs};
-use crate::packed::PackedInputs;
+use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
+use bertscript_kernels::Team;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,26 +110,21 @@ impl Module {
     }
 
     /// Runs encodings in batches, and returns what `each` makes of them with the
-    /// numbers of their rows; it gets those numbers, the mask `[B,S]` and the
-    /// outputs, perhaps on several threads at once.
+    /// numbers of their rows; it gets those numbers and the outputs, perhaps on
+    /// several threads at once.
     pub(super) fn run_batches<R: Send>(
         &self,
         encodings: &[Encoding],
         pass: &Pass<'_>,
-        each: impl Fn(&[usize], &Tensor, &Outputs) -> Result<R> + Sync,
+        each: impl Fn(&[usize], &Outputs) -> Result<R> + Sync,
     ) -> Result<Vec<(Vec<usize>, R)>> {
         if let (Some(packed), Some(metadata)) = (self.packed()?, self.metadata()) {
-            check(encodings, &metadata.limits)?;
-            let rows = by_length(encodings);
-            let lengths: Vec<_> = rows.iter().map(|row| encodings[*row].len()).collect();
-            return packed.each_chunk(&lengths, pass.batch_tokens, |range, team| {
-                pass.check()?;
-                let (rows, lengths) = (&rows[range.clone()], &lengths[range]);
-                let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
-                let outputs = packed.chunk(&pack(&batch), team)?;
-                let (mask, names) = (mask(&batch)?, &metadata.outputs);
-                let outputs = Outputs::padded(outputs, names, &shape(&batch), lengths, Dtype::F32)?;
-                Ok((rows.to_vec(), each(rows, &mask, &outputs)?))
+            return self.run_packed(packed, encodings, pass, |rows, inputs, team| {
+                let (outputs, lengths) = (packed.chunk(inputs, team)?, &inputs.lengths);
+                let longest = lengths.iter().copied().max().unwrap_or(0);
+                let shape = [lengths.len() as i64, longest as i64];
+                let names = &metadata.outputs;
+                each(rows, &Outputs::padded(outputs, names, &shape, lengths, Dtype::F32)?)
             });
         }
         let pad = self.tokenizer()?.pad_token_id();
@@ -136,11 +132,33 @@ impl Module {
         let batches = cut(encodings, pass.batch_tokens, fixed).into_iter().map(|rows| {
             pass.check()?;
             let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
-            let (inputs, mask) = inputs(&batch, pad)?;
-            let result = each(&rows, &mask, &self.run(&inputs)?)?;
+            let result = each(&rows, &self.run(&inputs(&batch, pad)?)?)?;
             Ok((rows, result))
         });
         batches.collect()
+    }
+
+    /// Runs encodings without padding, a chunk of texts after another. `each` gets the
+    /// numbers of their rows, their tokens, and the threads to compute with, perhaps
+    /// on several threads at once.
+    pub(super) fn run_packed<R: Send>(
+        &self,
+        packed: &Packed,
+        encodings: &[Encoding],
+        pass: &Pass<'_>,
+        each: impl Fn(&[usize], &PackedInputs, &dyn Team) -> Result<R> + Sync,
+    ) -> Result<Vec<(Vec<usize>, R)>> {
+        if let Some(metadata) = self.metadata() {
+            check(encodings, &metadata.limits)?;
+        }
+        let rows = by_length(encodings);
+        let lengths: Vec<_> = rows.iter().map(|row| encodings[*row].len()).collect();
+        packed.each_chunk(&lengths, pass.batch_tokens, |range, team| {
+            pass.check()?;
+            let rows = &rows[range];
+            let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+            Ok((rows.to_vec(), each(rows, &pack(&batch), team)?))
+        })
     }
 }
 
@@ -218,16 +236,15 @@ fn cut(encodings: &[Encoding], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usi
     batches
 }
 
-/// A batch filled up to its longest row, and its mask.
-fn inputs(batch: &[&Encoding], pad: i64) -> Result<(Inputs, Tensor)> {
+/// A batch filled up to its longest row.
+fn inputs(batch: &[&Encoding], pad: i64) -> Result<Inputs> {
     let ids = filled(batch, |encoding| &encoding.input_ids, pad)?;
     let types = filled(batch, |encoding| &encoding.token_type_ids, 0)?;
-    let mask = mask(batch)?;
     let inputs = Inputs::new(ids).token_type_ids(types);
     // Without padding there is nothing to mask, and the program is faster so.
     let longest = shape(batch)[1] as usize;
     let padded = batch.iter().any(|encoding| encoding.len() < longest);
-    Ok((if padded { inputs.attention_mask(mask.shallow_clone()) } else { inputs }, mask))
+    Ok(if padded { inputs.attention_mask(mask(batch)?) } else { inputs })
 }
 
 /// `[B,S]`
@@ -237,7 +254,7 @@ fn shape(batch: &[&Encoding]) -> [i64; 2] {
 }
 
 /// `[B,S]`, 1 where there is a token.
-fn mask(batch: &[&Encoding]) -> Result<Tensor> {
+pub(super) fn mask(batch: &[&Encoding]) -> Result<Tensor> {
     filled(batch, |encoding| &encoding.attention_mask, 0)
 }
 

@@ -150,7 +150,7 @@ impl Module {
         let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
         let batches =
-            self.run_batches(&encodings, &pass, |_, _, outputs| rows(outputs.get(output)?))?;
+            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
         for (numbers, logits) in batches {
             for (number, logits) in numbers.iter().zip(logits) {
                 let weight = encodings[*number].len() as f64;

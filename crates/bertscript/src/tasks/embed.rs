@@ -4,12 +4,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass};
+use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, mask, rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
+use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
-use tch::{Kind, Tensor};
+use bertscript_kernels::{Matrix, Team};
+use tch::Tensor;
 
 /// How to embed.
 #[derive(Debug, Clone)]
@@ -92,45 +94,58 @@ impl Module {
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let prompt_length = self.prompt_length(&prompt)?;
 
-        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
-        let shape = [encodings.len() as i64, recipe.dimension(hidden_size)];
-        let mut values = Tensor::f_zeros(shape, (Kind::Float, tch::Device::Cpu))?;
+        // Of several windows of a text, the first begins with the prompt.
+        let begins = |row: usize| {
+            let before = row.checked_sub(1).map(|before| encodings[before].sample);
+            before != Some(encodings[row].sample)
+        };
+        let (modes, include_prompt) = recipe.pools()?;
+        let left_out = |row: usize| match include_prompt || !begins(row) {
+            true => 0,
+            false => prompt_length,
+        };
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |rows, mask, outputs| {
-            let hidden = outputs.get("last_hidden_state")?;
-            let mask = mask.f_to_device(hidden.device())?;
-            let without_prompt = mask.f_detach_copy()?;
-            for (place, row) in rows.iter().enumerate() {
-                // Of several windows of a text, the first begins with the prompt.
-                let before = row.checked_sub(1).map(|before| encodings[before].sample);
-                if before != Some(encodings[*row].sample) {
-                    let row = without_prompt.f_select(0, place as i64)?;
-                    let _ = row.f_slice(0, 0, prompt_length, 1)?.f_zero_()?;
+        let batches = match self.packed()? {
+            Some(packed) => self.run_packed(packed, &encodings, &pass, |rows, inputs, team| {
+                let left_out: Vec<_> = rows.iter().map(|row| left_out(*row)).collect();
+                recipe.after_pooling(pool_packed(packed, inputs, team, modes, &left_out)?)
+            })?,
+            None => self.run_batches(&encodings, &pass, |rows, outputs| {
+                let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+                let mask = mask(&batch)?;
+                for (place, row) in rows.iter().enumerate() {
+                    let mask = mask.f_select(0, place as i64)?;
+                    let _ = mask.f_slice(0, 0, left_out(*row) as i64, 1)?.f_zero_()?;
                 }
+                recipe.after_pooling(pool(outputs.get("last_hidden_state")?, &mask, modes)?)
+            })?,
+        };
+        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
+        let width = recipe.dimension(hidden_size) as usize;
+        let mut values = Matrix::new(width);
+        values.set_rows(encodings.len());
+        for (rows, embeddings) in batches {
+            for (from, to) in rows.into_iter().enumerate() {
+                values.row_mut(to).copy_from_slice(embeddings.row(from));
             }
-            recipe.embed(hidden, &mask, &without_prompt)
-        })?;
-        for (rows, embedding) in batches {
-            let rows: Vec<_> = rows.iter().map(|row| *row as i64).collect();
-            let _ = values.f_index_copy_(0, &Tensor::f_from_slice(&rows)?, &embedding)?;
         }
         if encodings.len() > texts.len() {
-            values = mean_of_windows(&values, &encodings, texts.len())?;
+            values = mean_of_windows(&values, &encodings, texts.len());
             if recipe.normalizes() {
-                values = normalize(&values)?;
+                normalize(&mut values);
             }
         }
         if let Some(dimensions) = options.truncate_dim.or(recipe.truncate_dim) {
-            let most = shape[1];
-            if !(1..=most).contains(&(dimensions as i64)) {
-                let message = format!("found {dimensions}, expected 1 to {most}");
+            if !(1..=width).contains(&dimensions) {
+                let message = format!("found {dimensions}, expected 1 to {width}");
                 return Err(Error::new(ErrorKind::InvalidInput, message).at("truncate_dim"));
             }
-            values = values.f_slice(1, 0, dimensions as i64, 1)?.f_contiguous()?;
+            values = first_columns(&values, dimensions);
         }
         if options.normalize {
-            values = normalize(&values)?;
+            normalize(&mut values);
         }
+        let values = tensor(&values)?;
         let truncated = encodings.iter().filter(|encoding| encoding.truncated);
         Ok(Embeddings { values, truncated: truncated.map(|encoding| encoding.sample).collect() })
     }
@@ -165,13 +180,13 @@ impl Module {
     }
 
     /// How many tokens at the start of every sequence are the prompt's.
-    fn prompt_length(&self, prompt: &str) -> Result<i64> {
+    fn prompt_length(&self, prompt: &str) -> Result<usize> {
         if prompt.is_empty() {
             return Ok(0);
         }
         let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
         let encoding = self.encode_for_task(&[prompt.into()], LongTexts::Truncate, encode)?;
-        let length = encoding[0].len() as i64;
+        let length = encoding[0].len();
         // What closes a sequence does not stand after the prompt.
         let last = encoding[0].input_ids.last().copied();
         Ok(if last == self.tokenizer()?.sep_token_id() { length - 1 } else { length })
@@ -183,16 +198,94 @@ fn no_recipe() -> Error {
     Error::new(ErrorKind::Unsupported, message)
 }
 
+/// Pools the hidden states of texts without padding, to `[B,M*H]` for M modes. The
+/// first tokens of each, as many as `left_out` says, take no part.
+fn pool_packed(
+    packed: &Packed,
+    inputs: &PackedInputs,
+    team: &dyn Team,
+    modes: &[PoolingMode],
+    left_out: &[usize],
+) -> Result<Matrix<f32>> {
+    // For each text, for each mode: the tokens it looks at.
+    let mut tokens = Vec::with_capacity(left_out.len() * modes.len());
+    let mut start = 0;
+    for (length, left_out) in inputs.lengths.iter().zip(left_out) {
+        let text = start..start + length;
+        tokens.extend(modes.iter().map(|mode| mode.tokens(&text, *left_out)));
+        start = text.end;
+    }
+    let few = modes.iter().all(|mode| mode.takes_one_token());
+    let only: Option<Vec<usize>> = few.then(|| tokens.iter().cloned().flatten().collect());
+    let mut rows = tokens;
+    if few {
+        // Only they have rows, one after another.
+        let mut next = 0;
+        for rows in &mut rows {
+            *rows = next..next + rows.len();
+            next = rows.end;
+        }
+    }
+    packed.hidden_states(inputs, only.as_deref(), team, |hidden| {
+        let width = hidden.width();
+        let mut pooled = Matrix::new(modes.len() * width);
+        pooled.set_rows(left_out.len());
+        let mut rows = rows.into_iter();
+        for (text, left_out) in left_out.iter().enumerate() {
+            let parts = pooled.row_mut(text).chunks_exact_mut(width);
+            for ((mode, part), rows) in modes.iter().zip(parts).zip(&mut rows) {
+                mode.pool_rows(hidden, rows, *left_out, part);
+            }
+        }
+        pooled
+    })
+}
+
+/// Pools hidden states `[B,S,H]` over the tokens where the mask `[B,S]` is 1, to
+/// `[B,M*H]` for M modes.
+fn pool(hidden: &Tensor, mask: &Tensor, modes: &[PoolingMode]) -> Result<Matrix<f32>> {
+    let mask = mask.f_to_device(hidden.device())?;
+    let pooled = modes.iter().map(|mode| mode.pool(hidden, &mask));
+    let pooled = rows(&Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?)?;
+    let mut matrix = Matrix::new(pooled.first().map_or(0, Vec::len));
+    matrix.set_rows(pooled.len());
+    for (row, values) in pooled.iter().enumerate() {
+        matrix.row_mut(row).copy_from_slice(values);
+    }
+    Ok(matrix)
+}
+
 /// The mean of each text's windows, weighted by their tokens.
-fn mean_of_windows(values: &Tensor, encodings: &[Encoding], texts: usize) -> Result<Tensor> {
-    let samples: Vec<_> = encodings.iter().map(|encoding| encoding.sample as i64).collect();
-    let weights: Vec<_> = encodings.iter().map(|encoding| encoding.len() as f32).collect();
-    let samples = Tensor::f_from_slice(&samples)?;
-    let weights = Tensor::f_from_slice(&weights)?.f_unsqueeze(1)?;
-    let sum = |rows: &Tensor| -> Result<Tensor> {
-        let empty =
-            Tensor::f_zeros([texts as i64, rows.size()[1]], (Kind::Float, tch::Device::Cpu))?;
-        Ok(empty.f_index_add(0, &samples, rows)?)
-    };
-    Ok(sum(&values.f_mul(&weights)?)?.f_div(&sum(&weights)?)?)
+fn mean_of_windows(values: &Matrix<f32>, encodings: &[Encoding], texts: usize) -> Matrix<f32> {
+    let mut tokens = vec![0; texts];
+    for encoding in encodings {
+        tokens[encoding.sample] += encoding.len();
+    }
+    let mut mean = Matrix::new(values.width());
+    mean.set_rows(texts);
+    (0..texts).for_each(|text| mean.row_mut(text).fill(0.));
+    for (row, encoding) in encodings.iter().enumerate() {
+        let weight = encoding.len() as f32 / tokens[encoding.sample] as f32;
+        let sum = mean.row_mut(encoding.sample).iter_mut();
+        sum.zip(values.row(row)).for_each(|(sum, value)| *sum += value * weight);
+    }
+    mean
+}
+
+fn first_columns(values: &Matrix<f32>, width: usize) -> Matrix<f32> {
+    let mut kept = Matrix::new(width);
+    kept.set_rows(values.len());
+    for row in 0..values.len() {
+        kept.row_mut(row).copy_from_slice(&values.row(row)[..width]);
+    }
+    kept
+}
+
+/// `[N,D]`
+fn tensor(values: &Matrix<f32>) -> Result<Tensor> {
+    let shape = [values.len() as i64, values.width() as i64];
+    Ok(torchscript::filled_tensor(&shape, |to| {
+        let rows = to.chunks_exact_mut(values.width().max(1));
+        rows.enumerate().for_each(|(row, to)| to.copy_from_slice(values.row(row)));
+    })?)
 }

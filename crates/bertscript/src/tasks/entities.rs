@@ -163,7 +163,7 @@ impl Module {
         let mut scores = vec![Vec::new(); encodings.len()];
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
         let batches =
-            self.run_batches(&encodings, &pass, |_, _, outputs| rows(outputs.get("logits")?))?;
+            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get("logits")?))?;
         for (numbers, tokens) in batches {
             let longest = numbers.iter().map(|number| encodings[*number].len()).max();
             for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {

@@ -109,7 +109,7 @@ impl Module {
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |numbers, _, outputs| {
+        let batches = self.run_batches(&encodings, &pass, |numbers, outputs| {
             let logits = outputs.get(output)?;
             let mut filled = Vec::new();
             for (row, number) in numbers.iter().enumerate() {

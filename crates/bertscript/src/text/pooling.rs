@@ -6,8 +6,10 @@
 
 use super::encoding::unknown;
 use crate::error::{Error, Result};
+use bertscript_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 
@@ -52,6 +54,69 @@ impl PoolingMode {
             Self::MeanSqrtLenTokens => "mean_sqrt_len_tokens",
             Self::WeightedMean => "weightedmean",
             Self::LastToken => "lasttoken",
+        }
+    }
+
+    /// Whether a single token is all that it looks at.
+    pub(crate) fn takes_one_token(self) -> bool {
+        matches!(self, Self::Cls | Self::LastToken)
+    }
+
+    /// Those of a text's tokens that it looks at, if the first `left_out` take no
+    /// part.
+    pub(crate) fn tokens(self, text: &Range<usize>, left_out: usize) -> Range<usize> {
+        let rest = text.end.min(text.start + left_out)..text.end;
+        match self {
+            // Upstream asks where a mask is greatest: without any, at its start.
+            Self::Cls if rest.is_empty() => text.start..text.end.min(text.start + 1),
+            Self::Cls => rest.start..rest.start + 1,
+            Self::LastToken if !rest.is_empty() => rest.end - 1..rest.end,
+            _ => rest,
+        }
+    }
+
+    /// Pools the rows that [`Self::tokens`] have in `hidden` `[T,H]`, to `[H]`. Every
+    /// sum is one of a text's tokens in their order, whatever stands beside.
+    pub(crate) fn pool_rows(
+        self,
+        hidden: &Matrix<f32>,
+        rows: Range<usize>,
+        left_out: usize,
+        pooled: &mut [f32],
+    ) {
+        let count = rows.len() as f64;
+        let positions = || (left_out + 1..).map(|position| position as f64).take(rows.len());
+        let divisor = match self {
+            Self::Cls | Self::LastToken => {
+                return match rows.is_empty() {
+                    true => pooled.fill(0.),
+                    false => pooled.copy_from_slice(hidden.row(rows.start)),
+                };
+            }
+            Self::Max => {
+                pooled.fill(f32::NEG_INFINITY);
+                for row in rows {
+                    for (most, value) in pooled.iter_mut().zip(hidden.row(row)) {
+                        if *value > *most || value.is_nan() {
+                            *most = *value;
+                        }
+                    }
+                }
+                return;
+            }
+            Self::Mean => count,
+            Self::MeanSqrtLenTokens => count.sqrt(),
+            Self::WeightedMean => positions().sum(),
+        };
+        let mut sums = vec![0_f64; pooled.len()];
+        for (row, position) in rows.clone().zip(positions()) {
+            let weight = if self == Self::WeightedMean { position } else { 1. };
+            for (sum, value) in sums.iter_mut().zip(hidden.row(row)) {
+                *sum += f64::from(*value) * weight;
+            }
+        }
+        for (value, sum) in pooled.iter_mut().zip(sums) {
+            *value = (sum / divisor.max(1e-9)) as f32;
         }
     }
 
@@ -107,5 +172,76 @@ impl FromStr for PoolingMode {
         let known = Self::ALL.map(Self::name).join(", ");
         let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
         found.ok_or_else(|| unknown("pooling mode", text, &known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 24;
+
+    /// Hidden states of texts, padded; their rows one after the other; and the mask
+    /// without the first tokens of each.
+    fn texts(lengths: &[usize], left_out: usize) -> (Tensor, Matrix<f32>, Tensor) {
+        let longest = *lengths.iter().max().unwrap() as i64;
+        let (texts, width) = (lengths.len() as i64, WIDTH as i64);
+        let on_cpu = (Kind::Float, tch::Device::Cpu);
+        // Far from zero, as some dimensions of BERT are.
+        let hidden = Tensor::randn([texts, longest, width], on_cpu) * 3. - 5.;
+        let mask = Tensor::zeros([texts, longest], on_cpu);
+        let mut rows = Matrix::new(WIDTH);
+        rows.set_rows(lengths.iter().sum());
+        let mut next = 0;
+        for (text, length) in lengths.iter().enumerate() {
+            let mask = mask.get(text as i64);
+            let left_out = left_out.min(*length) as i64;
+            let _ = mask.slice(0, left_out, *length as i64, 1).fill_(1.);
+            for token in 0..*length {
+                let values = hidden.get(text as i64).get(token as i64);
+                rows.row_mut(next).copy_from_slice(&Vec::<f32>::try_from(&values).unwrap());
+                next += 1;
+            }
+        }
+        (hidden, rows, mask)
+    }
+
+    #[test]
+    fn rows_are_pooled_as_libtorch_pools_padded_ones() {
+        let lengths = [1, 2, 3, 100, 512, 7];
+        // At last more than some texts have.
+        for left_out in [0, 1, 5] {
+            let (hidden, rows, mask) = texts(&lengths, left_out);
+            for mode in PoolingMode::ALL {
+                let expected = mode.pool(&hidden, &mask).unwrap();
+                let expected = Vec::<Vec<f32>>::try_from(&expected).unwrap();
+                let mut start = 0;
+                for (length, expected) in lengths.iter().zip(expected) {
+                    let text = start..start + length;
+                    start = text.end;
+                    let mut pooled = [f32::NAN; WIDTH];
+                    let tokens = mode.tokens(&text, left_out);
+                    assert!(!mode.takes_one_token() || tokens.len() <= 1);
+                    mode.pool_rows(&rows, tokens, left_out, &mut pooled);
+                    for (value, expected) in pooled.iter().zip(expected) {
+                        let bound = 1e-6 * expected.abs().max(1.);
+                        let near = *value == expected || (value - expected).abs() <= bound;
+                        assert!(near, "{mode} of {length}: {value} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_greatest_value_is_none_where_one_is_no_number() {
+        let mut rows = Matrix::new(2);
+        rows.set_rows(3);
+        for (row, values) in [[1., 1.], [f32::NAN, 2.], [3., 0.]].iter().enumerate() {
+            rows.row_mut(row).copy_from_slice(values);
+        }
+        let mut pooled = [0.; 2];
+        PoolingMode::Max.pool_rows(&rows, 0..3, 0, &mut pooled);
+        assert!(pooled[0].is_nan() && pooled[1] == 2., "{pooled:?}");
     }
 }

@@ -4,20 +4,19 @@
 //! Sources: `Pooling`, `Dense`, `Normalize` and `SentenceTransformer` of
 //! <https://github.com/huggingface/sentence-transformers/tree/v6.2.0/sentence_transformers>
 
-#![expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
-
+use super::dense::Dense;
 use super::encoding::unknown;
 use super::pooling::PoolingMode;
 use crate::assets::Assets;
-use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules, safetensors_from_bytes};
+use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
 use crate::error::{Error, ErrorKind, Result};
+use bertscript_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
-use torchscript::SharedTensor;
 
 /// The steps from hidden states to an embedding, and the prompts.
 #[derive(Debug, Default)]
@@ -46,33 +45,6 @@ pub enum Step {
     Dense(Dense),
     /// To length 1.
     Normalize,
-}
-
-/// `Dense`: a linear layer, an activation, perhaps a residual.
-#[derive(Debug)]
-pub struct Dense {
-    out_features: i64,
-    weight: SharedTensor,
-    bias: Option<SharedTensor>,
-    residual: Option<Residual>,
-    activation: DenseActivation,
-}
-
-#[derive(Debug)]
-enum Residual {
-    Identity,
-    Linear(SharedTensor),
-}
-
-/// The activations of `torch.nn` that a `Dense` may name.
-#[derive(Debug, Clone, Copy)]
-enum DenseActivation {
-    Identity,
-    Tanh,
-    Relu,
-    Gelu,
-    Sigmoid,
-    Silu,
 }
 
 /// Texts put before a text, by name.
@@ -124,6 +96,9 @@ impl Recipe {
             let message = "the second module is no Pooling: these are no embeddings of texts";
             return Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
         }
+        if steps.iter().skip(1).any(|step| matches!(step, Step::Pooling { .. })) {
+            return Err(pools_twice());
+        }
         let file = "config_sentence_transformers.json";
         let settings: Settings = assets.json(file)?.unwrap_or_default();
         let similarity = match settings.similarity_fn_name {
@@ -147,7 +122,7 @@ impl Recipe {
     pub fn dimension(&self, hidden_size: i64) -> i64 {
         self.steps.iter().fold(hidden_size, |width, step| match step {
             Step::Pooling { modes, .. } => hidden_size * modes.len() as i64,
-            Step::Dense(dense) => dense.out_features,
+            Step::Dense(dense) => dense.out_features(),
             Step::Normalize => width,
         })
     }
@@ -157,37 +132,43 @@ impl Recipe {
         matches!(self.steps.last(), Some(Step::Normalize))
     }
 
-    /// The embeddings `[B,D]`, float32, of hidden states `[B,S,H]` with their
-    /// mask `[B,S]`, and the same mask without the tokens of the prompt.
-    pub(crate) fn embed(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        without_prompt: &Tensor,
-    ) -> Result<Tensor> {
-        let mut embedding = Tensor::new();
-        for step in &self.steps {
-            embedding = match step {
-                Step::Pooling { modes, include_prompt } => {
-                    let mask = if *include_prompt { mask } else { without_prompt };
-                    let pooled = modes.iter().map(|mode| mode.pool(hidden, mask));
-                    // From here on rows are few and small, and the layers on the CPU.
-                    Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?
-                        .f_to_device(tch::Device::Cpu)?
-                }
-                Step::Dense(dense) => dense.forward(&embedding)?,
-                Step::Normalize => normalize(&embedding)?,
-            };
+    /// How it pools: the modes, and whether the tokens of the prompt take part.
+    pub(crate) fn pools(&self) -> Result<(&[PoolingMode], bool)> {
+        match self.steps.first() {
+            Some(Step::Pooling { modes, include_prompt }) if !modes.is_empty() => {
+                Ok((modes, *include_prompt))
+            }
+            _ => Err(Error::new(ErrorKind::InvalidInput, "found no mode").at("pooling")),
         }
-        Ok(embedding)
+    }
+
+    /// The embeddings `[B,D]` of what pooling gave. A row depends on nothing but itself,
+    /// to the last bit.
+    pub(crate) fn after_pooling(&self, mut embeddings: Matrix<f32>) -> Result<Matrix<f32>> {
+        for step in self.steps.iter().skip(1) {
+            match step {
+                Step::Dense(dense) => embeddings = dense.forward(&embeddings)?,
+                Step::Normalize => normalize(&mut embeddings),
+                Step::Pooling { .. } => return Err(pools_twice()),
+            }
+        }
+        Ok(embeddings)
     }
 }
 
-/// Rows `[B,D]` to length 1; `torch.nn.functional.normalize`.
-pub(crate) fn normalize(rows: &Tensor) -> Result<Tensor> {
-    let length =
-        rows.f_square()?.f_sum_dim_intlist(-1, true, None)?.f_sqrt()?.f_clamp_min(1e-12)?;
-    Ok(rows.f_div(&length)?)
+fn pools_twice() -> Error {
+    let message = "a Pooling stands behind another: only the first module after the model pools";
+    Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE)
+}
+
+/// Rows to length 1; `torch.nn.functional.normalize`.
+pub(crate) fn normalize(rows: &mut Matrix<f32>) {
+    for row in 0..rows.len() {
+        let row = rows.row_mut(row);
+        let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
+        let length = squares.sqrt().max(1e-12);
+        row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    }
 }
 
 impl fmt::Display for Recipe {
@@ -243,6 +224,10 @@ fn pooling_modes(config: &Map<String, Value>) -> Result<Vec<PoolingMode>> {
             let message = format!("pooling_mode: found {found} modes, expected at most {most}");
             return Err(Error::new(ErrorKind::Config, message));
         }
+        Some(Value::Array(modes)) if modes.is_empty() => {
+            let message = "pooling_mode: found no mode, expected at least one";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         Some(Value::Array(modes)) => return modes.iter().map(parse).collect(),
         Some(mode) => return Ok(vec![parse(mode)?]),
         None => {}
@@ -262,98 +247,19 @@ fn pooling_modes(config: &Map<String, Value>) -> Result<Vec<PoolingMode>> {
     Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
 }
 
-impl Dense {
-    fn read(module: &ModuleEntry, config: &Map<String, Value>, assets: &Assets) -> Result<Self> {
-        let file = module.file("model.safetensors");
-        let invalid = |message: String| Error::new(ErrorKind::Config, message).at(&file);
-        let contents = assets
-            .get(&file)
-            .ok_or_else(|| invalid("the weights of Dense are missing".to_owned()))?;
-        let mut tensors: BTreeMap<_, _> = safetensors_from_bytes(contents)
-            .map_err(|error| error.at(&file))?
-            .into_iter()
-            .collect();
-        let mut take = |name: &str| -> Result<Option<SharedTensor>> {
-            let tensor = tensors.remove(name).map(|tensor| tensor.f_to_kind(Kind::Float));
-            Ok(tensor.transpose()?.map(SharedTensor::new))
-        };
-        let missing = |name: &str| invalid(format!("the tensor {name} is missing"));
-        let weight = take("linear.weight")?.ok_or_else(|| missing("linear.weight"))?;
-        let is = |key: &str, usual| config.get(key).and_then(Value::as_bool).unwrap_or(usual);
-        let bias = match is("bias", true) {
-            true => Some(take("linear.bias")?.ok_or_else(|| missing("linear.bias"))?),
-            false => None,
-        };
-        let residual = match (is("use_residual", false), take("residual.weight")?) {
-            (false, _) => None,
-            (true, Some(weight)) => Some(Residual::Linear(weight)),
-            (true, None) => Some(Residual::Identity),
-        };
-        let activation = match config.get("activation_function").and_then(Value::as_str) {
-            Some(path) => {
-                path.parse().map_err(|error: Error| error.at(module.file("config.json")))?
-            }
-            None => DenseActivation::Tanh,
-        };
-        let shape = weight.get().size();
-        let (1.., &[out_features, _]) = (weight.get().numel(), shape.as_slice()) else {
-            return Err(invalid(format!(
-                "linear.weight: found shape {shape:?}, expected two dimensions of at least 1"
-            )));
-        };
-        Ok(Self { out_features, weight, bias, residual, activation })
-    }
-
-    /// `[B,in]` to `[B,out]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let linear = x.f_linear(&self.weight.get(), self.bias.as_ref().map(SharedTensor::get))?;
-        let active = match self.activation {
-            DenseActivation::Identity => linear,
-            DenseActivation::Tanh => linear.f_tanh()?,
-            DenseActivation::Relu => linear.f_relu()?,
-            DenseActivation::Gelu => linear.f_gelu("none")?,
-            DenseActivation::Sigmoid => linear.f_sigmoid()?,
-            DenseActivation::Silu => linear.f_silu()?,
-        };
-        Ok(match &self.residual {
-            None => active,
-            Some(Residual::Identity) => active.f_add(x)?,
-            Some(Residual::Linear(weight)) => {
-                active.f_add(&x.f_linear(&weight.get(), None::<Tensor>)?)?
-            }
-        })
-    }
-}
-
-impl FromStr for DenseActivation {
-    type Err = Error;
-
-    /// Reads the path of a class, such as `torch.nn.modules.activation.Tanh`.
-    fn from_str(path: &str) -> Result<Self> {
-        Ok(match path.rsplit('.').next().unwrap_or_default() {
-            "Identity" => Self::Identity,
-            "Tanh" => Self::Tanh,
-            "ReLU" => Self::Relu,
-            "GELU" => Self::Gelu,
-            "Sigmoid" => Self::Sigmoid,
-            "SiLU" => Self::Silu,
-            _ => {
-                let message = format!(
-                    "activation_function: {path:?} is not supported, only Identity, Tanh, ReLU, GELU, Sigmoid and SiLU of torch.nn"
-                );
-                return Err(Error::new(ErrorKind::Unsupported, message));
-            }
-        })
-    }
-}
-
 impl Similarity {
     /// Every row of `a` `[N,D]` with every row of `b` `[M,D]`: `[N,M]`.
     pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let (a, b) = (a.f_to_kind(Kind::Float)?, b.f_to_kind(Kind::Float)?);
         let product = |a: &Tensor, b: &Tensor| a.f_matmul(&b.f_transpose(0, 1)?);
         Ok(match self {
-            Self::Cosine => product(&normalize(&a)?, &normalize(&b)?)?,
+            Self::Cosine => {
+                let unit = |rows: &Tensor| -> Result<Tensor> {
+                    let squares = rows.f_square()?.f_sum_dim_intlist(-1, true, None)?;
+                    Ok(rows.f_div(&squares.f_sqrt()?.f_clamp_min(1e-12)?)?)
+                };
+                product(&unit(&a)?, &unit(&b)?)?
+            }
             Self::Dot => product(&a, &b)?,
             Self::Euclidean => Tensor::f_cdist(&a, &b, 2., None)?.f_neg()?,
             Self::Manhattan => Tensor::f_cdist(&a, &b, 1., None)?.f_neg()?,
