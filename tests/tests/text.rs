@@ -2,7 +2,7 @@
 
 use bertscript::{
     AggregationStrategy, Checkpoint, ClassifyOptions, Device, EmbedOptions, EncodeOptions,
-    EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, LongTexts, Module, Padding,
+    EntitiesOptions, ErrorKind, FillMaskOptions, Inputs, LoadOptions, LongTexts, Module, Padding,
     PoolingMode, PreTrained, Text, Tokenizer, Truncation,
 };
 use bertscript_tests::{fixture, scratch};
@@ -300,6 +300,40 @@ fn masks_are_filled_as_by_the_pipeline() {
     let error = module.fill_mask(["[MASK]"], &FillMaskOptions { targets, ..Default::default() });
     let message = "targets: \"elephant\" is not a token of the vocabulary";
     assert_eq!(error.unwrap_err().to_string(), message);
+}
+
+/// Only masks have logits by a packed plan: those that the whole run gives them.
+#[test]
+fn scores_of_masks_are_those_of_all_logits() {
+    let module = module("masked");
+    let texts = ["the [MASK] sat", "a [MASK] and a [MASK]", "[MASK]"];
+    let options = FillMaskOptions { top_k: 100_000, ..Default::default() };
+    let found = module.fill_mask(texts, &options).unwrap();
+    let (mask, _) = module.tokenizer().unwrap().mask_token().unwrap();
+    let texts: Vec<_> = texts.map(Text::from).into();
+    let encodings =
+        module.tokenizer().unwrap().encode_batch(&texts, &EncodeOptions::default()).unwrap();
+    let mut compared = 0;
+    for (encoding, found) in encodings.iter().zip(found) {
+        let ids = tch::Tensor::from_slice(&encoding.input_ids).unsqueeze(0);
+        let outputs = module.run(&Inputs::new(ids)).unwrap();
+        let logits = outputs.get("logits").unwrap().get(0);
+        let places = encoding.input_ids.iter().enumerate().filter(|(_, id)| **id == mask);
+        for ((place, _), fillings) in places.zip(&found.masks) {
+            let logits = Vec::<f32>::try_from(logits.get(place as i64)).unwrap();
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials = logits.iter().map(|logit| f64::from(logit - most).exp());
+            let exponentials: Vec<_> = exponentials.collect();
+            let sum: f64 = exponentials.iter().sum();
+            assert_eq!(fillings.len(), logits.len());
+            for filling in fillings {
+                let score = (exponentials[filling.token as usize] / sum) as f32;
+                assert_eq!(filling.score.to_bits(), score.to_bits(), "{filling:?}");
+            }
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4);
 }
 
 #[test]

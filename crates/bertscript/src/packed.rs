@@ -147,6 +147,23 @@ impl Packed {
             AnyBert::Bf16(bert) => bert.hidden_states(inputs, tokens, team, read),
         }
     }
+
+    /// The logits of every word of the vocabulary, a row for each of these tokens of
+    /// some texts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the architecture predicts no words.
+    pub(crate) fn predictions(
+        &self,
+        inputs: &PackedInputs,
+        tokens: &[usize],
+        team: &dyn Team,
+    ) -> Result<Matrix<f32>> {
+        match &self.bert {
+            AnyBert::F32(bert) => bert.predictions(inputs, tokens, team),
+            AnyBert::Bf16(bert) => bert.predictions(inputs, tokens, team),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +211,14 @@ mod tests {
             let whole = packed.chunk(&inputs, &Solo).unwrap();
             let read = |hidden: &Matrix<f32>| check(hidden, whole[0].matrix(), tokens);
             packed.hidden_states(&inputs, Some(tokens), &Solo, read).unwrap();
+            let packed = load(Architecture::BertForPreTraining);
+            let whole = packed.chunk(&inputs, &Solo).unwrap();
+            assert_eq!(whole[0].matrix().width(), 300);
+            let logits = packed.predictions(&inputs, tokens, &Solo).unwrap();
+            check(&logits, whole[0].matrix(), tokens);
         }
+        let packed = load(Architecture::BertModel);
+        let error = packed.predictions(&inputs, &[0], &Solo).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 }

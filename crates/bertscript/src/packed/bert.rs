@@ -127,6 +127,19 @@ impl<E: Element> Bert<E> {
         })
     }
 
+    /// See [`super::Packed::predictions`].
+    pub(super) fn predictions(
+        &self,
+        inputs: &PackedInputs,
+        tokens: &[usize],
+        team: &dyn Team,
+    ) -> Result<Matrix<f32>> {
+        self.with_scratch(|scratch| {
+            self.encode(inputs, Some(tokens), scratch, team, |_| ())?;
+            self.head.predictions(scratch, team)
+        })
+    }
+
     fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> R) -> R {
         let kept = self.scratch.lock().ok().and_then(|mut kept| kept.pop());
         let mut scratch = kept.unwrap_or_else(|| {

@@ -5,7 +5,7 @@ use super::bert::Dense;
 use super::layers::{linear, norm};
 use super::scratch::Scratch;
 use crate::config::BertConfig;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
@@ -84,6 +84,15 @@ impl<E: Element> Heads<E> {
         !self.bare && self.predictions.is_none() && self.of_token.is_none()
     }
 
+    /// The logits of every word of the vocabulary, of hidden states `[T,H]`.
+    pub(super) fn predictions(&self, scratch: &Scratch<E>, team: &dyn Team) -> Result<Matrix<f32>> {
+        let predictions = self.predictions.as_ref().ok_or_else(|| {
+            let message = "the model has no logits for words of the vocabulary";
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        predictions.forward(scratch, team)
+    }
+
     /// The outputs, in the architecture's order, of hidden states `[T,H]`, given the
     /// rows of the texts' first tokens.
     pub(super) fn forward(
@@ -97,11 +106,8 @@ impl<E: Element> Heads<E> {
         if self.bare {
             outputs.push(PackedOutput::Tokens(copy(&scratch.x)));
         }
-        if let Some(predictions) = &self.predictions {
-            let mut logits = Matrix::new(predictions.decoder.outputs());
-            logits.set_rows(tokens);
-            predictions.forward(scratch, team, &mut logits)?;
-            outputs.push(PackedOutput::Tokens(logits));
+        if self.predictions.is_some() {
+            outputs.push(PackedOutput::Tokens(self.predictions(scratch, team)?));
         }
         if let Some(layer) = &self.of_token {
             let mut logits = Matrix::new(layer.outputs());
@@ -159,12 +165,7 @@ impl<E: Element> Predictions<E> {
     }
 
     /// Logits `[T,vocab_size]`
-    fn forward(
-        &self,
-        scratch: &mut Scratch<E>,
-        team: &dyn Team,
-        logits: &mut Matrix<f32>,
-    ) -> Result<()> {
+    fn forward(&self, scratch: &Scratch<E>, team: &dyn Team) -> Result<Matrix<f32>> {
         let tokens = scratch.x.len();
         let mut x = Matrix::<f32>::new(self.transform.outputs());
         x.set_rows(tokens);
@@ -172,8 +173,10 @@ impl<E: Element> Predictions<E> {
         let mut copied = Matrix::<E>::new(self.transform.outputs());
         copied.set_rows(tokens);
         self.norm.forward(team, x.all_mut(), copied.all_mut());
+        let mut logits = Matrix::new(self.decoder.outputs());
+        logits.set_rows(tokens);
         self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut());
-        Ok(())
+        Ok(logits)
     }
 }
 

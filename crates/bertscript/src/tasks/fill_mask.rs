@@ -109,26 +109,45 @@ impl Module {
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |numbers, outputs| {
-            let logits = outputs.get(output)?;
-            let mut filled = Vec::new();
-            for (row, number) in numbers.iter().enumerate() {
-                let encoding = &encodings[*number];
-                let (places, mut of_text) = (masks(encoding), Vec::new());
-                for place in &places {
-                    // Only this row is brought to the host: a vocabulary is wide.
-                    let logits =
-                        rows(&logits.f_select(0, row as i64)?.f_select(0, *place as i64)?)?;
-                    let best = best(&softmax(&logits[0]), targets.as_deref(), options.top_k);
-                    let fillings = best.into_iter().map(|(id, score)| {
-                        filling(tokenizer, encoding, *place, (id, score), places.len() == 1)
-                    });
-                    of_text.push(fillings.collect::<Result<Vec<_>>>()?);
-                }
-                filled.push(of_text);
+        // The fillings of a text, given the logits at each of its masks.
+        let fill = |number: usize, logits: &mut dyn FnMut(usize) -> Result<Vec<f32>>| {
+            let encoding = &encodings[number];
+            let places = masks(encoding);
+            let fill = |place: &usize| -> Result<Vec<Filling>> {
+                let scores = softmax(&logits(*place)?);
+                let best = best(&scores, targets.as_deref(), options.top_k).into_iter();
+                best.map(|best| filling(tokenizer, encoding, *place, best, places.len() == 1))
+                    .collect()
+            };
+            places.iter().map(fill).collect::<Result<Vec<_>>>()
+        };
+        let batches = match self.packed()? {
+            Some(packed) => {
+                self.run_packed(packed, &encodings, &pass, |numbers, inputs, team| {
+                    let ids = inputs.input_ids.iter().enumerate();
+                    let masked = ids.filter(|(_, id)| **id == mask_id).map(|(token, _)| token);
+                    let masked: Vec<_> = masked.collect();
+                    let logits = packed.predictions(inputs, &masked, team)?;
+                    let mut rows = (0..logits.len()).map(|row| logits.row(row).to_vec());
+                    let mut next = |_| Ok(rows.next().unwrap_or_default());
+                    numbers
+                        .iter()
+                        .map(|number| fill(*number, &mut next))
+                        .collect::<Result<Vec<_>>>()
+                })?
             }
-            Ok(filled)
-        })?;
+            None => self.run_batches(&encodings, &pass, |numbers, outputs| {
+                let logits = outputs.get(output)?;
+                let fill = |(row, number): (usize, &usize)| {
+                    let logits = logits.f_select(0, row as i64)?;
+                    // Only this row is brought to the host: a vocabulary is wide.
+                    fill(*number, &mut |place| {
+                        Ok(rows(&logits.f_select(0, place as i64)?)?.swap_remove(0))
+                    })
+                };
+                numbers.iter().enumerate().map(fill).collect::<Result<Vec<_>>>()
+            })?,
+        };
         for (numbers, filled) in batches {
             for (number, mut of_text) in numbers.into_iter().zip(filled) {
                 found[encodings[number].sample].masks.append(&mut of_text);
