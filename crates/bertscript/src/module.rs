@@ -3,6 +3,7 @@
 mod inputs;
 mod outputs;
 mod packing;
+mod pages;
 mod plan;
 
 pub use inputs::Inputs;
@@ -16,13 +17,10 @@ use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::{Recipe, Tokenizer};
 use once_cell::sync::OnceCell;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use tch::Tensor;
-use torchscript::{
-    ArchiveReader, InferenceMode, MappedFile, MethodSchema, NamedTensor, ScriptModule, Value,
-};
+use torchscript::{InferenceMode, MappedFile, MethodSchema, NamedTensor, ScriptModule, Value};
 
 /// Nobody warms up with more than this: it would be work, not a rehearsal.
 const MOST_TOKENS: i64 = 1 << 17;
@@ -54,7 +52,8 @@ impl Module {
     /// On the CPU, weights that are not cast lie in the file, which is mapped: its
     /// pages are shared with every other module of it. It may be replaced or
     /// removed meanwhile, but must not be truncated: the system would end the
-    /// process on the next read.
+    /// process on the next read. What a packed plan lays out of such weights is shared,
+    /// too, while there is a module of the file.
     ///
     /// # Errors
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
@@ -69,17 +68,6 @@ impl Module {
             Ok(module)
         };
         load().map_err(|error: Error| error.at_path(path))
-    }
-
-    /// Lets weights lie in the file. What cannot be mapped keeps its own memory.
-    fn share_pages(&mut self, path: &Path) -> Result<()> {
-        let Ok(file) = File::open(path) else { return Ok(()) };
-        let Ok(file) = MappedFile::new(&file) else { return Ok(()) };
-        let records = ArchiveReader::open(path)?.tensors()?;
-        if self.script.share(&file, &records)? > 0 {
-            self.file = Some(Arc::new(file));
-        }
-        Ok(())
     }
 
     /// Loads a program from memory, as [`Self::load`] does from a file.

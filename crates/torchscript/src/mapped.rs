@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 pub struct MappedFile {
     raw: *mut TsMapped,
+    length: usize,
 }
 
 // SAFETY: the mapping is immutable memory behind an atomic reference count.
@@ -36,7 +37,7 @@ impl MappedFile {
         let mut raw = std::ptr::null_mut();
         // SAFETY: the descriptor is open for the call; the mapping outlives it.
         check(unsafe { ffi::ts_mapped_open(file.as_raw_fd(), length, &mut raw) })?;
-        Ok(Self { raw })
+        Ok(Self { raw, length })
     }
 
     /// The contiguous tensor that starts at byte `offset`. Data that is not
@@ -54,6 +55,19 @@ impl MappedFile {
 }
 
 impl MappedFile {
+    /// Where in the file the values of a tensor lie; none if they do not.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn offset_of(&self, tensor: &Tensor) -> Result<Option<usize>> {
+        if self.length == 0 {
+            return Ok(None);
+        }
+        let start = self.tensor(0, &[1], Kind::Uint8)?.data_ptr() as usize;
+        let offset = (tensor.data_ptr() as usize).checked_sub(start);
+        Ok(offset.filter(|offset| *offset < self.length))
+    }
+
     /// Lets go of the pages that are in memory; those that are read again come
     /// back. What was written to a tensor of the file is lost.
     pub fn release(&self) {

@@ -1,6 +1,7 @@
 //! How a module computes.
 
 use super::Module;
+use crate::archive::Archive;
 use crate::checkpoint::StateDict;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +11,8 @@ use crate::weights::Weights;
 use once_cell::sync::OnceCell;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use torchscript::MappedFile;
 
 /// How a module computes. The results of the first two are equal, but for the order
 /// in which numbers are added up.
@@ -148,18 +151,26 @@ impl Module {
             let message = "the program is not of this library";
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
-        let metadata = archive.metadata();
         let mut state = StateDict::default();
         for (name, tensor) in self.parameters()? {
             state.insert(name, tensor, "the archive");
         }
         let weights = Weights::new(state, self.dtype, None);
-        let hidden_states = metadata.outputs.iter().any(|o| o.name.starts_with("hidden_states."));
-        let (architecture, config) = (metadata.architecture()?, archive.config());
-        let loaded = load(&weights, PackOptions { architecture, config, hidden_states, int8 })?;
+        let loaded = load(&weights, pack_options(archive, int8)?)?;
         weights.finish()?;
         Ok(loaded)
     }
+}
+
+/// What is packed of an archive, besides its weights.
+pub(super) fn pack_options(archive: &Archive, int8: bool) -> Result<PackOptions<'_>> {
+    let metadata = archive.metadata();
+    Ok(PackOptions {
+        architecture: metadata.architecture()?,
+        config: archive.config(),
+        hidden_states: metadata.outputs.iter().any(|o| o.name.starts_with("hidden_states.")),
+        int8,
+    })
 }
 
 /// A module's weights laid out, by plan.
@@ -168,4 +179,13 @@ pub(super) struct PackedForms {
     own: OnceCell<Packed>,
     int8: OnceCell<Packed>,
     ragged: OnceCell<RaggedBert>,
+    /// Keeps the file's number from others while modules of it share this.
+    _file: Option<Arc<MappedFile>>,
+}
+
+impl PackedForms {
+    /// Those of weights in a file.
+    pub(super) fn of_file(file: &Arc<MappedFile>) -> Self {
+        Self { _file: Some(Arc::clone(file)), ..Self::default() }
+    }
 }
