@@ -1,5 +1,6 @@
 """Asking for a CUDA device where there is none: the message says what is missing."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -112,6 +113,21 @@ def test_libtorch_was_asked_for_cuda_before(driver, tmp_path):
     assert answer.startswith(
         "DEVICE_UNAVAILABLE cuda:0: no CUDA device is available: libtorch was asked for CUDA in this process before"
     ), answer
+
+
+def test_the_library_of_graphs_is_loaded_by_libtorch_alone():
+    library = BERTSCRIPT.with_name("libbertscript_cuda.so")
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "libbertscript_cuda"], check=True)
+    dynamic = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    needed = {line.split("[")[1].split("]")[0] for line in dynamic.splitlines() if "(NEEDED)" in line}
+    if "libtorch_cuda.so" not in needed:
+        pytest.skip("built without the headers of CUDA")
+    assert "RUNPATH" not in dynamic and not [name for name in needed if "cudart" in name or "bertscript" in name]
+    # As the process has it already, torch being here; without a driver CUDA says so, and nothing breaks.
+    graphs = ctypes.CDLL(str(library))
+    graph, message = ctypes.c_void_p(), ctypes.create_string_buffer(200)
+    failed = graphs.bertscript_cuda_graph_begin(0, ctypes.byref(graph), message, ctypes.c_size_t(200))
+    assert failed == 1 and b"CUDA" in message.value and graph.value is None
 
 
 @pytest.mark.parametrize("command", ["embed", "predict"])

@@ -53,12 +53,13 @@ const ANYWHERE: [Check; 8] = [
 ];
 
 /// What takes a CUDA device.
-const ON_CUDA: [Check; 9] = [
+const ON_CUDA: [Check; 10] = [
     ("devices are described", loading::devices_are_described),
     ("a device that is not there is refused", loading::a_wrong_index_is_refused),
     ("a host that loads libtorch_cuda first", loading::host_loads_first),
     ("a host that asks for CUDA too early is told", loading::host_asks_too_early),
     ("every device computes the same", numbers::every_device_computes_the_same),
+    ("small batches by CUDA graphs equal the CPU", numbers::graphs_equal_the_cpu),
     ("memory that runs out is an error, and comes back", faults::memory_runs_out_and_comes_back),
     ("memory does not grow", faults::memory_does_not_grow),
     ("two modules on two streams", sharing::two_modules_on_two_streams),

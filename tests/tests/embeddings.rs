@@ -60,7 +60,11 @@ fn check(what: &str, module: &Module, options: &EmbedOptions) {
     for threads in [1, 2, 3] {
         tch::set_num_threads(threads);
         for batch_tokens in [1, 100, 4096] {
-            let found = embed(module, &texts, &EmbedOptions { batch_tokens, ..options.clone() });
+            let found = embed(
+                module,
+                &texts,
+                &EmbedOptions { batch_tokens: Some(batch_tokens), ..options.clone() },
+            );
             assert!(found == all, "{what}: {threads} threads, batches of {batch_tokens}");
         }
         for few in [1, 2, 7] {

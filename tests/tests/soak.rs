@@ -34,7 +34,7 @@ type Answer = (String, Vec<f64>);
 type Task = fn(&Module, Cancel) -> Result<Answer>;
 
 fn embed(module: &Module, cancel: Cancel) -> Result<Answer> {
-    let options = EmbedOptions { batch_tokens: 64, cancel, ..EmbedOptions::default() };
+    let options = EmbedOptions { batch_tokens: Some(64), cancel, ..EmbedOptions::default() };
     let values = module.embed(&texts(), &options)?.values;
     Ok((String::new(), Vec::try_from(values.reshape(-1).to_kind(tch::Kind::Double))?))
 }

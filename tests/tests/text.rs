@@ -109,7 +109,7 @@ fn embeddings_equal_sentence_transformers() {
         for batch_tokens in [1, 64, 4096] {
             let options = EmbedOptions {
                 prompt_name: Some(prompt.to_owned()),
-                batch_tokens,
+                batch_tokens: Some(batch_tokens),
                 ..EmbedOptions::default()
             };
             let found = module.embed(&texts, &options).unwrap();

@@ -47,9 +47,10 @@ pub(crate) struct Embed {
     /// Keep only the first dimensions
     #[arg(long, value_name = "N")]
     truncate_dim: Option<usize>,
-    /// The budget of a batch, in tokens with padding
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding [default: 4096 on the CPU, 32768
+    /// on a CUDA device]
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
     /// What becomes of texts longer than the model takes: truncate, refuse or
     /// window
     #[arg(long, value_name = "HOW", default_value = "truncate")]

@@ -88,9 +88,10 @@ pub(crate) struct Predict {
     /// fill-mask: the only tokens that are looked at
     #[arg(long, value_name = "TOKEN", value_delimiter = ',')]
     targets: Option<Vec<String>>,
-    /// The budget of a batch, in tokens with padding
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding [default: 4096 on the CPU, 32768
+    /// on a CUDA device]
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
     /// What becomes of texts longer than the model takes: truncate, refuse or
     /// window [default: window for answers, truncate for all else]
     #[arg(long, value_name = "HOW")]

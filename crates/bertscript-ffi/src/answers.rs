@@ -125,7 +125,7 @@ fn answer_options(chosen: &bertscript_task_options) -> Result<AnswerOptions, Fai
             .unwrap_or(usual.handle_impossible_answer),
         align_to_words: chosen.align_to_words.unwrap_or(usual.align_to_words),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
-        batch_tokens: chosen.batch_tokens.unwrap_or(usual.batch_tokens),
+        batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })
 }

@@ -146,7 +146,7 @@ unsafe fn classify_options(
         function_to_apply: chosen.function_to_apply,
         top_k: chosen.top_k,
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
-        batch_tokens: chosen.batch_tokens.unwrap_or(usual.batch_tokens),
+        batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })
 }

@@ -73,7 +73,7 @@ fn embed_options(chosen: &bertscript_task_options) -> Result<EmbedOptions, Failu
         prompt_name: chosen.prompt_name.clone(),
         truncate_dim: chosen.truncate_dim,
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
-        batch_tokens: chosen.batch_tokens.unwrap_or(usual.batch_tokens),
+        batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })
 }

@@ -105,7 +105,7 @@ fn entities_options(chosen: &bertscript_task_options) -> Result<EntitiesOptions,
         ignore_labels: chosen.ignore_labels.clone().unwrap_or(usual.ignore_labels),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
         stride: chosen.stride.unwrap_or(usual.stride),
-        batch_tokens: chosen.batch_tokens.unwrap_or(usual.batch_tokens),
+        batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })
 }

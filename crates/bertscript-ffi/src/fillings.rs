@@ -99,7 +99,7 @@ fn fill_mask_options(chosen: &bertscript_task_options) -> Result<FillMaskOptions
         top_k: chosen.top_k.unwrap_or(usual.top_k),
         targets: chosen.targets.clone(),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
-        batch_tokens: chosen.batch_tokens.unwrap_or(usual.batch_tokens),
+        batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })
 }

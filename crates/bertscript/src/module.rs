@@ -216,7 +216,8 @@ impl Module {
     /// Runs the model.
     ///
     /// The inputs of an archive of this library are checked before libtorch
-    /// sees them. All are moved to the module's device; the outputs stay there.
+    /// sees them. All are moved to the module's device; the outputs stay there, and
+    /// are complete when its stream is ([`Self::wait`]).
     ///
     /// By a packed plan, an output for each token is zero where a row's mask
     /// ends in zeros. A mask of another form, such as one with a hole, is left to
@@ -231,8 +232,9 @@ impl Module {
             if let Some(ragged) = self.ragged()?
                 && let Some(rows) = inputs.pack()?
             {
-                let (outputs, texts) = ragged.forward(&rows)?;
-                return Outputs::ragged(outputs, &texts, &metadata.outputs, &inputs.shape());
+                let shape = inputs.shape();
+                let length = shape.last().map_or(0, |length| *length as usize);
+                return Outputs::rows(ragged.forward(&rows, length)?, &metadata.outputs, &shape);
             }
             if let Some(packed) = self.packed()?
                 && let Some(rows) = inputs.pack()?
@@ -290,6 +292,19 @@ impl Module {
         match self.metadata() {
             Some(metadata) => Outputs::named(value, &metadata.outputs),
             None => Outputs::numbered(value),
+        }
+    }
+
+    /// Waits until the device has done what this thread put on its current stream.
+    /// Outputs on a device may be passed on without; on the CPU there is nothing to
+    /// wait for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Torch`] with what failed on the device.
+    pub fn wait(&self) -> Result<()> {
+        match self.device {
+            tch::Device::Cuda(index) => Ok(torchscript::cuda_synchronize(index)?),
+            _ => Ok(()),
         }
     }
 

@@ -14,4 +14,4 @@ pub(crate) use attention::{AttentionForm, AttentionMask, boolean_mask};
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
-pub(crate) use ragged::{Ragged, VarlenKernel};
+pub(crate) use ragged::{Ragged, RaggedShape, VarlenKernel, padded};

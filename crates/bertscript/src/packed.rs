@@ -33,6 +33,13 @@ pub(crate) struct PackedInputs {
     pub(crate) lengths: Vec<usize>,
 }
 
+impl PackedInputs {
+    /// Ids and types.
+    pub(crate) fn ids(&self) -> [&[i64]; 2] {
+        [&self.input_ids, &self.token_type_ids]
+    }
+}
+
 /// An output of a model.
 pub(crate) enum PackedOutput {
     /// A row for each token.

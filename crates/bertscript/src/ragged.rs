@@ -3,19 +3,31 @@
 //!
 //! It is the model that is traced, over one row that holds all texts.
 
+mod graphs;
+
 use crate::device::Dtype;
 use crate::error::Result;
-use crate::models::{Model, ModelInputs};
-use crate::nn::{AttentionForm, Ragged, VarlenKernel};
+use crate::models::{Dim, Model, ModelInputs};
+use crate::nn::{AttentionForm, Ragged, RaggedShape, VarlenKernel, padded};
 use crate::packed::{PackOptions, PackedInputs};
 use crate::weights::Weights;
+use graphs::Graphs;
 use std::fmt;
 use tch::Tensor;
 use torchscript::InferenceMode;
 
 /// A model whose weights are on a device.
 pub(crate) struct RaggedBert {
+    layers: Layers,
+    /// Small batches, captured; none where that cannot be.
+    graphs: Option<Graphs>,
+}
+
+/// The model, and what it takes to run it.
+struct Layers {
     model: Box<dyn Model>,
+    /// Whether an output has a row for each token, of all outputs.
+    of_tokens: Vec<bool>,
     hidden_states: bool,
     device: tch::Device,
     kernel: VarlenKernel,
@@ -28,15 +40,50 @@ impl RaggedBert {
         let kernel = kernel(device, w.dtype(), config.head_dim())?;
         let _inference = InferenceMode::enter();
         let model = architecture.load(w, config, AttentionForm::Ragged)?;
-        Ok(Self { model, hidden_states, device, kernel })
+        let outputs = architecture.outputs(config);
+        let mut of_tokens: Vec<_> =
+            outputs.iter().map(|output| output.shape.contains(&Dim::Sequence)).collect();
+        if hidden_states {
+            of_tokens.extend(std::iter::repeat_n(true, config.num_hidden_layers as usize + 1));
+        }
+        let layers = Layers { model, of_tokens, hidden_states, device, kernel };
+        Ok(Self { layers, graphs: Graphs::new(device) })
     }
 
-    /// The outputs, in the order of [`crate::Architecture::outputs`], and then the
-    /// hidden states; with the row that those for each token lie in, `[1,T,..]`.
-    pub(crate) fn forward(&self, inputs: &PackedInputs) -> Result<(Vec<Tensor>, Ragged)> {
+    /// The outputs, in the order of [`crate::Architecture::outputs`], and then the hidden
+    /// states: rows for texts of `length` tokens, zeros where there is padding.
+    pub(crate) fn forward(&self, inputs: &PackedInputs, length: usize) -> Result<Vec<Tensor>> {
         let _inference = InferenceMode::enter();
-        let ids = [&inputs.input_ids[..], &inputs.token_type_ids[..]];
-        let texts = Ragged::new(ids, &inputs.lengths, self.device, self.kernel)?;
+        if let Some(graphs) = &self.graphs
+            && let Some(found) = graphs.forward(&self.layers, inputs, length)
+        {
+            return found;
+        }
+        let lengths = &inputs.lengths;
+        let shape = RaggedShape { tokens: inputs.input_ids.len(), texts: lengths.len() };
+        let buffer = Tensor::f_from_slice(&shape.buffer(inputs.ids(), lengths))?;
+        let buffer = buffer.f_to_device(self.layers.device)?;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let found = self.layers.forward(&buffer, shape, lengths, longest)?;
+        self.layers.rows(&found, lengths, length)
+    }
+
+    /// How many shapes of small batches were captured.
+    pub(crate) fn captured(&self) -> usize {
+        self.graphs.as_ref().map_or(0, Graphs::captured)
+    }
+}
+
+impl Layers {
+    /// Everything that is computed: for tokens `[1,T,..]`, for texts `[N,..]`.
+    fn forward(
+        &self,
+        buffer: &Tensor,
+        shape: RaggedShape,
+        lengths: &[usize],
+        longest: usize,
+    ) -> Result<Vec<Tensor>> {
+        let texts = Ragged::over(buffer, shape, lengths, longest, self.kernel)?;
         let found = self.model.forward(ModelInputs {
             input_ids: &texts.input_ids,
             attention_mask: None,
@@ -47,15 +94,24 @@ impl RaggedBert {
         if self.hidden_states {
             outputs.extend(found.hidden_states);
         }
-        Ok((outputs, texts))
+        Ok(outputs)
+    }
+
+    /// Of what was computed, what belongs to texts of these lengths.
+    fn rows(&self, found: &[Tensor], lengths: &[usize], length: usize) -> Result<Vec<Tensor>> {
+        let rows = found.iter().zip(&self.of_tokens).map(|(output, of_tokens)| match of_tokens {
+            true => padded(output, lengths, length),
+            false => Ok(output.f_narrow(0, 0, lengths.len() as i64)?),
+        });
+        rows.collect()
     }
 }
 
 impl fmt::Debug for RaggedBert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RaggedBert")
-            .field("device", &self.device)
-            .field("kernel", &self.kernel)
+            .field("device", &self.layers.device)
+            .field("kernel", &self.layers.kernel)
             .finish_non_exhaustive()
     }
 }
@@ -120,7 +176,7 @@ mod tests {
             let options =
                 PackOptions { architecture, config: &config, hidden_states: true, int8: false };
             let ragged = RaggedBert::load(&random(), options, Device::Cpu).unwrap();
-            let (outputs, texts) = ragged.forward(&inputs).unwrap();
+            let outputs = ragged.forward(&inputs, 16).unwrap();
             let specs = architecture.outputs(&config);
             assert_eq!(outputs.len(), specs.len() + 3);
 
@@ -134,15 +190,11 @@ mod tests {
                 expected.outputs.append(&mut expected.hidden_states);
                 for (number, (found, expected)) in outputs.iter().zip(expected.outputs).enumerate()
                 {
-                    let of_tokens = found.size()[0] == 1 && found.size()[1] == 27;
-                    let found = match of_tokens {
-                        true => texts.padded(found, 16).unwrap().narrow(
-                            0,
-                            text as i64 * 16,
-                            *length as i64,
-                        ),
-                        false => found.narrow(0, text as i64, 1),
+                    let (start, count) = match found.size()[0] {
+                        64 => (text as i64 * 16, *length as i64),
+                        _ => (text as i64, 1),
                     };
+                    let found = found.narrow(0, start, count);
                     let found = found.reshape(expected.size());
                     let difference = (found - &expected).abs().max().double_value(&[]);
                     assert!(
@@ -158,17 +210,45 @@ mod tests {
 
     #[test]
     fn padding_is_zero() {
-        let inputs = PackedInputs {
-            input_ids: vec![1, 2, 3],
-            token_type_ids: vec![0; 3],
-            lengths: vec![1, 2],
-        };
-        let ids = [&inputs.input_ids[..], &inputs.token_type_ids[..]];
-        let texts = Ragged::new(ids, &inputs.lengths, Device::Cpu, VarlenKernel::EachText).unwrap();
-        let tokens = Tensor::from_slice(&[1f32, 2., 3.]).view([1, 3, 1]);
-        let padded = texts.padded(&tokens, 3).unwrap();
-        assert_eq!(padded.kind(), Kind::Float);
-        let values = Vec::<f32>::try_from(padded.flatten(0, -1)).unwrap();
+        // Of a row of four tokens, of which the last one belongs to no text.
+        let tokens = Tensor::from_slice(&[1f32, 2., 3., 9.]).view([1, 4, 1]);
+        let found = padded(&tokens, &[1, 2], 3).unwrap();
+        assert_eq!(found.kind(), Kind::Float);
+        let values = Vec::<f32>::try_from(found.flatten(0, -1)).unwrap();
         assert_eq!(values, [1., 0., 0., 2., 3., 0.]);
+    }
+
+    /// What a graph computes for a batch of a smaller shape.
+    #[test]
+    fn tokens_and_texts_left_over_change_nothing() {
+        let config = BertConfig::from_json(CONFIG).unwrap();
+        let ids = [vec![1, 2, 3, 4, 5, 6], vec![0, 0, 1, 0, 1, 1]];
+        let lengths = [4, 2];
+        let exact = RaggedShape { tokens: 6, texts: 2 };
+        let wider = RaggedShape { tokens: 16, texts: 5 };
+        assert_eq!(
+            exact.buffer([&ids[0], &ids[1]], &lengths),
+            [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
+        );
+        let buffer = wider.buffer([&ids[0], &ids[1]], &lengths);
+        assert_eq!(buffer[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
+        let options = PackOptions {
+            architecture: Architecture::BertForPreTraining,
+            config: &config,
+            hidden_states: true,
+            int8: false,
+        };
+        let bert = RaggedBert::load(&random(), options, Device::Cpu).unwrap();
+        let run = |shape: RaggedShape, all: &[usize]| {
+            let buffer = Tensor::from_slice(&shape.buffer([&ids[0], &ids[1]], &lengths));
+            let found = bert.layers.forward(&buffer, shape, all, 16).unwrap();
+            bert.layers.rows(&found, &lengths, 4).unwrap()
+        };
+        // The empty texts and the one that holds the rest, told to the CPU's kernel.
+        for (found, expected) in run(wider, &[4, 2, 0, 0, 10]).iter().zip(run(exact, &lengths)) {
+            assert_eq!(found.size(), expected.size());
+            let difference = (found - &expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-5, "{difference}");
+        }
     }
 }

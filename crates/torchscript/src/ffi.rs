@@ -223,6 +223,16 @@ unsafe extern "C" {
     pub(crate) fn ts_cuda_synchronize(index: c_int) -> *mut TsError;
     pub(crate) fn ts_cuda_allow_tf32(allowed: c_int) -> *mut TsError;
 
+    pub(crate) fn ts_cuda_graph_begin(device: c_int, out: *mut *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_graph_capture(graph: *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_graph_end(graph: *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_graph_replay(graph: *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_graph_free(graph: *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_event_new(out: *mut *mut c_void) -> *mut TsError;
+    pub(crate) fn ts_cuda_event_record(event: *mut c_void, device: c_int) -> *mut TsError;
+    pub(crate) fn ts_cuda_event_block(event: *const c_void, device: c_int) -> *mut TsError;
+    pub(crate) fn ts_cuda_event_free(event: *mut c_void);
+
     pub(crate) fn ts_varlen_attention(
         query: *const C_tensor,
         key: *const C_tensor,

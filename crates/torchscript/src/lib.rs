@@ -46,6 +46,7 @@ mod attention;
 mod cuda;
 mod error;
 mod ffi;
+mod graph;
 mod mapped;
 mod memory;
 mod module;
@@ -62,6 +63,7 @@ pub use cuda::{
     CudaDevice, CudaStream, allow_tf32, cuda_device, cuda_device_count, cuda_synchronize,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use graph::{CudaCapture, CudaEvent, CudaGraph};
 pub use mapped::MappedFile;
 pub use memory::{Borrowed, DLPack, filled_tensor};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};

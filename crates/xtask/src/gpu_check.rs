@@ -58,6 +58,7 @@ impl GpuCheck {
         for arguments in [
             ["--package", "bertscript-cli", "--bin", "bertscript"],
             ["--package", "libbertscript", "--lib", "--quiet"],
+            ["--package", "libbertscript_cuda", "--lib", "--quiet"],
             ["--package", "bertscript-tests", "--bin", "gpu-check"],
         ] {
             run(cargo(["build", "--release", "--locked"]).args(arguments))?;
@@ -74,6 +75,7 @@ impl GpuCheck {
         for (file, place) in [
             ("bertscript", "bin/bertscript"),
             ("gpu-check", "bin/gpu-check"),
+            ("libbertscript_cuda.so", "lib/libbertscript_cuda.so"),
             ("libbertscript.so", "lib/libbertscript.so"),
             ("libbertscript.so", "lib/libbertscript.so.0.1"),
         ] {

@@ -54,6 +54,10 @@ impl Install {
             .with_context(|| format!("cannot copy {}", built.display()))?;
         link(&real, &lib.join(&soname))?;
         link(&soname, &lib.join("libbertscript.so"))?;
+        let graphs = self.build_graphs()?;
+        if needs_cuda(&graphs) {
+            fs::copy(&graphs, lib.join(GRAPHS)).context("cannot copy the library of graphs")?;
+        }
 
         tree.copy("include/bertscript", "include/bertscript")?;
         tree.copy("examples-c", "share/doc/bertscript/examples")?;
@@ -99,6 +103,17 @@ impl Install {
         Ok(built)
     }
 
+    /// Builds the library of CUDA graphs, which is empty without CUDA's headers.
+    fn build_graphs(&self) -> Result<PathBuf> {
+        let mut arguments = vec!["build", "--package", "libbertscript_cuda", "--locked"];
+        if !self.debug {
+            arguments.push("--release");
+        }
+        run(&mut cargo(arguments))?;
+        let profile = if self.debug { "debug" } else { "release" };
+        Ok(root().join("target").join(profile).join(GRAPHS))
+    }
+
     /// Where the tree is written.
     fn place(&self) -> PathBuf {
         match &self.destdir {
@@ -106,6 +121,13 @@ impl Install {
             Some(destdir) => destdir.join(self.prefix.strip_prefix("/").unwrap_or(&self.prefix)),
         }
     }
+}
+
+const GRAPHS: &str = "libbertscript_cuda.so";
+
+fn needs_cuda(library: &Path) -> bool {
+    let dynamic = output(Command::new("readelf").arg("-d").arg(library));
+    dynamic.is_some_and(|dynamic| dynamic.contains("[libtorch_cuda.so]"))
 }
 
 /// Where a library looks for others.

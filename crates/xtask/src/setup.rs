@@ -15,9 +15,14 @@ use std::process::Command;
 const VERSION: &str = "2.11.0";
 
 /// PyPI has no CPU-only wheel for x86-64 Linux. This one runs on the CPU with
-/// two small libraries beside it, instead of the 4 GB it asks for.
-const SLIM: [&str; 3] =
-    ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+/// two small libraries beside it, instead of the 4 GB it asks for; the headers of the
+/// last one are what CUDA graphs are compiled with.
+const SLIM: [&str; 4] = [
+    "torch==2.11.0",
+    "nvidia-cuda-runtime==13.0.96",
+    "nvidia-cuda-cupti==13.0.85",
+    "nvidia-cuda-crt==13.0.88",
+];
 
 /// What else the wheel of torch 2.11.0 asks for to use a GPU.
 const CUDA: [&str; 13] = [

@@ -108,10 +108,38 @@ pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
     Ok(())
 }
 
+/// Batches that fill their graphs more and less, one after another.
+pub(super) fn graphs_equal_the_cpu(prepared: &Prepared) -> Checked {
+    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Plan::Packed)?;
+    for (dtype, bound) in [(Dtype::F32, FLOAT32), (Dtype::F16, tolerance(Dtype::F16))] {
+        let module = load(&prepared.wide(), prepared.device, dtype, Plan::Packed)?;
+        for lengths in [&[16][..], &[3], &[16, 16], &[1, 2, 9], &[7, 5, 3, 1], &[500, 3], &[16]] {
+            let rows: Vec<Vec<i64>> = lengths
+                .iter()
+                .map(|length| (0..*length).map(|n| (n * 13 + length) % 2000).collect())
+                .collect();
+            let inputs = Inputs::from_rows(&rows, 0)?;
+            let (found, expected) = (module.run(&inputs)?, reference.run(&inputs)?);
+            // Results of before do not change when the graph runs again.
+            let before = found.get("last_hidden_state")?.copy();
+            module.run(&Inputs::from_rows(&[vec![9; lengths[0] as usize]], 0)?)?;
+            for (name, expected) in expected.iter() {
+                let comparison = Comparison::new(name, found.get(name)?, expected, bound)?;
+                ensure(comparison.is_equal(), || format!("{dtype}, {lengths:?}: {comparison:?}"))?;
+            }
+            let after = found.get("last_hidden_state")?;
+            ensure(after.equal(&before), || "a result changed".to_owned())?;
+        }
+        let count = module.captured_graphs();
+        ensure(count >= 3, || format!("{count} graphs were captured, expected at least 3"))?;
+    }
+    Ok(())
+}
+
 pub(super) fn embeddings_equal_the_cpu(prepared: &Prepared) -> Checked {
     let texts: Vec<String> =
         (1..60).map(|count| "the cat sat on a mat ".repeat(count % 13 + 1)).collect();
-    let options = EmbedOptions { batch_tokens: 512, ..EmbedOptions::default() };
+    let options = EmbedOptions { batch_tokens: Some(512), ..EmbedOptions::default() };
     let embed = |device| -> bertscript::Result<Tensor> {
         let module = Module::load(&prepared.sentence(), device, None)?;
         Ok(module.embed(texts.iter().map(String::as_str), &options)?.values)

@@ -50,8 +50,11 @@ fn embeddings_are_those_of_rust_and_say_what_was_cut() {
             let flags = truncated.as_mut_ptr();
             bertscript_module_embed(module, texts, lengths, 3, options, out, flags, err)
         });
-        let options =
-            EmbedOptions { truncate_dim: Some(5), batch_tokens: 64, ..EmbedOptions::default() };
+        let options = EmbedOptions {
+            truncate_dim: Some(5),
+            batch_tokens: Some(64),
+            ..EmbedOptions::default()
+        };
         let wanted = in_rust("text/sentence").embed(texts, &options).unwrap();
         assert_eq!(wanted.truncated, [1]);
         assert_eq!(truncated, [0, 1, 0]);

@@ -6,7 +6,6 @@ use super::{Inputs, Outputs};
 use crate::archive::OutputInfo;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::Ragged;
 use crate::packed::{PackedInputs, PackedOutput};
 use tch::{Kind, Tensor};
 
@@ -79,21 +78,13 @@ fn sizes(info: &OutputInfo, shape: &[i64]) -> Result<Vec<i64>> {
 }
 
 impl Outputs {
-    /// The outputs for texts in one row as tensors for inputs of a shape; zeros where
-    /// there is padding.
-    pub(super) fn ragged(
-        outputs: Vec<Tensor>,
-        texts: &Ragged,
-        names: &[OutputInfo],
-        shape: &[i64],
-    ) -> Result<Self> {
+    /// The rows of outputs as tensors for inputs of a shape.
+    pub(super) fn rows(outputs: Vec<Tensor>, names: &[OutputInfo], shape: &[i64]) -> Result<Self> {
         check_count(outputs.len(), names)?;
-        let length = shape.last().copied().unwrap_or(0);
-        let tensors = names.iter().zip(outputs).map(|(info, output)| {
-            let is_of_tokens = info.shape.iter().any(|symbol| symbol == "S");
-            let rows = if is_of_tokens { texts.padded(&output, length)? } else { output };
-            Ok((info.name.clone(), rows.f_reshape(sizes(info, shape)?)?))
-        });
+        let tensors = names
+            .iter()
+            .zip(outputs)
+            .map(|(info, rows)| Ok((info.name.clone(), rows.f_reshape(sizes(info, shape)?)?)));
         Ok(Self { tensors: tensors.collect::<Result<_>>()? })
     }
 

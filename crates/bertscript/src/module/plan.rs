@@ -141,6 +141,12 @@ impl Module {
         self.packed.ragged.get_or_try_init(|| self.with_weights(false, load)).map(Some)
     }
 
+    /// How many shapes of small batches were captured as CUDA graphs, which are then
+    /// launched at once.
+    pub fn captured_graphs(&self) -> usize {
+        self.packed.ragged.get().map_or(0, RaggedBert::captured)
+    }
+
     /// What `load` makes of the module's weights, all of which it takes.
     fn with_weights<T>(
         &self,

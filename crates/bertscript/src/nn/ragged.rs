@@ -6,7 +6,6 @@
 #![expect(clippy::disallowed_methods, reason = "computes a call's own batch, records no trace")]
 
 use crate::error::Result;
-use std::iter::repeat_n;
 use tch::{Kind, Tensor};
 
 /// A row `[1,T]` that holds `N` texts, one after the other, on a device.
@@ -24,7 +23,16 @@ pub(crate) struct Ragged {
     cu_seqlens: Tensor,
     /// The tokens of each text
     lengths: Vec<i64>,
+    /// How many a text has at most
+    longest: i64,
     kernel: VarlenKernel,
+}
+
+/// How many tokens and texts a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RaggedShape {
+    pub(crate) tokens: usize,
+    pub(crate) texts: usize,
 }
 
 /// What computes attention over texts of different lengths.
@@ -39,36 +47,24 @@ pub(crate) enum VarlenKernel {
 }
 
 impl Ragged {
-    /// Texts of `lengths` tokens, whose ids and types lie one after the other.
-    pub(crate) fn new(
-        [input_ids, token_type_ids]: [&[i64]; 2],
+    /// Over a [`RaggedShape::buffer`] that is on the device.
+    pub(crate) fn over(
+        buffer: &Tensor,
+        shape: RaggedShape,
         lengths: &[usize],
-        device: tch::Device,
+        longest: usize,
         kernel: VarlenKernel,
     ) -> Result<Self> {
-        let lengths: Vec<_> = lengths.iter().map(|length| *length as i64).collect();
-        let (tokens, texts) = (input_ids.len() as i64, lengths.len() as i64);
-        let mut starts = vec![0];
-        starts.extend(lengths.iter().scan(0, |end, length| {
-            *end += length;
-            Some(*end)
-        }));
-        let mut all = Vec::with_capacity(3 * input_ids.len() + starts.len());
-        all.extend_from_slice(input_ids);
-        all.extend_from_slice(token_type_ids);
-        lengths.iter().for_each(|length| all.extend(0..*length));
-        all.extend_from_slice(&starts);
-        // One copy to the device, not four.
-        let all = Tensor::f_from_slice(&all)?.f_to_device(device)?;
-        let row = |number: i64| all.f_narrow(0, number * tokens, tokens)?.f_unsqueeze(0);
-        let starts = all.f_narrow(0, 3 * tokens, texts + 1)?;
+        let [tokens, texts] = [shape.tokens as i64, shape.texts as i64];
+        let row = |number: i64| buffer.f_narrow(0, number * tokens, tokens)?.f_unsqueeze(0);
         Ok(Self {
             input_ids: row(0)?,
             token_type_ids: row(1)?,
             position_ids: row(2)?,
-            first_tokens: starts.f_narrow(0, 0, texts)?,
-            cu_seqlens: starts.f_to_kind(Kind::Int)?,
-            lengths,
+            first_tokens: buffer.f_narrow(0, 3 * tokens, texts)?,
+            cu_seqlens: buffer.f_narrow(0, 3 * tokens + texts, texts + 1)?.f_to_kind(Kind::Int)?,
+            lengths: lengths.iter().map(|length| *length as i64).collect(),
+            longest: longest as i64,
             kernel,
         })
     }
@@ -85,7 +81,7 @@ impl Ragged {
             kernel => torchscript::varlen_attention(
                 [&query, &key, &value],
                 &self.cu_seqlens,
-                self.lengths.iter().copied().max().unwrap_or(0),
+                self.longest,
                 kernel == VarlenKernel::Flash,
             )?,
         };
@@ -116,22 +112,53 @@ impl Ragged {
         }
         Ok(Tensor::f_cat(&contexts, 0)?)
     }
+}
 
-    /// What was computed for tokens `[1,T,..]`, as `[N*S,..]`, `S` the given length:
-    /// zeros after the end of each text.
-    pub(crate) fn padded(&self, tokens: &Tensor, length: i64) -> Result<Tensor> {
-        let tokens = tokens.f_squeeze_dim(0)?;
-        if self.lengths.iter().all(|own| *own == length) {
-            return Ok(tokens);
+impl RaggedShape {
+    /// Ids, types, positions, first tokens and `cu_seqlens` one after the other, to be
+    /// brought to a device by one copy. Texts that are fewer than those of the shape
+    /// are followed by empty ones, and a last one that holds the tokens left.
+    pub(crate) fn buffer(
+        self,
+        [input_ids, token_type_ids]: [&[i64]; 2],
+        lengths: &[usize],
+    ) -> Vec<i64> {
+        let Self { tokens, texts } = self;
+        let mut buffer = vec![0; 3 * tokens + 2 * texts + 1];
+        let (ids, rest) = buffer.split_at_mut(tokens);
+        let (types, rest) = rest.split_at_mut(tokens);
+        let (positions, rest) = rest.split_at_mut(tokens);
+        let (first_tokens, cu_seqlens) = rest.split_at_mut(texts);
+        ids[..input_ids.len()].copy_from_slice(input_ids);
+        types[..token_type_ids.len()].copy_from_slice(token_type_ids);
+        let places = lengths.iter().flat_map(|length| 0..*length as i64);
+        positions.iter_mut().zip(places).for_each(|(to, place)| *to = place);
+        cu_seqlens.fill(input_ids.len() as i64);
+        let mut start = 0;
+        for (text, length) in lengths.iter().enumerate() {
+            first_tokens[text] = start;
+            cu_seqlens[text] = start;
+            start += *length as i64;
         }
-        let mut shape = tokens.size();
-        shape[0] = self.lengths.len() as i64 * length;
-        let padded = Tensor::f_zeros(&shape, (tokens.f_kind()?, tokens.device()))?;
-        // The place of a token is its row's beginning and its place in the text.
-        let rows = self.lengths.iter().zip((0..).step_by(length as usize));
-        let rows: Vec<i64> = rows.flat_map(|(own, row)| repeat_n(row, *own as usize)).collect();
-        let rows = Tensor::f_from_slice(&rows)?.f_to_device(tokens.device())?;
-        let places = rows.f_add(&self.position_ids.f_squeeze_dim(0)?)?;
-        Ok(padded.f_index_copy(0, &places, &tokens)?)
+        cu_seqlens[texts] = tokens as i64;
+        buffer
     }
+}
+
+/// What was computed for texts in one row `[1,T,..]`, as `[N*S,..]`, `S` the given
+/// length: zeros after the end of each text. What else is in the row is left out.
+pub(crate) fn padded(found: &Tensor, lengths: &[usize], length: usize) -> Result<Tensor> {
+    let tokens: usize = lengths.iter().sum();
+    let found = found.f_squeeze_dim(0)?.f_narrow(0, 0, tokens as i64)?;
+    if lengths.iter().all(|own| *own == length) {
+        return Ok(found);
+    }
+    let mut shape = found.size();
+    shape[0] = (lengths.len() * length) as i64;
+    let padded = Tensor::f_zeros(&shape, (found.f_kind()?, found.device()))?;
+    let rows = lengths.iter().enumerate();
+    let places = rows.flat_map(|(row, own)| row * length..row * length + own);
+    let places: Vec<_> = places.map(|place| place as i64).collect();
+    let places = Tensor::f_from_slice(&places)?.f_to_device(found.device())?;
+    Ok(padded.f_index_copy(0, &places, &found)?)
 }

@@ -3,7 +3,7 @@
 //! Source: `QuestionAnsweringPipeline`, <https://github.com/huggingface/transformers/blob/v4.57.3/src/transformers/pipelines/question_answering.py>
 //! (transformers 5 has it no more).
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, rows};
+use super::batches::{Cancel, LongTexts, rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
@@ -29,8 +29,9 @@ pub struct AnswerOptions {
     pub align_to_words: bool,
     /// What becomes of long contexts; here, windows unless told otherwise.
     pub long_texts: LongTexts,
-    /// The budget of a batch, in tokens with padding.
-    pub batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding; otherwise what suits the device,
+    /// 4096 on the CPU and 32768 on a CUDA device.
+    pub batch_tokens: Option<usize>,
     /// Stops the task.
     pub cancel: Cancel,
 }
@@ -45,7 +46,7 @@ impl Default for AnswerOptions {
             handle_impossible_answer: false,
             align_to_words: true,
             long_texts: LongTexts::Window,
-            batch_tokens: BATCH_TOKENS,
+            batch_tokens: None,
             cancel: Cancel::default(),
         }
     }
@@ -121,7 +122,7 @@ impl Module {
         let mut found = vec![Answers::default(); texts.len()];
         let mut none = vec![f32::INFINITY; texts.len()];
         let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
-        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches = self.run_batches(&encodings, &pass, |_, outputs| {
             Ok((rows(outputs.get("start_logits")?)?, rows(outputs.get("end_logits")?)?))
         })?;

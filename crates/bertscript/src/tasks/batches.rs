@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Kind, Tensor};
 
-/// The budget of a batch, in tokens with padding, unless told otherwise.
-pub(super) const BATCH_TOKENS: usize = 4096;
+/// The budget of a batch on the CPU, in tokens with padding, unless told otherwise.
+const BATCH_TOKENS: usize = 4096;
+
+/// That on a CUDA device, where a batch must take longer than launching it.
+const BATCH_TOKENS_OF_CUDA: usize = 32768;
 
 /// What becomes of a text that is longer than the model takes. Nothing is cut
 /// unseen: results say what was.
@@ -70,6 +73,15 @@ pub(super) struct Pass<'a> {
 }
 
 impl Module {
+    /// How this module goes through texts.
+    pub(super) fn pass<'a>(&self, batch_tokens: Option<usize>, cancel: &'a Cancel) -> Pass<'a> {
+        let usual = match self.device() {
+            tch::Device::Cpu => BATCH_TOKENS,
+            _ => BATCH_TOKENS_OF_CUDA,
+        };
+        Pass { batch_tokens: batch_tokens.unwrap_or(usual), cancel }
+    }
+
     /// Refuses a task that the model is not made for.
     pub(super) fn expect_architecture(&self, task: &str, known: &[Architecture]) -> Result<()> {
         let names = || known.iter().map(|known| known.name()).collect::<Vec<_>>().join(" or ");

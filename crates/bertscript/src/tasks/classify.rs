@@ -3,7 +3,7 @@
 //! Sources: `TextClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/text_classification.py>,
 //! and `CrossEncoder.predict`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, rows, softmax};
+use super::batches::{Cancel, LongTexts, rows, softmax};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
@@ -41,7 +41,7 @@ impl FromStr for FunctionToApply {
 }
 
 /// How to classify.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClassifyOptions {
     /// What makes scores of logits; otherwise what `config.json` says of a
     /// cross-encoder, or else follows from the problem type, as in transformers.
@@ -51,22 +51,11 @@ pub struct ClassifyOptions {
     /// What becomes of long texts. The logits of windows are averaged, weighted
     /// by their tokens.
     pub long_texts: LongTexts,
-    /// The budget of a batch, in tokens with padding.
-    pub batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding; otherwise what suits the device,
+    /// 4096 on the CPU and 32768 on a CUDA device.
+    pub batch_tokens: Option<usize>,
     /// Stops the task.
     pub cancel: Cancel,
-}
-
-impl Default for ClassifyOptions {
-    fn default() -> Self {
-        Self {
-            function_to_apply: None,
-            top_k: None,
-            long_texts: LongTexts::default(),
-            batch_tokens: BATCH_TOKENS,
-            cancel: Cancel::default(),
-        }
-    }
 }
 
 /// A label and its score.
@@ -148,7 +137,7 @@ impl Module {
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         // Of each text: the sum over its windows, and their tokens.
         let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];
-        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches =
             self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
         for (numbers, logits) in batches {

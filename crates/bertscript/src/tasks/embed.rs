@@ -4,17 +4,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, mask, rows};
+use super::batches::{Cancel, LongTexts, mask, rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
 use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
 use bertscript_kernels::{Matrix, Team};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// How to embed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EmbedOptions {
     /// How hidden states are pooled; otherwise by the file's recipe.
     pub pooling: Option<Vec<PoolingMode>>,
@@ -30,25 +30,11 @@ pub struct EmbedOptions {
     /// What becomes of long texts. The embedding of windows is their mean,
     /// weighted by their tokens.
     pub long_texts: LongTexts,
-    /// The budget of a batch, in tokens with padding.
-    pub batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding; otherwise what suits the device,
+    /// 4096 on the CPU and 32768 on a CUDA device.
+    pub batch_tokens: Option<usize>,
     /// Stops the task.
     pub cancel: Cancel,
-}
-
-impl Default for EmbedOptions {
-    fn default() -> Self {
-        Self {
-            pooling: None,
-            normalize: false,
-            prompt: None,
-            prompt_name: None,
-            truncate_dim: None,
-            long_texts: LongTexts::default(),
-            batch_tokens: BATCH_TOKENS,
-            cancel: Cancel::default(),
-        }
-    }
 }
 
 /// The embeddings of texts.
@@ -104,21 +90,29 @@ impl Module {
             true => 0,
             false => prompt_length,
         };
-        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches = match self.packed()? {
             Some(packed) => self.run_packed(packed, &encodings, &pass, |rows, inputs, team| {
                 let left_out: Vec<_> = rows.iter().map(|row| left_out(*row)).collect();
                 recipe.after_pooling(pool_packed(packed, inputs, team, modes, &left_out)?)
             })?,
-            None => self.run_batches(&encodings, &pass, |rows, outputs| {
-                let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
-                let mask = mask(&batch)?;
-                for (place, row) in rows.iter().enumerate() {
-                    let mask = mask.f_select(0, place as i64)?;
-                    let _ = mask.f_slice(0, 0, left_out(*row) as i64, 1)?.f_zero_()?;
-                }
-                recipe.after_pooling(pool(outputs.get("last_hidden_state")?, &mask, modes)?)
-            })?,
+            None => {
+                let pooled = self.run_batches(&encodings, &pass, |rows, outputs| {
+                    let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+                    let mask = mask(&batch)?;
+                    for (place, row) in rows.iter().enumerate() {
+                        let mask = mask.f_select(0, place as i64)?;
+                        let _ = mask.f_slice(0, 0, left_out(*row) as i64, 1)?.f_zero_()?;
+                    }
+                    pool(outputs.get("last_hidden_state")?, &mask, modes)
+                })?;
+                // A device works on one batch while the next is made ready.
+                self.wait()?;
+                let finish = |(numbers, pooled): (Vec<usize>, Tensor)| {
+                    Ok((numbers, recipe.after_pooling(matrix(&pooled)?)?))
+                };
+                pooled.into_iter().map(finish).collect::<Result<_>>()?
+            }
         };
         let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
         let width = recipe.dimension(hidden_size) as usize;
@@ -243,10 +237,17 @@ fn pool_packed(
 
 /// Pools hidden states `[B,S,H]` over the tokens where the mask `[B,S]` is 1, to
 /// `[B,M*H]` for M modes.
-fn pool(hidden: &Tensor, mask: &Tensor, modes: &[PoolingMode]) -> Result<Matrix<f32>> {
+fn pool(hidden: &Tensor, mask: &Tensor, modes: &[PoolingMode]) -> Result<Tensor> {
     let mask = mask.f_to_device(hidden.device())?;
     let pooled = modes.iter().map(|mode| mode.pool(hidden, &mask));
-    let pooled = rows(&Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?)?;
+    let pooled = Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?;
+    // From a device into pinned memory, behind what was launched.
+    let non_blocking = true;
+    Ok(pooled.f_internal_to_copy((Kind::Float, tch::Device::Cpu), non_blocking)?)
+}
+
+fn matrix(pooled: &Tensor) -> Result<Matrix<f32>> {
+    let pooled = rows(pooled)?;
     let mut matrix = Matrix::new(pooled.first().map_or(0, Vec::len));
     matrix.set_rows(pooled.len());
     for (row, values) in pooled.iter().enumerate() {

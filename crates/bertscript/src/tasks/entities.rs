@@ -2,7 +2,7 @@
 //!
 //! Source: `TokenClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/token_classification.py>
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, argmax, rows, softmax};
+use super::batches::{Cancel, LongTexts, argmax, rows, softmax};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
@@ -58,8 +58,9 @@ pub struct EntitiesOptions {
     pub long_texts: LongTexts,
     /// How many tokens two windows share.
     pub stride: usize,
-    /// The budget of a batch, in tokens with padding.
-    pub batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding; otherwise what suits the device,
+    /// 4096 on the CPU and 32768 on a CUDA device.
+    pub batch_tokens: Option<usize>,
     /// Stops the task.
     pub cancel: Cancel,
 }
@@ -71,7 +72,7 @@ impl Default for EntitiesOptions {
             ignore_labels: vec!["O".to_owned()],
             long_texts: LongTexts::default(),
             stride: 0,
-            batch_tokens: BATCH_TOKENS,
+            batch_tokens: None,
             cancel: Cancel::default(),
         }
     }
@@ -161,7 +162,7 @@ impl Module {
         let encode = EncodeOptions { stride: options.stride, ..EncodeOptions::default() };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let mut scores = vec![Vec::new(); encodings.len()];
-        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches =
             self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get("logits")?))?;
         for (numbers, tokens) in batches {

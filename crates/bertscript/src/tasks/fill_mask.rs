@@ -2,7 +2,7 @@
 //!
 //! Source: `FillMaskPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/fill_mask.py>
 
-use super::batches::{BATCH_TOKENS, Cancel, LongTexts, Pass, rows, softmax};
+use super::batches::{Cancel, LongTexts, rows, softmax};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::Architecture;
 use crate::module::Module;
@@ -18,8 +18,9 @@ pub struct FillMaskOptions {
     pub targets: Option<Vec<String>>,
     /// What becomes of long texts. Windows are of no use here.
     pub long_texts: LongTexts,
-    /// The budget of a batch, in tokens with padding.
-    pub batch_tokens: usize,
+    /// The budget of a batch, in tokens with padding; otherwise what suits the device,
+    /// 4096 on the CPU and 32768 on a CUDA device.
+    pub batch_tokens: Option<usize>,
     /// Stops the task.
     pub cancel: Cancel,
 }
@@ -30,7 +31,7 @@ impl Default for FillMaskOptions {
             top_k: 5,
             targets: None,
             long_texts: LongTexts::default(),
-            batch_tokens: BATCH_TOKENS,
+            batch_tokens: None,
             cancel: Cancel::default(),
         }
     }
@@ -108,7 +109,7 @@ impl Module {
         let truncated = |encoding: &Encoding| encoding.truncated;
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
-        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pass = self.pass(options.batch_tokens, &options.cancel);
         // The fillings of a text, given the logits at each of its masks.
         let fill = |number: usize, logits: &mut dyn FnMut(usize) -> Result<Vec<f32>>| {
             let encoding = &encodings[number];

@@ -1,0 +1,162 @@
+//! Small batches as CUDA graphs: launching their operators one by one takes longer
+//! than computing them.
+//!
+//! A graph is captured for a shape, of which a batch fills a part; what is left over
+//! is one more text.
+
+use super::Layers;
+use crate::error::Result;
+use crate::nn::RaggedShape;
+use crate::packed::PackedInputs;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tch::Tensor;
+use torchscript::{CudaCapture, CudaEvent, CudaGraph};
+
+/// The shapes that are captured when they are first wanted. Each keeps the memory
+/// of a run.
+const TOKENS: [usize; 6] = [16, 32, 64, 128, 256, 512];
+const TEXTS: [usize; 3] = [1, 4, 16];
+
+/// Set to 0, it leaves graphs out.
+const VARIABLE: &str = "BERTSCRIPT_CUDA_GRAPHS";
+
+/// The graphs of a model.
+pub(super) struct Graphs {
+    index: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    graphs: HashMap<RaggedShape, Arc<Mutex<Captured>>>,
+    /// Something cannot be captured here; it is not tried again.
+    refused: bool,
+}
+
+/// A run, with the memory that it reads and writes.
+struct Captured {
+    graph: CudaGraph,
+    buffer: Tensor,
+    outputs: Vec<Tensor>,
+    /// When the last run was done, on whatever stream.
+    done: CudaEvent,
+}
+
+impl Graphs {
+    /// Those of a CUDA device, unless the environment says no.
+    pub(super) fn new(device: tch::Device) -> Option<Self> {
+        let tch::Device::Cuda(index) = device else { return None };
+        let wanted = std::env::var_os(VARIABLE).is_none_or(|value| value != "0");
+        wanted.then(|| Self { index, known: Mutex::default() })
+    }
+
+    pub(super) fn captured(&self) -> usize {
+        self.known.lock().map_or(0, |known| known.graphs.len())
+    }
+
+    /// As [`super::RaggedBert::forward`]; none if the batch is not small, or cannot be
+    /// captured, which its ordinary run then explains.
+    pub(super) fn forward(
+        &self,
+        layers: &Layers,
+        inputs: &PackedInputs,
+        length: usize,
+    ) -> Option<Result<Vec<Tensor>>> {
+        let shape = shape(inputs)?;
+        let buffer = Tensor::f_from_slice(&shape.buffer(inputs.ids(), &inputs.lengths)).ok()?;
+        let captured = self.of_shape(layers, shape, &buffer)?;
+        let mut captured = captured.lock().ok()?;
+        Some(captured.run(self.index, layers, &buffer, &inputs.lengths, length))
+    }
+
+    /// The graph of a shape, captured if it is new.
+    fn of_shape(
+        &self,
+        layers: &Layers,
+        shape: RaggedShape,
+        buffer: &Tensor,
+    ) -> Option<Arc<Mutex<Captured>>> {
+        let mut known = self.known.lock().ok()?;
+        if known.refused {
+            return None;
+        }
+        if let Some(captured) = known.graphs.get(&shape) {
+            return Some(Arc::clone(captured));
+        }
+        let Ok(captured) = Captured::new(self.index, layers, shape, buffer) else {
+            known.refused = true;
+            return None;
+        };
+        let captured = Arc::new(Mutex::new(captured));
+        known.graphs.insert(shape, Arc::clone(&captured));
+        Some(captured)
+    }
+}
+
+/// The least shape that holds a batch, beside one more text.
+fn shape(inputs: &PackedInputs) -> Option<RaggedShape> {
+    let least = |sizes: &[usize], wanted: usize| sizes.iter().copied().find(|size| *size >= wanted);
+    let tokens = least(&TOKENS, inputs.input_ids.len())?;
+    let texts = least(&TEXTS, inputs.lengths.len())? + 1;
+    Some(RaggedShape { tokens, texts })
+}
+
+impl Captured {
+    fn new(index: usize, layers: &Layers, shape: RaggedShape, first: &Tensor) -> Result<Self> {
+        let buffer = first.f_to_device(layers.device)?;
+        let mut capture = CudaCapture::begin(index)?;
+        // The lengths of texts are on the device; no more is known than their sum.
+        let forward = || layers.forward(&buffer, shape, &[], shape.tokens);
+        // Libraries make what they need at first calls, which cannot be captured.
+        for _ in 0..2 {
+            forward()?;
+        }
+        capture.capture()?;
+        let outputs = forward()?;
+        let graph = capture.end()?;
+        Ok(Self { graph, buffer, outputs, done: CudaEvent::new()? })
+    }
+
+    fn run(
+        &mut self,
+        index: usize,
+        layers: &Layers,
+        buffer: &Tensor,
+        lengths: &[usize],
+        length: usize,
+    ) -> Result<Vec<Tensor>> {
+        // Another stream may still be reading what this one will overwrite.
+        self.done.block(index)?;
+        self.buffer.f_copy_(buffer)?;
+        self.graph.replay()?;
+        let rows = layers.rows(&self.outputs, lengths, length)?;
+        // The next run writes to the same memory.
+        let rows = rows.iter().map(|output| Ok(output.f_detach_copy()?)).collect();
+        self.done.record(index)?;
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_gets_the_least_shape_that_holds_it() {
+        let of = |lengths: &[usize]| {
+            let tokens = lengths.iter().sum();
+            let inputs = PackedInputs {
+                input_ids: vec![1; tokens],
+                token_type_ids: vec![0; tokens],
+                lengths: lengths.to_vec(),
+            };
+            shape(&inputs)
+        };
+        assert_eq!(of(&[16]), Some(RaggedShape { tokens: 16, texts: 2 }));
+        assert_eq!(of(&[16, 1]), Some(RaggedShape { tokens: 32, texts: 5 }));
+        assert_eq!(of(&[500, 12]), Some(RaggedShape { tokens: 512, texts: 5 }));
+        assert_eq!(of(&[513]), None);
+        assert_eq!(of(&[1; 17]), None);
+    }
+}
