@@ -1,5 +1,6 @@
 //! What the tests share: fixtures, scratch folders, and the `bertscript` command.
 
+pub mod disk;
 pub mod fuzzing;
 pub mod gpu;
 pub mod torture;

@@ -10,6 +10,7 @@ mod texts;
 use crate::embed::cancel_on_interrupt;
 use crate::output;
 use crate::progress::Progress;
+use crate::whole_file::WholeFile;
 use anyhow::{Context, bail};
 use bertscript::{Archive, Cancel, Device, Dtype, Metadata, Module};
 use clap::Args;
@@ -19,7 +20,6 @@ use report::{FileInfo, Machine, Mixed, Report, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tempfile::NamedTempFile;
 use texts::Texts;
 
 /// The lengths that are measured, unless told otherwise.
@@ -116,7 +116,7 @@ impl Bench {
         drop(progress);
         output::print(&report.text())?;
         if interrupted {
-            eprintln!("interrupted; no file was written");
+            output::say("interrupted; no file was written");
             return Ok(ExitCode::from(130));
         }
         if let Some(json) = json {
@@ -306,34 +306,23 @@ fn mixed(longest: i64) -> Vec<i64> {
     (0..MIXED).map(|_| length()).collect()
 }
 
-/// A file that appears when it is finished.
+/// A file for a report, opened before the work that it takes.
 struct Output<'a> {
-    file: NamedTempFile,
+    file: WholeFile,
     path: &'a Path,
 }
 
 impl<'a> Output<'a> {
     fn open(path: &'a Path) -> anyhow::Result<Self> {
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = NamedTempFile::new_in(folder)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file =
+            WholeFile::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { file, path })
     }
 
     fn finish(mut self, text: &str) -> anyhow::Result<()> {
-        let failed = || format!("cannot write {}", self.path.display());
-        self.file.write_all(text.as_bytes()).with_context(failed)?;
-        self.file.as_file().sync_all().with_context(failed)?;
-        let file = self.file.persist(self.path).with_context(failed)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // A temporary file is for its owner alone.
-            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        Ok(())
+        let written = self.file.write_all(text.as_bytes());
+        written
+            .and_then(|()| self.file.finish())
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

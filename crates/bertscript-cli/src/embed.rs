@@ -1,10 +1,10 @@
 //! `bertscript embed`
 
+use crate::output;
 use crate::progress::Progress;
 use crate::run::Place;
 use crate::sink::Sink;
 use crate::stream::Chunks;
-use anyhow::Context;
 use bertscript::{Cancel, EmbedOptions, ErrorKind, LongTexts, Module, PoolingMode};
 use clap::Args;
 use std::path::PathBuf;
@@ -81,22 +81,22 @@ impl Embed {
         let mut done = Done::default();
         let result = self.run(&module, &options, &mut sink, &mut done, &progress);
         let closed = matches!(&result, Err(error) if is_closed_pipe(error));
-        // Whatever stopped it, what is done is kept.
+        // Whatever stopped it, what is done is kept; all but what cannot be written.
         sink.finish()?;
         drop(progress);
         if done.truncated > 0 {
             let limit = module.tokenizer()?.max_length();
-            eprintln!(
+            output::say(&format!(
                 "longer than {limit} tokens, and cut off there: {} of {} texts (--long-texts chooses otherwise)",
                 done.truncated, done.texts
-            );
-        }
-        if cancel.is_cancelled() {
-            eprintln!("interrupted; the embeddings of {} texts are kept", done.texts);
-            return Ok(ExitCode::from(130));
+            ));
         }
         if !closed {
             result?;
+        }
+        if cancel.is_cancelled() {
+            output::say(&format!("interrupted; the embeddings of {} texts are kept", done.texts));
+            return Ok(ExitCode::from(130));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -117,7 +117,7 @@ impl Embed {
                 other => other.map_err(|error| chunk.blame(error))?,
             };
             let rows = Vec::<Vec<f32>>::try_from(&embeddings.values)?;
-            sink.write(&rows).context("cannot write the embeddings")?;
+            sink.write(&rows)?;
             done.texts += rows.len();
             done.truncated += embeddings.truncated.len();
             let speed = done.texts as f64 / started.elapsed().as_secs_f64();

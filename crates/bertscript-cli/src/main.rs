@@ -15,6 +15,7 @@ mod stream;
 mod text;
 mod tokenize;
 mod verify;
+mod whole_file;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -70,9 +71,9 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::say(&format!("error: {error}"));
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                output::say(&format!("  because: {cause}"));
             }
             ExitCode::FAILURE
         }

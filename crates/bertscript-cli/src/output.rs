@@ -1,5 +1,6 @@
 //! Printing results.
 
+use anyhow::Context;
 use std::io::{ErrorKind, Write};
 
 /// Prints to stdout. A reader that has gone away, as `head` does, is no failure.
@@ -7,8 +8,13 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        other => other.context("cannot write to standard output"),
     }
+}
+
+/// Says something on stderr. Where nobody can hear it, the exit code still counts.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints a value as JSON.

@@ -162,9 +162,9 @@ impl Predict {
         drop(progress);
         if truncated > 0 {
             let limit = module.tokenizer()?.max_length();
-            eprintln!(
+            output::say(&format!(
                 "longer than {limit} tokens, and cut off there: {truncated} of {texts} texts (--long-texts chooses otherwise)"
-            );
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

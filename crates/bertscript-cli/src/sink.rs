@@ -1,25 +1,35 @@
 //! Where embeddings go: JSON lines, NumPy or safetensors, row by row.
 
+use crate::whole_file::WholeFile;
 use anyhow::{Context, bail};
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::io::{self, BufWriter, Seek, SeekFrom, Stdout, Write};
+use std::path::Path;
 
 /// Room for the longest header; both formats allow blanks in it.
 const HEADER: usize = 256;
 
 /// A destination of rows of numbers, of any count.
-pub(crate) enum Sink {
+pub(crate) struct Sink {
+    output: Output,
+    /// What a person calls it.
+    name: String,
+}
+
+enum Output {
     /// A line for each row, written as soon as it is known.
-    JsonLines(Box<dyn Write>),
+    Stdout(Stdout),
+    /// The same, to a file; and how long its whole lines are.
+    Lines(File, u64),
     /// A binary file, which appears when it is finished.
-    Binary { file: BufWriter<NamedTempFile>, path: PathBuf, format: Format, rows: u64, width: u64 },
+    Binary { file: BufWriter<WholeFile>, format: Format, rows: u64, width: u64 },
+    /// A binary file that could not be written: it will not appear.
+    Lost,
 }
 
 /// A binary format: a header, then all values.
 #[derive(Clone, Copy)]
-pub(crate) enum Format {
+enum Format {
     Npy,
     Safetensors,
 }
@@ -29,43 +39,71 @@ impl Sink {
     /// standard output.
     pub(crate) fn open(path: Option<&Path>, width: u64) -> anyhow::Result<Self> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self::JsonLines(Box::new(std::io::stdout())));
+            let output = Output::Stdout(io::stdout());
+            return Ok(Self { output, name: "standard output".to_owned() });
         };
+        let name = path.display().to_string();
+        let failed = || format!("cannot write {name}");
         let format = match path.extension().and_then(|ending| ending.to_str()) {
             Some("npy") => Format::Npy,
             Some("safetensors") => Format::Safetensors,
             Some("jsonl") => {
-                let file = File::create(path)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-                return Ok(Self::JsonLines(Box::new(file)));
+                let file = File::create(path).with_context(failed)?;
+                return Ok(Self { output: Output::Lines(file, 0), name });
             }
-            _ => bail!("{}: unknown ending, expected .npy, .safetensors or .jsonl", path.display()),
+            _ => bail!("{name}: unknown ending, expected .npy, .safetensors or .jsonl"),
         };
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = NamedTempFile::new_in(folder)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file = WholeFile::create(path).with_context(failed)?;
         let mut file = BufWriter::with_capacity(1 << 16, file);
-        file.write_all(&format.header(0, width))?;
-        Ok(Self::Binary { file, path: path.to_owned(), format, rows: 0, width })
+        file.write_all(&format.header(0, width)).with_context(failed)?;
+        Ok(Self { output: Output::Binary { file, format, rows: 0, width }, name })
     }
 
-    /// Appends rows.
-    pub(crate) fn write(&mut self, rows: &[Vec<f32>]) -> std::io::Result<()> {
+    /// Appends rows. Of a binary file that cannot be written nothing will appear; of
+    /// lines, those before stay.
+    pub(crate) fn write(&mut self, rows: &[Vec<f32>]) -> anyhow::Result<()> {
+        let written = self.output.write(rows);
+        if written.is_err() && matches!(self.output, Output::Binary { .. }) {
+            self.output = Output::Lost;
+        }
+        written.with_context(|| format!("cannot write {}", self.name))
+    }
+
+    /// Completes the file, which now appears.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        let Output::Binary { file, format, rows, width } = self.output else { return Ok(()) };
+        let finish = || {
+            let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(&format.header(rows, width))?;
+            file.finish()
+        };
+        finish().with_context(|| format!("cannot write {}", self.name))
+    }
+}
+
+impl Output {
+    fn write(&mut self, rows: &[Vec<f32>]) -> io::Result<()> {
         match self {
-            Self::JsonLines(output) => {
-                // A line at once: whoever is killed leaves no half line. Of more at once the
-                // system may write a part.
-                let mut line = Vec::new();
+            Self::Stdout(stdout) => {
                 for row in rows {
-                    line.clear();
-                    serde_json::to_writer(&mut line, &serde_json::json!({ "embedding": row }))?;
-                    line.push(b'\n');
-                    output.write_all(&line)?;
+                    stdout.write_all(&line(row)?)?;
                 }
-                output.flush()
+                stdout.flush()
+            }
+            Self::Lines(file, whole) => {
+                for row in rows {
+                    // A line at once: whoever is killed leaves no half line. Of more at once the
+                    // system may write a part.
+                    let line = line(row)?;
+                    if let Err(error) = file.write_all(&line) {
+                        // Nor does whoever finds the disk full.
+                        let _ = file.set_len(*whole);
+                        return Err(error);
+                    }
+                    *whole += line.len() as u64;
+                }
+                Ok(())
             }
             Self::Binary { file, rows: count, .. } => {
                 for value in rows.iter().flatten() {
@@ -74,26 +112,16 @@ impl Sink {
                 *count += rows.len() as u64;
                 Ok(())
             }
+            Self::Lost => Ok(()),
         }
     }
+}
 
-    /// Completes the file, which now appears.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let Self::Binary { file, path, format, rows, width } = self else { return Ok(()) };
-        let mut file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&format.header(rows, width))?;
-        file.as_file().sync_all()?;
-        let shown = path.display();
-        let file = file.persist(&path).with_context(|| format!("cannot write {shown}"))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // A temporary file is for its owner alone.
-            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        Ok(())
-    }
+/// A row as a line of JSON.
+fn line(row: &[f32]) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&serde_json::json!({ "embedding": row }))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 impl Format {

@@ -96,17 +96,17 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Reads a file; without one, or from `-`, standard input.
     pub(crate) fn open(path: Option<&Path>, jsonl: bool, cancel: Cancel) -> anyhow::Result<Self> {
-        let input: Box<dyn BufRead + Send> = match path {
+        let (input, name): (Box<dyn BufRead + Send>, _) = match path {
             Some(path) if path != Path::new("-") => {
-                let file =
-                    File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-                Box::new(BufReader::new(file))
+                let name = path.display().to_string();
+                let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+                (Box::new(BufReader::new(file)), name)
             }
-            _ => Box::new(BufReader::new(std::io::stdin())),
+            _ => (Box::new(BufReader::new(std::io::stdin())), "standard input".to_owned()),
         };
         let (sender, lines) = sync_channel(2 * CHUNK_TEXTS);
         std::thread::spawn(move || {
-            for text in read(input, jsonl) {
+            for text in read(input, &name, jsonl) {
                 // Nobody listens any more once the work has ended.
                 if sender.send(text).is_err() {
                     break;
@@ -151,9 +151,13 @@ impl Iterator for Chunks {
     }
 }
 
-fn read(input: impl BufRead, jsonl: bool) -> impl Iterator<Item = anyhow::Result<OwnedText>> {
+fn read(
+    input: impl BufRead,
+    name: &str,
+    jsonl: bool,
+) -> impl Iterator<Item = anyhow::Result<OwnedText>> {
     input.split(b'\n').enumerate().map(move |(number, line)| {
-        let line = line.context("cannot read the input")?;
+        let line = line.with_context(|| format!("cannot read {name}"))?;
         let line = match line.strip_suffix(b"\r") {
             Some(line) => line.to_vec(),
             None => line,
@@ -178,7 +182,7 @@ mod tests {
     use super::*;
 
     fn texts(input: &[u8], jsonl: bool) -> Vec<anyhow::Result<OwnedText>> {
-        read(input, jsonl).collect()
+        read(input, "the input", jsonl).collect()
     }
 
     #[test]

@@ -80,11 +80,12 @@ impl Archive {
         let metadata = self.metadata.to_json()?;
         let mut files: Vec<(&str, &[u8])> = vec![(METADATA_FILE, &metadata)];
         files.extend(self.assets.iter());
-        let failed = |error| Error::io(temporary, "write the archive", error);
-        let file = File::create(temporary).map_err(failed)?;
+        // The place is the final path, which the caller knows.
+        let failed = || Error::new(ErrorKind::Io, "cannot write the archive");
+        let file = File::create(temporary).map_err(|error| failed().because(error))?;
         let buffered = BufWriter::with_capacity(1 << 20, file);
         script.save(buffered, &files).map_err(|error| match error.into_source() {
-            Ok(cause) => Error::new(ErrorKind::Io, "cannot write the archive").because(cause),
+            Ok(cause) => failed().because(cause),
             Err(error) => Error::from(error),
         })?;
         self.scan(&mut ArchiveReader::open(temporary)?)

@@ -4,7 +4,7 @@
 
 use super::{check_size, open_file};
 use crate::error::{Error, ErrorKind, Result};
-use safetensors::tensor::{Metadata, TensorView, serialize, serialize_to_file};
+use safetensors::tensor::{Metadata, TensorView, serialize};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -127,9 +127,12 @@ pub(crate) fn to_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
 /// Writes tensors of any device; the file appears whole or not at all.
 pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let owned = tensors.iter().map(Owned::new).collect::<Result<Vec<_>>>()?;
-    let views = views(&owned)?;
+    // The crate's own way to a file goes through another temporary one.
+    let contents = serialize(views(&owned)?, None)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
+    drop(owned);
     crate::atomic_file::write(path, |temporary| {
-        serialize_to_file(views, None, temporary)
+        std::fs::write(temporary, contents)
             .map_err(|error| Error::new(ErrorKind::Io, "cannot write the file").because(error))
     })
 }
