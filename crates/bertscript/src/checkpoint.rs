@@ -17,6 +17,7 @@ use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use sharded::Index;
 use std::fs::File;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -78,8 +79,8 @@ impl Checkpoint {
         let path = directory.join("config.json");
         let config_json = read_side_file(&path)?;
         let config = BertConfig::from_json(&config_json).map_err(|error| error.at_path(&path))?;
-        let weights = WEIGHT_FILES.iter().map(|(name, ..)| directory.join(name));
-        let weights = weights.into_iter().find(|path| path.is_file());
+        let weights = first_file(WEIGHT_FILES.iter().map(|(name, ..)| (directory.join(name), ())))?;
+        let weights = weights.map(|(path, ())| path);
         Ok(Self { root: root.to_owned(), directory, config_json, config, weights })
     }
 
@@ -141,7 +142,7 @@ impl Checkpoint {
         let mut assets = Assets::default();
         assets.insert("config.json", self.config_json.clone());
         let mut take = |name: &str, path: PathBuf| -> Result<()> {
-            if path.is_file() {
+            if is_file(&path)? {
                 assets.insert(name, read_side_file(&path)?);
             }
             Ok(())
@@ -158,13 +159,13 @@ impl Checkpoint {
             let has_weights = module.class() == "Dense";
             let folder = self.root.join(&module.path);
             let config = folder.join("config.json");
-            if config.is_file() {
+            if is_file(&config)? {
                 assets.insert(module.file("config.json"), read_side_file(&config)?);
             }
             // Of weights, whatever their form, a safetensors file is made.
             let found = WEIGHT_FILES.iter().filter(|(.., is_index)| has_weights && !is_index);
             let found = found.map(|(name, read, _)| (folder.join(name), read));
-            if let Some((path, read)) = found.into_iter().find(|(path, _)| path.is_file()) {
+            if let Some((path, read)) = first_file(found)? {
                 let contents =
                     safetensors::to_bytes(&read(&path)?).map_err(|error| error.at_path(&path))?;
                 assets.insert(module.file("model.safetensors"), contents);
@@ -188,7 +189,7 @@ pub(crate) fn tokenizer_assets(path: &Path) -> Result<Assets> {
     }
     for name in TEXT_FILES.into_iter().chain(["config.json"]) {
         let path = path.join(name);
-        if path.is_file() {
+        if is_file(&path)? {
             assets.insert(name, read_side_file(&path)?);
         }
     }
@@ -198,7 +199,7 @@ pub(crate) fn tokenizer_assets(path: &Path) -> Result<Assets> {
 /// The folder of the Transformer module, where there are modules.
 fn transformer_directory(root: &Path) -> Result<PathBuf> {
     let path = root.join(MODULES_FILE);
-    if root.join("config.json").is_file() || !path.is_file() {
+    if is_file(&root.join("config.json"))? || !is_file(&path)? {
         return Ok(root.to_owned());
     }
     let modules = read_modules(&read_side_file(&path)?).map_err(|error| error.at_path(&path))?;
@@ -210,9 +211,33 @@ fn read_side_file(path: &Path) -> Result<Vec<u8>> {
     let (file, length) = open_file(path)?;
     check_size(length).map_err(|error| error.at_path(path))?;
     let mut contents = Vec::new();
-    // The file may grow meanwhile.
-    file.take(length).read_to_end(&mut contents).map_err(io)?;
+    // The file may grow meanwhile; one that shrinks is not what it was made to be.
+    let found = file.take(length).read_to_end(&mut contents).map_err(io)?;
+    if found as u64 != length {
+        let message = format!("found {found} bytes, expected {length}: it changes meanwhile");
+        return Err(Error::new(ErrorKind::Io, message).at_path(path));
+    }
     Ok(contents)
+}
+
+/// Whether there is a file. Where that cannot be told, since a folder is closed or
+/// the disk fails, nothing is left out in silence.
+fn is_file(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+        Err(error) => Err(Error::io(path, "open the file", error)),
+    }
+}
+
+/// The first of some files that is there, with what belongs to it.
+fn first_file<T>(files: impl Iterator<Item = (PathBuf, T)>) -> Result<Option<(PathBuf, T)>> {
+    for (path, with) in files {
+        if is_file(&path)? {
+            return Ok(Some((path, with)));
+        }
+    }
+    Ok(None)
 }
 
 /// Opens a file, and says how long it is. Symbolic links are followed: the cache
