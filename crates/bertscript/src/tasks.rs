@@ -3,6 +3,8 @@
 
 mod answer;
 mod batches;
+#[cfg(test)]
+mod cancelled;
 mod classify;
 mod embed;
 mod entities;

@@ -10,6 +10,8 @@ use crate::text::{EncodeOptions, Encoding, Text, Truncation};
 use bertscript_kernels::Team;
 use std::str::FromStr;
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Kind, Tensor};
 
@@ -51,18 +53,35 @@ impl FromStr for LongTexts {
 
 /// Stops a task from another thread. Clones belong together.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    asked: Arc<AtomicBool>,
+    /// After how many looks it is cancelled.
+    #[cfg(test)]
+    looks: Option<Arc<AtomicUsize>>,
+}
 
 impl Cancel {
     /// Asks the task to stop before its next batch, with
     /// [`ErrorKind::Cancelled`].
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        #[cfg(test)]
+        if self.looks.as_ref().is_some_and(|looks| looks.fetch_sub(1, Ordering::Relaxed) == 1) {
+            self.cancel();
+        }
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Cancel {
+    /// Is cancelled when it is looked at for this time, from 1.
+    pub(super) fn at_look(number: usize) -> Self {
+        Self { asked: Arc::default(), looks: Some(Arc::new(AtomicUsize::new(number))) }
     }
 }
 

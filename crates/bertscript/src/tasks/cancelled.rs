@@ -1,0 +1,112 @@
+//! Every task, cancelled at every place where it looks.
+
+use super::{
+    AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
+};
+use crate::{
+    Architecture, Checkpoint, Device, ErrorKind, LoadOptions, Module, Plan, PreTrained, Result,
+};
+
+/// Texts of several lengths.
+const TEXTS: [&str; 6] =
+    ["the [MASK]", "a [MASK] sat", "[MASK]", "the cat saw a [MASK]", "on [MASK] mat", "[MASK] it"];
+/// So few that there is a batch for about each text.
+const BATCH: usize = 8;
+
+/// What a task says: words that must be the same, and numbers. libtorch adds up as its
+/// threads come.
+type Answer = (String, Vec<f32>);
+type Task = fn(&Module, Cancel) -> Result<Answer>;
+
+fn embed(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = EmbedOptions { batch_tokens: BATCH, cancel, ..EmbedOptions::default() };
+    let values = module.embed(TEXTS, &options)?.values;
+    Ok((String::new(), Vec::<f32>::try_from(values.f_reshape([-1])?)?))
+}
+
+fn classify(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = ClassifyOptions { batch_tokens: BATCH, cancel, ..ClassifyOptions::default() };
+    let found = module.classify(TEXTS, &options)?;
+    let labels = found.iter().flat_map(|found| &found.labels);
+    Ok(labels.map(|found| (found.label.as_str(), found.score)).unzip())
+}
+
+fn next_sentence(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = ClassifyOptions { batch_tokens: BATCH, cancel, ..ClassifyOptions::default() };
+    let found = module.next_sentence(TEXTS.map(|text| (text, "a dog")), &options)?;
+    let labels = found.iter().flat_map(|found| &found.labels);
+    Ok(labels.map(|found| (found.label.as_str(), found.score)).unzip())
+}
+
+fn entities(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = EntitiesOptions { batch_tokens: BATCH, cancel, ..EntitiesOptions::default() };
+    let found = module.entities(TEXTS, &options)?;
+    let entities = found.iter().flat_map(|found| &found.entities);
+    Ok(entities.map(|found| (found.entity.as_str(), found.score)).unzip())
+}
+
+fn answer(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = AnswerOptions { batch_tokens: BATCH, cancel, ..AnswerOptions::default() };
+    let found = module.answer(TEXTS.map(|text| ("a cat", text)), &options)?;
+    let answers = found.iter().flat_map(|found| &found.answers);
+    Ok(answers.map(|found| (found.answer.as_str(), found.score)).unzip())
+}
+
+fn fill_mask(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = FillMaskOptions { batch_tokens: BATCH, cancel, ..FillMaskOptions::default() };
+    let found = module.fill_mask(TEXTS, &options)?;
+    let fillings = found.iter().flat_map(|found| found.masks.iter().flatten());
+    Ok(fillings.map(|found| (found.token_str.as_str(), found.score)).unzip())
+}
+
+const TASKS: [(&str, Architecture, Task); 6] = [
+    ("sentence", Architecture::BertModel, embed),
+    ("classify-single", Architecture::BertForSequenceClassification, classify),
+    ("next-sentence", Architecture::BertForNextSentencePrediction, next_sentence),
+    ("entities", Architecture::BertForTokenClassification, entities),
+    ("masked", Architecture::BertForQuestionAnswering, answer),
+    ("masked", Architecture::BertForMaskedLM, fill_mask),
+];
+
+fn same((words, numbers): &Answer, (other_words, others): &Answer) -> bool {
+    let close = numbers.iter().zip(others).all(|(number, other)| (number - other).abs() <= 1e-5);
+    words == other_words && numbers.len() == others.len() && close
+}
+
+#[test]
+fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+    for (name, architecture, task) in TASKS {
+        let checkpoint = Checkpoint::open(&fixtures.join("text").join(name)).unwrap();
+        let options = LoadOptions {
+            architecture: Some(architecture),
+            random_init: Some(1),
+            ..LoadOptions::default()
+        };
+        let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
+        let file = folder.path().join("model.pt");
+        crate::export(&model, &checkpoint, &[], &file).unwrap();
+        let loaded = Module::load(&file, Device::Cpu, None).unwrap();
+        for plan in Plan::ALL {
+            let module = loaded.with_plan(plan).unwrap();
+            let expected = task(&module, Cancel::default()).unwrap();
+            assert!(!expected.1.is_empty(), "{architecture}");
+            let mut stages = 0;
+            loop {
+                let what = format!("{architecture} by {plan}, at look {}", stages + 1);
+                match task(&module, Cancel::at_look(stages + 1)) {
+                    Ok(found) => {
+                        assert!(same(&found, &expected), "{what}");
+                        break;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{what}: {error}"),
+                }
+                let next = task(&module, Cancel::default()).unwrap();
+                assert!(same(&next, &expected), "{what}: the next call");
+                stages += 1;
+            }
+            assert!(stages >= 3, "{architecture} by {plan} looks {stages} times");
+        }
+    }
+}
