@@ -48,6 +48,24 @@ fn whatever_is_thrown_or_exhausted_becomes_a_status() {
 }
 
 #[test]
+fn callbacks_may_wait_call_and_cancel() {
+    let include = format!("-isystem{}/include", bertscript_tests::libtorch().display());
+    let (program, sentence) = program("callbacks.c", &[&include]);
+    let warns = program.folder().join("warns.pt");
+    let mut script = torchscript::ScriptModule::new("Warns").unwrap();
+    let source = "def forward(self, x: Tensor):\n    torch.warn('careful')\n    return x + 1";
+    script.define(source).unwrap();
+    script.save(std::fs::File::create(&warns).unwrap(), &[]).unwrap();
+    let arguments = [warns, sentence, fixture("model")];
+    printed(&program.run(&arguments));
+    // Nor does it matter that nobody can read what is written where there is no callback.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = program.command();
+    command.args(&arguments).env("BERTSCRIPT_LOG", "1").stderr(full);
+    assert!(command.status().unwrap().success());
+}
+
+#[test]
 fn a_host_keeps_its_libtorch_and_shares_its_tensors() {
     let (program, _) = beside_libtorch("host.cc");
     let (model, sentence) = (fixture("model"), fixture("text/sentence"));

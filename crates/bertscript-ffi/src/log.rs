@@ -5,6 +5,7 @@ use crate::guard::{Failure, guard};
 use crate::status::{BERTSCRIPT_BUSY, BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
+use std::io::Write;
 use std::sync::{PoisonError, RwLock};
 
 /// How much a message matters.
@@ -82,7 +83,10 @@ pub(crate) fn log(level: bertscript_log_level, message: &str) {
             unsafe { (sink.callback)(sink.user, level, text.as_ptr()) };
             IN_CALLBACK.set(before);
         }
-        None if std::env::var_os("BERTSCRIPT_LOG").is_some() => eprintln!("bertscript: {message}"),
+        None if std::env::var_os("BERTSCRIPT_LOG").is_some() => {
+            // Where nobody can read it, that must not be a panic, least of all in the report of one.
+            let _ = writeln!(std::io::stderr(), "bertscript: {message}");
+        }
         _ => {}
     }
 }
