@@ -16,6 +16,7 @@ mod header;
 mod install;
 mod limits;
 mod miri;
+mod nightly;
 mod oracles;
 mod python;
 mod sbom;
