@@ -263,3 +263,6 @@ fn check_size(bytes: u64) -> Result<()> {
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

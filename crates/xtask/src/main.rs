@@ -66,7 +66,7 @@ enum Command {
     },
     /// Describe the C interface as that of a release, which later ones must keep
     Abi,
-    /// Run what needs no libtorch of the C interface under Miri, of a nightly Rust
+    /// Run what asks no libtorch under Miri, of a nightly Rust
     Miri,
     Fuzz(fuzz::Fuzz),
     /// Run everything at once, again and again, and watch results and memory

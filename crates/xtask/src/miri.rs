@@ -1,16 +1,32 @@
-//! The handles of the C ABI in Rust's own interpreter, which finds what a
+//! What no libtorch is asked for in Rust's own interpreter, which finds what a
 //! sanitizer cannot: broken aliasing, and races that did not happen.
+//!
+//! Miri calls no foreign function and maps no file. So of weights the lists of
+//! tensors are read and no tensor, of sentence-transformers' files `modules.json`
+//! alone, and texts are encoded one by one. The `tokenizers` crate is built without
+//! its parts in C and C++ (onig, esaxx), and runs as it is.
 
 use crate::command::run;
 use crate::{announce, nightly, root};
 use anyhow::Result;
 
+/// What runs: a package, and what cargo is told of its tests.
+const TESTS: [(&str, &str, &[&str]); 4] = [
+    ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
+    ("records and signatures of archives", "torchscript", &["--lib"]),
+    ("readers of checkpoints and text", "bertscript", &["--lib", "--", "checkpoint::", "text::"]),
+    ("inputs that fuzzing keeps", "bertscript-tests", &["--test", "fuzzing"]),
+];
+
 pub(crate) fn miri() -> Result<()> {
     nightly::install(&["miri", "rust-src"])?;
-    announce("handles under Miri");
-    run(nightly::cargo(["miri", "test", "--locked", "--package", "bertscript-ffi"])
-        .args(["--test", "handles_alone"])
-        // They read a tokenizer's files.
-        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-        .env("CARGO_TARGET_DIR", root().join("target/miri")))
+    for (what, package, tests) in TESTS {
+        announce(&format!("{what} under Miri"));
+        run(nightly::cargo(["miri", "test", "--locked", "--package", package])
+            .args(tests)
+            // They read files.
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("CARGO_TARGET_DIR", root().join("target/miri")))?;
+    }
+    Ok(())
 }

@@ -137,6 +137,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn names_of_all_ages_become_todays() {
         let mut old = state(&[
             "bert.embeddings.LayerNorm.gamma",
@@ -157,6 +158,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn a_prefix_is_added_to_the_encoder_only() {
         let mut bare = state(&[
             "embeddings.word_embeddings.weight",
@@ -175,6 +177,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn data_parallel_names_lose_their_prefix() {
         let mut parallel = state(&["module.bert.pooler.dense.bias", "module.classifier.bias"]);
         parallel.rename(true).unwrap();
@@ -183,6 +186,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn two_spellings_of_one_name_are_refused() {
         let error = state(&["embeddings.LayerNorm.gamma", "embeddings.LayerNorm.weight"])
             .rename(false)

@@ -19,7 +19,7 @@ const LEGACY_PROTOCOL: i64 = 1001;
 
 /// Where each storage's elements begin in the file, and how many there are
 /// bytes for.
-type Places = HashMap<String, (u64, u64)>;
+pub(super) type Places = HashMap<String, (u64, u64)>;
 
 /// The tensors of a file. Those that cannot lie in the mapped file are copied.
 struct Tensors<'a> {
@@ -46,22 +46,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
 }
 
 fn read_file(file: &File, length: u64) -> Result<Vec<(String, Tensor)>> {
-    let mut reader = BufReader::new(file);
-    let start = reader.fill_buf().map_err(unreadable)?;
-    let (pickle, places) = if start.starts_with(b"PK\x03\x04") {
-        read_zip(&mut reader)?
-    } else if start.starts_with(b"version ") {
-        return Err(malformed(
-            "a Git LFS pointer stands in place of the weights; fetch them with `git lfs pull`",
-        ));
-    } else if start.first() == Some(&0x80) {
-        read_legacy(&mut reader)?
-    } else if start.get(257..262) == Some(b"ustar") {
-        let message = "the tar form, which torch wrote before 2018, is not supported; load and save it with a newer torch";
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    } else {
-        return Err(malformed("not a file of torch.save"));
-    };
+    let (pickle, places) = read_contents(&mut BufReader::new(file))?;
     let mapped = MappedFile::new(file)?;
     let mut file = Tensors { mapped, places, length, left: length, copies: HashMap::new() };
     let named = state_dict(&pickle)?.into_iter().map(|(name, record)| {
@@ -69,6 +54,25 @@ fn read_file(file: &File, length: u64) -> Result<Vec<(String, Tensor)>> {
         Ok((name.to_owned(), tensor))
     });
     named.collect()
+}
+
+/// The pickle, and where the storages are that it names.
+pub(super) fn read_contents(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
+    let start = reader.fill_buf().map_err(unreadable)?;
+    if start.starts_with(b"PK\x03\x04") {
+        read_zip(reader)
+    } else if start.starts_with(b"version ") {
+        Err(malformed(
+            "a Git LFS pointer stands in place of the weights; fetch them with `git lfs pull`",
+        ))
+    } else if start.first() == Some(&0x80) {
+        read_legacy(reader)
+    } else if start.get(257..262) == Some(b"ustar") {
+        let message = "the tar form, which torch wrote before 2018, is not supported; load and save it with a newer torch";
+        Err(Error::new(ErrorKind::Unsupported, message))
+    } else {
+        Err(malformed("not a file of torch.save"))
+    }
 }
 
 /// A zip of `<top>/data.pkl` and `<top>/data/<key>`, stored, not compressed.
@@ -163,7 +167,7 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
 
 /// The named tensors: of the object itself, or of its `state_dict` or `model`.
 /// Of a name that stands twice the last one counts, as in Python.
-fn state_dict(pickle: &Pickle) -> Result<BTreeMap<&str, &TensorRecord>> {
+pub(super) fn state_dict(pickle: &Pickle) -> Result<BTreeMap<&str, &TensorRecord>> {
     let tensors = |entries: &[(usize, usize)]| {
         let entries = entries.iter().map(|(key, value)| (pickle.get(*key), pickle.get(*value)));
         let named = entries.filter_map(|(key, value)| match (key, value) {

@@ -50,6 +50,7 @@ fn a_stack_is_never_taken_below_its_bottom_or_a_mark() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn nesting_and_cycles_cost_no_stack() {
     let mut deep = vec![b')'];
     deep.extend(std::iter::repeat_n(0x85, 1_000_000));
@@ -66,6 +67,7 @@ fn a_claimed_length_takes_no_memory() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn there_is_an_end_to_objects() {
     let error = read(&[b'N'; MOST_OBJECTS + 2]).unwrap_err();
     assert!(error.to_string().contains("more than 1048576 objects"), "{error}");
