@@ -11,7 +11,7 @@ use crate::{
 const TEXTS: [&str; 6] =
     ["the [MASK]", "a [MASK] sat", "[MASK]", "the cat saw a [MASK]", "on [MASK] mat", "[MASK] it"];
 /// So few that there is a batch for about each text.
-const BATCH: usize = 8;
+const BATCH: Option<usize> = Some(8);
 
 /// What a task says: words that must be the same, and numbers. libtorch adds up as its
 /// threads come.
