@@ -6,7 +6,7 @@
 
 #![allow(missing_docs, reason = "the functions are those of graph.cpp, for torchscript")]
 
-#[cfg(cuda)]
+#[cfg(all(cuda, not(test)))]
 mod exports {
     use std::ffi::{c_char, c_int, c_void};
 
