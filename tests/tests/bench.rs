@@ -96,9 +96,9 @@ fn what_cannot_be_measured_is_left_out_with_its_reason() {
 
     // A choice of texts, half of whose tokens belong to each.
     let file = export("multiple-choice", &[], scratch.path());
-    let more = ["--plans", "eager,packed", "--lengths", "4", "--dtype", "f16"];
+    let more = ["--plans", "eager,packed-int8", "--lengths", "4", "--dtype", "f16"];
     let (_, report) = measure(&file, &more, scratch.path());
-    assert_eq!(reasons(&report)[0].0, "packed");
+    assert_eq!(reasons(&report)[0].0, "packed-int8");
     let row = &report["shapes"][0];
     assert_eq!(row["plan"], "eager");
     let tokens = row["tokens_per_second"].as_f64().unwrap() * row["p50_ms"].as_f64().unwrap();
@@ -119,7 +119,10 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
     fails(&["--lengths", "8,600"], "--lengths: found 600, the model takes 1 to ");
     fails(&["--json", "no/where.json"], "cannot write no/where.json");
     fails(&["--text", "/dev/null"], "/dev/null: found no line, expected a text on each");
-    fails(&["--plans", "packed", "--dtype", "f16"], "no plan is left to measure; packed: ");
+    fails(
+        &["--plans", "packed-int8", "--dtype", "f16"],
+        "no plan is left to measure; packed-int8: ",
+    );
 }
 
 #[test]

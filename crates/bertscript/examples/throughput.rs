@@ -2,7 +2,7 @@
 //! JSON a question; `bench_worker.py` says which there are.
 //!
 //! ```text
-//! throughput FILE.pt f32|f16|bf16|int8 THREADS LIMIT
+//! throughput FILE.pt f32|f16|bf16|int8 THREADS LIMIT [DEVICE]
 //! throughput --export DIR FILE.pt
 //! ```
 
@@ -23,14 +23,18 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["--export", directory, file] => export(Path::new(directory), Path::new(file)),
-        [file, dtype, threads, limit] => {
+        [file, dtype, threads, limit, ref device @ ..] if device.len() < 2 => {
             tch::set_num_threads(threads.parse()?);
             tch::set_num_interop_threads(1);
             let started = Instant::now();
-            let module = load(Path::new(file), dtype)?;
+            let device = device.first().map_or(Ok(Device::Cpu), |device| device.parse())?;
+            let module = load(Path::new(file), dtype, device)?;
             serve(module, limit.parse()?, started)
         }
-        _ => Err("usage: throughput FILE.pt DTYPE THREADS LIMIT | --export DIR FILE.pt".into()),
+        _ => {
+            Err("usage: throughput FILE.pt DTYPE THREADS LIMIT [DEVICE] | --export DIR FILE.pt"
+                .into())
+        }
     }
 }
 
@@ -42,12 +46,12 @@ fn export(directory: &Path, file: &Path) -> Result<()> {
 }
 
 /// Of `int8`, what is not a linear layer stays in bfloat16.
-fn load(file: &Path, dtype: &str) -> Result<Module> {
+fn load(file: &Path, dtype: &str, device: Device) -> Result<Module> {
     if dtype == "int8" {
-        let module = Module::load(file, Device::Cpu, Some(Dtype::BF16))?;
+        let module = Module::load(file, device, Some(Dtype::BF16))?;
         return Ok(module.with_plan(Plan::PackedInt8)?);
     }
-    Ok(Module::load(file, Device::Cpu, Some(dtype.parse()?))?)
+    Ok(Module::load(file, device, Some(dtype.parse()?))?)
 }
 
 fn serve(module: Module, limit: usize, started: Instant) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What takes a CUDA device to be shown, as a folder that can be carried to one.
 
 use crate::command::{cargo, output, run};
-use crate::{announce, root, setup};
+use crate::{announce, demo, python, root, setup};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs;
@@ -60,6 +60,7 @@ impl GpuCheck {
             ["--package", "libbertscript", "--lib", "--quiet"],
             ["--package", "libbertscript_cuda", "--lib", "--quiet"],
             ["--package", "bertscript-tests", "--bin", "gpu-check"],
+            ["--package", "bertscript", "--example", "throughput"],
         ] {
             run(cargo(["build", "--release", "--locked"]).args(arguments))?;
         }
@@ -75,6 +76,7 @@ impl GpuCheck {
         for (file, place) in [
             ("bertscript", "bin/bertscript"),
             ("gpu-check", "bin/gpu-check"),
+            ("examples/throughput", "bin/throughput"),
             ("libbertscript_cuda.so", "lib/libbertscript_cuda.so"),
             ("libbertscript.so", "lib/libbertscript.so"),
             ("libbertscript.so", "lib/libbertscript.so.0.1"),
@@ -92,6 +94,15 @@ impl GpuCheck {
             .arg(folder.join("lib"))
             .args(["-lbertscript", "-Wl,-rpath,$ORIGIN/../lib"]))?;
         run(Command::new(folder.join("bin/gpu-check")).arg("prepare").arg(folder.join("data")))?;
+        let reference = root().join("tests/reference");
+        fs::copy(reference.join("bench_cuda.py"), folder.join("bench_cuda.py"))?;
+        fs::copy(demo::minilm()?.join("vocab.txt"), folder.join("data/vocab.txt"))?;
+        let texts = reference.join("bench_texts.py");
+        let fetch =
+            run(Command::new(python::interpreter()?).arg(texts).arg(folder.join("data/texts.txt")));
+        if let Err(error) = fetch {
+            announce(&format!("SKIPPED: texts for bench_cuda.py, which takes --texts ({error})"));
+        }
         let script = folder.join("run.sh");
         fs::write(&script, SCRIPT)?;
         run(Command::new("chmod").arg("+x").arg(&script))
