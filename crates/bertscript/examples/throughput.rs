@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["--export", directory, file] => export(Path::new(directory), Path::new(file)),
-        [file, dtype, threads, limit, ref device @ ..] if device.len() < 2 => {
+        [file, dtype, threads, limit, device @ ..] if device.len() < 2 => {
             tch::set_num_threads(threads.parse()?);
             tch::set_num_interop_threads(1);
             let started = Instant::now();

@@ -78,12 +78,12 @@ impl GpuCheck {
             ("gpu-check", "bin/gpu-check"),
             ("examples/throughput", "bin/throughput"),
             ("libbertscript_cuda.so", "lib/libbertscript_cuda.so"),
-            ("libbertscript.so", "lib/libbertscript.so"),
             ("libbertscript.so", "lib/libbertscript.so.0.1"),
         ] {
             fs::copy(built.join(file), folder.join(place))
                 .with_context(|| format!("cannot copy {file}"))?;
         }
+        std::os::unix::fs::symlink("libbertscript.so.0.1", folder.join("lib/libbertscript.so"))?;
         run(Command::new("cc")
             .args(["-std=c99", "-O2", "-o"])
             .arg(folder.join("bin/embed-c"))
@@ -93,7 +93,10 @@ impl GpuCheck {
             .arg("-L")
             .arg(folder.join("lib"))
             .args(["-lbertscript", "-Wl,-rpath,$ORIGIN/../lib"]))?;
-        run(Command::new(folder.join("bin/gpu-check")).arg("prepare").arg(folder.join("data")))?;
+        run(Command::new(folder.join("bin/gpu-check"))
+            .arg("prepare")
+            .arg(folder.join("data"))
+            .env("LD_LIBRARY_PATH", root().join(".libtorch/torch/lib")))?;
         let reference = root().join("tests/reference");
         fs::copy(reference.join("bench_cuda.py"), folder.join("bench_cuda.py"))?;
         fs::copy(demo::minilm()?.join("vocab.txt"), folder.join("data/vocab.txt"))?;
