@@ -2069,7 +2069,8 @@ BERTSCRIPT_NOEXCEPT;
  * Sets the budget of a batch, for every task: more is faster on large machines
  * and takes more memory.
  *
- * @param batch_tokens tokens, with padding; 4096 unless set
+ * @param batch_tokens tokens, with padding; unless set, 4096 on the CPU and 32768 on
+ *        a CUDA device
  *
  * Thread safety: one thread at a time.
  */
