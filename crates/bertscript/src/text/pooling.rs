@@ -207,6 +207,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn rows_are_pooled_as_libtorch_pools_padded_ones() {
         let lengths = [1, 2, 3, 100, 512, 7];
         // At last more than some texts have.
