@@ -9,6 +9,11 @@
 
 #include <dlfcn.h>
 
+#ifdef __SANITIZE_THREAD__
+extern "C" void __tsan_release(void* address);
+extern "C" void __tsan_acquire(void* address);
+#endif
+
 namespace {
 
 using WorkFn = void (*)(void* user, int thread);
@@ -46,6 +51,20 @@ struct Work {
   c10::WarningHandler* warnings;
 };
 
+// OpenMP's threads wait for each other in a way that the sanitizer of races does not see. It is told that whatever comes
+// before `release` happened when `acquire` returns.
+void release([[maybe_unused]] void* place) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_release(place);
+#endif
+}
+
+void acquire([[maybe_unused]] void* place) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_acquire(place);
+#endif
+}
+
 // Runs on every thread. Nothing in here allocates: an exception must not leave OpenMP's region, and libtorch's own
 // guard of a thread's whole state may throw where it ends.
 void run(void* data) {
@@ -64,6 +83,12 @@ void run(void* data) {
   } else {
     work.work(work.user, thread);
   }
+}
+
+void run_after_caller(void* data) {
+  acquire(data);
+  run(data);
+  release(data);
 }
 
 } // namespace
@@ -88,7 +113,9 @@ ts_error* ts_on_threads(WorkFn work, void* user) {
         c10::GradMode::is_enabled(),
         c10::WarningUtils::get_warning_handler()};
     // As many threads as an operator would have: 0 leaves the number to OpenMP.
-    openmp.parallel(run, &shared, 0, 0);
+    release(&shared);
+    openmp.parallel(run_after_caller, &shared, 0, 0);
+    acquire(&shared);
   });
 }
 

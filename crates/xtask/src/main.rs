@@ -24,6 +24,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod tsan;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ enum Command {
     Abi,
     /// Run what asks no libtorch under Miri, of a nightly Rust
     Miri,
+    /// Run what has threads under the sanitizer of races, of a nightly Rust
+    Tsan,
     Fuzz(fuzz::Fuzz),
     /// Run everything at once, again and again, and watch results and memory
     Soak {
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
         Command::Miri => miri::miri(),
+        Command::Tsan => tsan::tsan(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Soak { minutes } => soak::soak(minutes),
         Command::GpuCheck(check) => check.execute(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use bertscript_kernels::{LayerNorm, Linear, Solo, Team, Texts, Then, attention};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -19,6 +20,12 @@ impl Team for Threads {
 
     fn run(&self, work: &(dyn Fn() + Sync)) {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        // Together: the first to come could do all of it before another starts.
+        let start = Barrier::new(self.come);
+        let work = || {
+            start.wait();
+            work();
+        };
         thread::scope(|scope| (0..self.come).for_each(|_| drop(scope.spawn(work))));
     }
 }
