@@ -148,9 +148,9 @@ impl<R: BufRead> Machine<'_, R> {
                     self.push(Object::Tuple(items));
                 }
                 0x85..=0x87 => {
-                    let count = usize::from(opcode - 0x84);
-                    let start = self.stack.len().checked_sub(count).ok_or_else(underflow)?;
-                    let items = self.stack.split_off(start);
+                    let items = (0x85..=opcode).map(|_| self.pop());
+                    let mut items = items.collect::<Result<Vec<_>>>()?;
+                    items.reverse();
                     self.push(Object::Tuple(items));
                 }
                 b'a' => {

@@ -44,6 +44,7 @@ fn a_stack_is_never_taken_below_its_bottom_or_a_mark() {
         b"N(0.",
         b"N(.",
         b"\x87.",
+        b"NN(\x86t.",
     ] {
         assert!(read(bytes).is_err(), "{bytes:?}");
     }
