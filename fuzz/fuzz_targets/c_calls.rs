@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bertscript_tests::fuzzing::c_calls(data));
+use bertscript_tests::fuzzing::{c_calls, make_modules};
+
+libfuzzer_sys::fuzz_target!(init: make_modules(), |data: &[u8]| c_calls(data));

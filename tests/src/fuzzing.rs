@@ -6,7 +6,7 @@
 
 mod c_calls;
 
-pub use c_calls::c_calls;
+pub use c_calls::{c_calls, make_modules};
 
 use bertscript::{
     Archive, Assets, BertConfig, Checkpoint, EncodeOptions, Encoding, Error, ErrorKind, Padding,

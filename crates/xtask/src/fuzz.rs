@@ -28,7 +28,7 @@ const KEPT: &str = "fuzz/corpus";
 /// Where what is made and found lies, in the repository's root.
 const FOLDER: &str = "target/fuzz";
 /// Reading the corpora again at each start must not be all that is done.
-const SHORTEST_ROUND: Duration = Duration::from_secs(10);
+const SHORTEST_ROUND: Duration = Duration::from_secs(30);
 
 /// What came of a target.
 struct Summary {
@@ -74,7 +74,7 @@ impl Fuzz {
     }
 
     /// libFuzzer can only be told when to end by the clock. It runs again until it
-    /// had its time of a processor, of which others may have taken their part.
+    /// had its time of a processor, as long as that takes beside what else runs.
     fn fuzz(&self, program: &Path, target: String) -> Result<Summary> {
         let found = root().join(FOLDER).join("corpus").join(&target);
         let kept = root().join(KEPT).join(&target);
@@ -86,7 +86,7 @@ impl Fuzz {
         let wanted = Duration::from_secs(60 * self.minutes);
         let mut rounds = Round::default();
         while rounds.finding.is_none() && rounds.cpu < wanted {
-            let left = (wanted - rounds.cpu).max(SHORTEST_ROUND);
+            let left = (wanted - rounds.cpu).mul_f64(rounds.slowness()).max(SHORTEST_ROUND);
             // It adds what it finds to the first folder, and reads both.
             rounds = rounds + round::run(program, left, &artefacts, [&found, &kept])?;
         }
@@ -157,7 +157,8 @@ mod tests {
     use super::*;
 
     fn summary(target: &str, finding: Option<Finding>) -> Summary {
-        let rounds = Round { executions: 1_234_567, cpu: Duration::from_secs(603), finding };
+        let (cpu, clock) = (Duration::from_secs(603), Duration::from_secs(800));
+        let rounds = Round { executions: 1_234_567, cpu, clock, finding };
         Summary { target: target.to_owned(), rounds, corpus: 89 }
     }
 

@@ -22,6 +22,11 @@ pub fn c_calls(data: &[u8]) {
     while !sequence.input.is_empty() && sequence.step().is_ok() {}
 }
 
+/// Makes what all sequences run on, which takes longer than an input may.
+pub fn make_modules() {
+    LazyLock::force(&MODULES);
+}
+
 /// One module a task, made once: the file of sentences, and heads.
 struct Modules(Vec<*mut bertscript_module>);
 

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::Add;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Limits that no input of a few kilobytes may reach.
 const LIMITS: [&str; 3] = ["-rss_limit_mb=2048", "-malloc_limit_mb=256", "-timeout=20"];
@@ -21,6 +21,8 @@ pub(super) struct Round {
     pub(super) executions: u64,
     /// How long a processor worked.
     pub(super) cpu: Duration,
+    /// How long it took.
+    pub(super) clock: Duration,
     pub(super) finding: Option<Finding>,
 }
 
@@ -40,7 +42,18 @@ impl Add for Round {
         Self {
             executions: self.executions + other.executions,
             cpu: self.cpu + other.cpu,
+            clock: self.clock + other.clock,
             finding: self.finding.or(other.finding),
+        }
+    }
+}
+
+impl Round {
+    /// How many seconds of the clock one of a processor took.
+    pub(super) fn slowness(&self) -> f64 {
+        match self.cpu.is_zero() {
+            true => 1.,
+            false => (self.clock.as_secs_f64() / self.cpu.as_secs_f64()).max(1.),
         }
     }
 }
@@ -53,7 +66,7 @@ pub(super) fn run(
     artefacts: &Path,
     corpora: [&Path; 2],
 ) -> Result<Round> {
-    let before = cpu_of_children()?;
+    let (start, before) = (Instant::now(), cpu_of_children()?);
     let mut child = Command::new(root().join(program))
         .args(corpora)
         .arg(format!("-max_total_time={}", time.as_secs()))
@@ -82,7 +95,7 @@ pub(super) fn run(
     }
     // What is only slow is kept too, and ends nothing.
     let finding = (!status.success()).then(|| input.map_or(Finding::End(status), Finding::Input));
-    Ok(Round { executions, cpu: cpu_of_children()? - before, finding })
+    Ok(Round { executions, cpu: cpu_of_children()? - before, clock: start.elapsed(), finding })
 }
 
 /// `stat::number_of_executed_units: 1234`
@@ -121,6 +134,18 @@ mod tests {
         let line = "artifact_prefix='a/config/'; Test unit written to a/config/crash-1f";
         assert_eq!(input(line), Some("a/config/crash-1f"));
         assert_eq!(input("#2 INITED cov: 5"), None);
+    }
+
+    #[test]
+    fn a_busy_machine_is_given_more_time() {
+        let round = |cpu, clock| {
+            let (cpu, clock) = (Duration::from_secs(cpu), Duration::from_secs(clock));
+            Round { cpu, clock, ..Round::default() }
+        };
+        assert_eq!(round(0, 0).slowness(), 1.);
+        assert_eq!((round(50, 100) + round(50, 300)).slowness(), 4.);
+        // Several threads are no reason for less.
+        assert_eq!(round(200, 100).slowness(), 1.);
     }
 
     #[test]
