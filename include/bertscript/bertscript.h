@@ -406,7 +406,7 @@ typedef struct {
 #define BERTSCRIPT_BUSY 16
 
 /**
- * An earlier call with this handle ended in a panic; only freeing it is left.
+ * No function returns it any more: a panic leaves handles as they were.
  */
 #define BERTSCRIPT_POISONED 17
 

@@ -48,6 +48,27 @@ fn whatever_is_thrown_or_exhausted_becomes_a_status() {
 }
 
 #[test]
+fn where_memory_runs_out_that_is_the_error_and_nothing_else_changes() {
+    let (program, file) = program("memory.cc", &["-ldl"]);
+    let (model, folder) = (fixture("model"), bertscript_tests::scratch());
+    // Nothing else allocates, and nobody waits for a thread that a fork left behind.
+    let mut command = program.command();
+    command.args([file.as_path(), &model, folder.path()]).env("OMP_NUM_THREADS", "1");
+    let stages = printed(&command.output().unwrap());
+    println!("{stages}");
+    let stages: Vec<Vec<_>> = stages.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(stages.len(), 22);
+    for stage in stages {
+        let [what, stage, failures, ended] = stage[..] else { panic!("{stage:?}") };
+        let count = |text: &str| text.parse::<u32>().unwrap();
+        // Tensors never end the process. Some need none: their weights lie in a file.
+        let expected = what == "objects" || !matches!(stage, "save" | "pretrained");
+        assert!(!expected || count(failures) > 0, "{what} {stage}: nothing failed");
+        assert!(what == "objects" || count(ended) == 0, "{what} {stage}");
+    }
+}
+
+#[test]
 fn callbacks_may_wait_call_and_cancel() {
     let include = format!("-isystem{}/include", bertscript_tests::libtorch().display());
     let (program, sentence) = program("callbacks.c", &[&include]);

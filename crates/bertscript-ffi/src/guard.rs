@@ -1,10 +1,7 @@
 //! What stands around the body of every fallible function.
 
 use crate::error::bertscript_error;
-use crate::status::{
-    BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, BERTSCRIPT_OUT_OF_MEMORY, BERTSCRIPT_PANIC,
-    BERTSCRIPT_TORCH, bertscript_status, of_kind,
-};
+use crate::status::{BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, bertscript_status, of_kind};
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -69,15 +66,7 @@ pub(crate) unsafe fn guard(
         Ok(Ok(())) => return BERTSCRIPT_OK,
         Ok(Err(failure)) => failure,
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            // tch's infallible methods panic with what libtorch threw.
-            let status = match text.contains("Torch(") {
-                true if text.contains("bad_alloc") => BERTSCRIPT_OUT_OF_MEMORY,
-                true => BERTSCRIPT_TORCH,
-                false => BERTSCRIPT_PANIC,
-            };
-            Failure::new(status, text.trim().lines().next().unwrap_or_default())
+            Failure::from(bertscript::Error::from(torchscript::Error::from_panic(&*panic)))
         }
     };
     let status = failure.status;

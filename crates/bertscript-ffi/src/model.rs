@@ -6,12 +6,12 @@ use crate::guard::{Failure, guard};
 use crate::log;
 use crate::module::bertscript_module;
 use crate::pointers::{c_text, free, get, place, text};
-use crate::status::{BERTSCRIPT_IO, BERTSCRIPT_POISONED, bertscript_status};
+use crate::status::{BERTSCRIPT_IO, bertscript_status};
 use crate::trace_options::bertscript_trace_options;
 use bertscript::{Archive, Checkpoint, FixedShape, LoadOptions, Module, PreTrained};
 use std::ffi::{CString, c_char};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use torchscript::Warnings;
 
 /// A model with its weights, read from a checkpoint.
@@ -185,10 +185,8 @@ impl Eager {
         body: impl FnOnce(&Sources) -> bertscript::Result<T> + Send,
     ) -> Result<T, Failure> {
         log::refuse_in_callback()?;
-        let mut sources = self.sources.lock().map_err(|_| {
-            let message = "model: an earlier call ended in a panic";
-            Failure::new(BERTSCRIPT_POISONED, message)
-        })?;
+        // They are only read: a panic, such as tch's when memory runs out, leaves them as they were.
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let sources = &mut *sources;
         let body = move || {
             let _warnings = Warnings::redirect(log::warn);

@@ -37,7 +37,7 @@ pub const BERTSCRIPT_VERSION_MISMATCH: bertscript_status = 14;
 pub const BERTSCRIPT_BUFFER_TOO_SMALL: bertscript_status = 15;
 /// A call from inside a callback that would wait for itself.
 pub const BERTSCRIPT_BUSY: bertscript_status = 16;
-/// An earlier call with this handle ended in a panic; only freeing it is left.
+/// No function returns it any more: a panic leaves handles as they were.
 pub const BERTSCRIPT_POISONED: bertscript_status = 17;
 /// A checkpoint lacks parameters that the model needs.
 pub const BERTSCRIPT_MISSING_WEIGHT: bertscript_status = 18;

@@ -88,7 +88,13 @@ impl Archive {
             Ok(cause) => failed().because(cause),
             Err(error) => Error::from(error),
         })?;
-        self.scan(&mut ArchiveReader::open(temporary)?)
+        self.scan(&mut ArchiveReader::open(temporary)?)?;
+        // libtorch prints code into streams, which keep quiet when memory runs out: code
+        // may have been cut off.
+        ScriptModule::check_file(temporary).map_err(|error| match Error::from(error) {
+            error if error.kind() == ErrorKind::OutOfMemory => error,
+            error => Error::new(ErrorKind::Io, "what was written does not load").because(error),
+        })
     }
 
     fn scan(&self, reader: &mut ArchiveReader<impl Read + Seek>) -> Result<()> {

@@ -26,7 +26,7 @@ pub fn export(
     let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
     let mut written = None;
     atomic_file::write(path, |temporary| {
-        let write = || {
+        let write = || -> Result<Archive> {
             let archive = archive.with_digest_of(&script)?;
             archive.write(&script, temporary)?;
             // Here already, so that the disk need not be waited for later.
@@ -43,7 +43,7 @@ pub fn export(
             let proven = prove(&script, model, shapes);
             let archive = writer
                 .join()
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "writing the archive panicked")));
+                .unwrap_or_else(|panic| Err(Error::from(torchscript::Error::from_panic(&*panic))));
             proven?;
             written = Some(archive?);
             Ok(())

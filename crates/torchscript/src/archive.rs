@@ -53,6 +53,17 @@ impl ScriptModule {
         })
     }
 
+    /// Whether a file is an archive that loads: its code compiles, its tensors are
+    /// there. None of them stays in memory.
+    pub fn check_file(path: &Path) -> Result<()> {
+        let path = path_string(path)?;
+        // SAFETY: the pointers are live for the call.
+        let load = |out| unsafe {
+            ffi::ts_module_load(path.as_ptr(), std::ptr::null(), 0, c"meta".as_ptr(), out)
+        };
+        Self::from_shim(load).map(drop)
+    }
+
     /// Loads an archive from memory, as [`Self::load`] does from a file.
     pub fn load_bytes(bytes: &[u8], device: Option<Device>) -> Result<Self> {
         let device = device.map(device_name).transpose()?;

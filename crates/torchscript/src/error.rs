@@ -1,6 +1,7 @@
 //! What can go wrong in libtorch, as a value.
 
 use crate::ffi;
+use std::any::Any;
 use std::error::Error as StdError;
 use std::ffi::CString;
 use std::fmt;
@@ -46,6 +47,23 @@ impl Error {
             kind: ErrorKind::Callback,
             message: "the callback failed".to_owned(),
             source: Some(source),
+        }
+    }
+
+    /// What a panic says. tch's infallible methods panic with what libtorch threw: that
+    /// is an error of libtorch's then, without its backtrace.
+    pub fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("a panic that says nothing").trim();
+        match text.split_once("Torch(\"") {
+            Some((_, thrown)) => {
+                // As Rust shows it for programmers: on one line.
+                let message = thrown.split("\\n").next().unwrap_or_default();
+                let message = message.trim_end_matches("\")");
+                Self::new(libtorch_kind(message), message)
+            }
+            None => Self::new(ErrorKind::Panic, text),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Recording a closure as a method.
 
-use crate::error::{Error, ErrorKind, Result, c_string, check};
+use crate::error::{Error, Result, c_string, check};
 use crate::ffi::{self, TsValue};
 use crate::module::{CStrings, ScriptModule};
 use crate::value::Value;
@@ -94,12 +94,8 @@ where
     // again, or was lent to it by a caller that gets the error.
     let result = catch_unwind(AssertUnwindSafe(|| closure(&inputs)))
         .map_err(|payload| {
-            let text = payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "a payload that is no text".to_owned());
-            Error::new(ErrorKind::Panic, format!("the traced closure panicked: {text}"))
+            let error = Error::from_panic(&*payload);
+            Error::new(error.kind(), format!("the traced closure panicked: {error}"))
         })
         .and_then(|result| result.map_err(|error| Error::callback(error.into())))
         .and_then(|value| value.to_raw());
