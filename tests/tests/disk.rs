@@ -98,7 +98,8 @@ impl Job {
             assert!(first.contains(file.to_str().unwrap()), "{what}");
             assert!(what.contains(cause), "{what}");
             assert!(!what.contains("panicked"), "{what}");
-            assert_eq!(self.files(), before, "{what}");
+            let files = self.files();
+            assert!(files == before, "{what}: {:?} stand there", files.keys());
         });
     }
 
