@@ -15,7 +15,6 @@ mod stream;
 mod text;
 mod tokenize;
 mod verify;
-mod whole_file;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

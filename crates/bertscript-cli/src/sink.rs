@@ -1,7 +1,7 @@
 //! Where embeddings go: JSON lines, NumPy or safetensors, row by row.
 
-use crate::whole_file::WholeFile;
 use anyhow::{Context, bail};
+use bertscript::WholeFile;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Stdout, Write};
 use std::path::Path;

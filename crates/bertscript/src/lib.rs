@@ -147,6 +147,8 @@ pub use archive::{
     Archive, FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256,
 };
 pub use assets::Assets;
+#[doc(hidden)] // for the command
+pub use atomic_file::WholeFile;
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
 pub use config::BertConfig;
