@@ -1,15 +1,13 @@
 // CUDA at run time: libtorch_cuda, the devices, streams. Nothing here needs the
 // headers or the libraries of CUDA to be compiled, linked or started.
 #include "shim.h"
+#include "symbols.h"
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/util/Exception.h>
 
-#include <dlfcn.h>
-
-#include <cstring>
 #include <mutex>
 #include <typeinfo>
 
@@ -67,11 +65,10 @@ struct Driver {
 
   template <class F>
   void load(void* library, const char* name, F& function) {
-    void* symbol = dlsym(library, name);
-    if (symbol == nullptr && missing.empty()) {
+    function = find_function<F>(library, name);
+    if (function == nullptr && missing.empty()) {
       missing = std::string("libcuda.so.1 is no driver that is known: it has no ") + name;
     }
-    std::memcpy(&function, &symbol, sizeof symbol);
   }
 };
 

@@ -1,12 +1,11 @@
 // CUDA graphs, of a library that is loaded when there is a device, and events.
 #include "shim.h"
+#include "symbols.h"
+
+#include <unistd.h>
 
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-
-#include <dlfcn.h>
-
-#include <cstring>
 
 namespace {
 
@@ -20,6 +19,7 @@ struct Graphs {
   Act end = nullptr;
   Act replay = nullptr;
   Act free = nullptr;
+  // Why there are none, if there are none.
   std::string missing;
 
   Graphs() {
@@ -27,11 +27,12 @@ struct Graphs {
     if (library == nullptr) {
       return;
     }
-    load(library, "bertscript_cuda_graph_begin", begin);
-    load(library, "bertscript_cuda_graph_capture", capture);
-    load(library, "bertscript_cuda_graph_end", end);
-    load(library, "bertscript_cuda_graph_replay", replay);
-    load(library, "bertscript_cuda_graph_free", free);
+    begin = find_function<Begin>(library, "bertscript_cuda_graph_begin");
+    capture = find_function<Act>(library, "bertscript_cuda_graph_capture");
+    end = find_function<Act>(library, "bertscript_cuda_graph_end");
+    replay = find_function<Act>(library, "bertscript_cuda_graph_replay");
+    free = find_function<Act>(library, "bertscript_cuda_graph_free");
+    missing = "libbertscript_cuda.so was built without CUDA";
   }
 
   // It lies beside the library or program that this is linked into: in its folder,
@@ -48,26 +49,16 @@ struct Graphs {
     folder = slash == std::string::npos ? std::string(".") : folder.substr(0, slash);
     for (const char* place : {"/", "/../lib/", "/../"}) {
       const std::string path = folder + place + "libbertscript_cuda.so";
-      if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-        return library;
+      if (access(path.c_str(), F_OK) != 0) {
+        continue;
       }
-      const char* reason = dlerror();
-      if (missing.empty() && reason != nullptr) {
-        missing = reason;
-      }
+      void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+      const char* reason = library == nullptr ? dlerror() : nullptr;
+      missing = reason == nullptr ? "" : reason;
+      return library;
     }
+    missing = "there is no libbertscript_cuda.so beside " + folder;
     return nullptr;
-  }
-
-  template <class F>
-  void load(void* library, const char* name, F& function) {
-    void* symbol = dlsym(library, name);
-    if (symbol == nullptr) {
-      missing = "libbertscript_cuda.so was built without CUDA";
-    } else if (function == nullptr) {
-      missing.clear();
-    }
-    std::memcpy(&function, &symbol, sizeof symbol);
   }
 };
 
