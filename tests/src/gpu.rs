@@ -53,7 +53,7 @@ const ANYWHERE: [Check; 8] = [
 ];
 
 /// What takes a CUDA device.
-const ON_CUDA: [Check; 10] = [
+const ON_CUDA: [Check; 11] = [
     ("devices are described", loading::devices_are_described),
     ("a device that is not there is refused", loading::a_wrong_index_is_refused),
     ("a host that loads libtorch_cuda first", loading::host_loads_first),
@@ -63,6 +63,7 @@ const ON_CUDA: [Check; 10] = [
     ("memory that runs out is an error, and comes back", faults::memory_runs_out_and_comes_back),
     ("memory does not grow", faults::memory_does_not_grow),
     ("two modules on two streams", sharing::two_modules_on_two_streams),
+    ("one module on two streams", sharing::one_module_on_two_streams),
     ("DLPack shares device memory", sharing::dlpack_shares_device_memory),
 ];
 

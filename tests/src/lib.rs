@@ -5,7 +5,7 @@ pub mod fuzzing;
 pub mod gpu;
 pub mod torture;
 
-use bertscript::{Architecture, Checkpoint, Inputs, read_safetensors};
+use bertscript::{Architecture, Checkpoint, Inputs, Plan, read_safetensors};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -77,10 +77,30 @@ impl Golden {
         Inputs::from_named(self.named("inputs")).unwrap()
     }
 
+    /// Its attention mask.
+    pub fn mask(&self) -> Tensor {
+        let mut named = self.named("inputs").into_iter();
+        named.find(|(name, _)| name == "attention_mask").unwrap().1
+    }
+
     /// The tensors of `inputs.safetensors` or `outputs.safetensors`.
     pub fn named(&self, file: &str) -> Vec<(String, Tensor)> {
         read_safetensors(&self.directory().join(file).with_extension("safetensors")).unwrap()
     }
+}
+
+/// What a plan gives where the scripted one gives `values`: without padding, zeros
+/// after the end of each text.
+pub fn at_tokens(plan: Plan, mask: &Tensor, values: &Tensor) -> Tensor {
+    let length = *mask.size().last().unwrap();
+    let mut hole = mask.eq(0).reshape([-1, length]);
+    if plan == Plan::Scripted || !values.size().starts_with(&hole.size()) {
+        return values.shallow_clone();
+    }
+    while hole.dim() < values.dim() {
+        hole = hole.unsqueeze(-1);
+    }
+    values.masked_fill(&hole, 0.)
 }
 
 /// One model in every form of weight file.

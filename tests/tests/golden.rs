@@ -5,7 +5,7 @@ use bertscript::{
     ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, LoadOptions, Module, Plan,
     PreTrained, read_safetensors, tolerance, trace,
 };
-use bertscript_tests::{GOLDENS, Golden, bertscript_ok, binary, fixture, scratch};
+use bertscript_tests::{GOLDENS, Golden, at_tokens, bertscript_ok, binary, fixture, scratch};
 use std::process::Command;
 use tch::Tensor;
 use torchscript::Value;
@@ -19,7 +19,7 @@ fn through(plan: Plan, door: fn(&Golden, Plan) -> Vec<(String, Tensor)>) {
         assert_eq!(found.len(), reference.len(), "{}", golden.name);
         for (name, expected) in &reference {
             let (_, found) = found.iter().find(|(known, _)| known == name).unwrap();
-            let expected = at_tokens(golden, plan, expected);
+            let expected = at_tokens(plan, &golden.mask(), expected);
             let comparison =
                 Comparison::new(name, found, &expected, tolerance(Dtype::F32)).unwrap();
             if !comparison.is_equal() {
@@ -28,21 +28,6 @@ fn through(plan: Plan, door: fn(&Golden, Plan) -> Vec<(String, Tensor)>) {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-/// What a plan gives: by `packed`, zeros where there is padding.
-fn at_tokens(golden: &Golden, plan: Plan, values: &Tensor) -> Tensor {
-    let named = golden.named("inputs");
-    let (_, mask) = named.iter().find(|(name, _)| name == "attention_mask").unwrap();
-    let length = *mask.size().last().unwrap();
-    let mut hole = mask.eq(0).reshape([-1, length]);
-    if plan == Plan::Scripted || !values.size().starts_with(&hole.size()) {
-        return values.shallow_clone();
-    }
-    while hole.dim() < values.dim() {
-        hole = hole.unsqueeze(-1);
-    }
-    values.masked_fill(&hole, 0.)
 }
 
 #[test]
@@ -110,7 +95,7 @@ fn goldens_in_one_row_by_libtorch() {
         assert_eq!(module.plan(), Plan::Packed);
         let outputs = module.run(&golden.inputs()).unwrap();
         for (name, expected) in golden.named("outputs") {
-            let expected = at_tokens(golden, Plan::Packed, &expected);
+            let expected = at_tokens(Plan::Packed, &golden.mask(), &expected);
             let found = outputs.get(&name).unwrap();
             assert_eq!(found.kind(), tch::Kind::Half);
             let comparison =
@@ -153,7 +138,7 @@ fn goldens_with_fewer_instructions() {
                 let found = read_safetensors(&outputs).unwrap();
                 for (name, expected) in golden.named("outputs") {
                     let (_, found) = found.iter().find(|(known, _)| *known == name).unwrap();
-                    let expected = at_tokens(golden, Plan::Packed, &expected);
+                    let expected = at_tokens(Plan::Packed, &golden.mask(), &expected);
                     let comparison =
                         Comparison::new(&name, found, &expected, tolerance(bound)).unwrap();
                     assert!(comparison.is_equal(), "{isa}, {}: {comparison:?}", golden.name);
@@ -255,7 +240,7 @@ fn half_precision_stays_within_its_bounds() {
             };
             let outputs = module.run(&golden.inputs()).unwrap();
             for (name, expected) in golden.named("outputs") {
-                let expected = at_tokens(&golden, plan, &expected);
+                let expected = at_tokens(plan, &golden.mask(), &expected);
                 let found = outputs.get(&name).unwrap();
                 assert_eq!(found.kind(), dtype.kind());
                 let comparison =
@@ -285,7 +270,7 @@ fn int8_stays_within_its_bound() {
             let exact = module.with_plan(Plan::Packed).unwrap().run(&golden.inputs()).unwrap();
             let mut differs = false;
             for (name, expected) in golden.named("outputs") {
-                let expected = at_tokens(&golden, Plan::PackedInt8, &expected);
+                let expected = at_tokens(Plan::PackedInt8, &golden.mask(), &expected);
                 let found = outputs.get(&name).unwrap();
                 let comparison = Comparison::new(&name, found, &expected, INT8_TOLERANCE).unwrap();
                 assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);

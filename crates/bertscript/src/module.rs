@@ -100,6 +100,7 @@ impl Module {
             (module.device, module.dtype) = (device, dtype);
             module.packed = Arc::default();
             module.file = None;
+            module.wait()?;
             if module.plan == Plan::PackedInt8 && !module.has_kernels() {
                 module.plan = Plan::Packed;
             }
@@ -210,6 +211,8 @@ impl Module {
         if module.cannot_pack().is_none() {
             module.plan = Plan::Packed;
         }
+        // Any stream may run it, not only the one that its weights came by.
+        module.wait()?;
         Ok(module)
     }
 
@@ -228,16 +231,17 @@ impl Module {
     /// it and the bound. The module stays usable.
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
         if let Some(metadata) = self.metadata() {
-            inputs.check(metadata)?;
+            let host = inputs.on_host()?;
+            host.check(metadata)?;
             if let Some(ragged) = self.ragged()?
-                && let Some(rows) = inputs.pack()?
+                && let Some(rows) = host.pack()?
             {
                 let shape = inputs.shape();
                 let length = shape.last().map_or(0, |length| *length as usize);
                 return Outputs::rows(ragged.forward(&rows, length)?, &metadata.outputs, &shape);
             }
             if let Some(packed) = self.packed()?
-                && let Some(rows) = inputs.pack()?
+                && let Some(rows) = host.pack()?
             {
                 let outputs = packed.forward(&rows)?;
                 let (names, shape) = (&metadata.outputs, inputs.shape());

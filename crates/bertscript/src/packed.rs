@@ -115,9 +115,9 @@ impl Packed {
         Ok(outputs)
     }
 
-    /// What `each` makes of texts of these lengths, a range of them after another,
-    /// of at most `budget` tokens where they are several. A few texts are worked on by all threads together; of many, each thread
-    /// takes some.
+    /// What `each` makes of texts of these lengths, a range of them after another, of
+    /// at most `budget` tokens where they are several. A few texts are worked on by
+    /// all threads together; of many, each thread takes some.
     pub(crate) fn each_chunk<R: Send>(
         &self,
         lengths: &[usize],

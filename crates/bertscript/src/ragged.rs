@@ -46,6 +46,10 @@ impl RaggedBert {
         if hidden_states {
             of_tokens.extend(std::iter::repeat_n(true, config.num_hidden_layers as usize + 1));
         }
+        if let tch::Device::Cuda(index) = device {
+            // What was joined on this stream is read on any.
+            torchscript::cuda_synchronize(index)?;
+        }
         let layers = Layers { model, of_tokens, hidden_states, device, kernel };
         Ok(Self { layers, graphs: Graphs::new(device) })
     }
@@ -68,9 +72,9 @@ impl RaggedBert {
         self.layers.rows(&found, lengths, length)
     }
 
-    /// How many shapes of small batches were captured.
-    pub(crate) fn captured(&self) -> usize {
-        self.graphs.as_ref().map_or(0, Graphs::captured)
+    /// How many shapes of small batches were captured, or why none can be.
+    pub(crate) fn captured(&self) -> Result<usize> {
+        self.graphs.as_ref().map_or(Ok(0), Graphs::captured)
     }
 }
 

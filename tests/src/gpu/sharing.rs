@@ -10,6 +10,7 @@ use bertscript_ffi::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};
 use tch::{Kind, Tensor};
+use torchscript::CudaStream;
 
 /// Each on its own thread and stream, while the other runs.
 pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
@@ -30,6 +31,46 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
         }
         Ok(())
     })
+}
+
+/// From its first run on, which joins weights and captures graphs.
+pub(super) fn one_module_on_two_streams(prepared: &Prepared) -> Checked {
+    let cudart = Cudart::load()?;
+    let inputs = [rows(), vec![vec![5, 6, 7, 8]]];
+    let reference = load(&prepared.wide(), bertscript::Device::Cpu, Dtype::F32, Plan::Packed)?;
+    for _ in 0..10 {
+        let module = load(&prepared.wide(), prepared.device, Dtype::F32, Plan::Packed)?;
+        std::thread::scope(|scope| -> Checked {
+            let threads = inputs.each_ref().map(|rows| {
+                let (module, reference, cudart) = (&module, &reference, &cudart);
+                scope.spawn(move || -> Result<(), String> {
+                    let stream = cudart.stream()?;
+                    let inputs = Inputs::from_rows(rows, 0).map_err(|error| error.to_string())?;
+                    let entered = unsafe { CudaStream::enter(0, stream.raw) };
+                    let _entered = entered.map_err(|error| error.to_string())?;
+                    let run = || -> Checked {
+                        let expected = reference.run(&inputs)?;
+                        for _ in 0..20 {
+                            let found = module.run(&inputs)?;
+                            module.wait()?;
+                            for (name, expected) in expected.iter() {
+                                let comparison =
+                                    Comparison::new(name, found.get(name)?, expected, 1e-4)?;
+                                ensure(comparison.is_equal(), || format!("{comparison:?}"))?;
+                            }
+                        }
+                        Ok(())
+                    };
+                    run().map_err(|error| error.to_string())
+                })
+            });
+            for thread in threads {
+                thread.join().map_err(|_| "a thread panicked")??;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn on_a_stream(

@@ -90,7 +90,18 @@ impl Inputs {
         Ok(Self { input_ids, attention_mask, token_type_ids })
     }
 
-    /// Refuses what would fail or, worse, poison a device inside libtorch.
+    /// The same on the CPU, where they are looked at.
+    pub(super) fn on_host(&self) -> Result<Self> {
+        let on_host = |tensor: &Tensor| tensor.f_to_device(tch::Device::Cpu);
+        Ok(Self {
+            input_ids: on_host(&self.input_ids)?,
+            attention_mask: self.attention_mask.as_ref().map(on_host).transpose()?,
+            token_type_ids: self.token_type_ids.as_ref().map(on_host).transpose()?,
+        })
+    }
+
+    /// Refuses what would fail or, worse, poison a device inside libtorch. The inputs
+    /// are on the CPU.
     pub(super) fn check(&self, metadata: &Metadata) -> Result<()> {
         let limits = &metadata.limits;
         let symbols = metadata.inputs.first().map_or(&[][..], |input| &input.shape[..]);
@@ -157,7 +168,7 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
 
 /// Every value must be 0 to `count - 1`.
 fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
-    let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
+    let flat = tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
     let values = Vec::<i64>::try_from(&flat)?;
     match values.iter().position(|value| !(0..count).contains(value)) {
         None => Ok(()),

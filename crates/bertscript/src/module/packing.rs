@@ -10,7 +10,7 @@ use crate::packed::{PackedInputs, PackedOutput};
 use tch::{Kind, Tensor};
 
 impl Inputs {
-    /// Rows without their padding; none if some row's mask is not ones and then
+    /// Rows of inputs on the CPU, without their padding; none if some row's mask is not ones and then
     /// zeros, which only the program knows what to make of.
     pub(super) fn pack(&self) -> Result<Option<PackedInputs>> {
         let shape = self.input_ids.size();
@@ -46,7 +46,7 @@ impl Inputs {
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<i64>> {
-    let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
+    let flat = tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
     Ok(Vec::try_from(&flat)?)
 }
 

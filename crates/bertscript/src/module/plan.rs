@@ -142,9 +142,12 @@ impl Module {
     }
 
     /// How many shapes of small batches were captured as CUDA graphs, which are then
-    /// launched at once.
-    pub fn captured_graphs(&self) -> usize {
-        self.packed.ragged.get().map_or(0, RaggedBert::captured)
+    /// launched at once; 0 where there are none by choice or on the CPU.
+    ///
+    /// # Errors
+    /// Why they cannot be had here: the module runs without them.
+    pub fn captured_graphs(&self) -> Result<usize> {
+        self.packed.ragged.get().map_or(Ok(0), RaggedBert::captured)
     }
 
     /// What `load` makes of the module's weights, all of which it takes.

@@ -5,11 +5,11 @@
 //! is one more text.
 
 use super::Layers;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::nn::RaggedShape;
 use crate::packed::PackedInputs;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use tch::Tensor;
 use torchscript::{CudaCapture, CudaEvent, CudaGraph};
 
@@ -30,8 +30,8 @@ pub(super) struct Graphs {
 #[derive(Default)]
 struct Known {
     graphs: HashMap<RaggedShape, Arc<Mutex<Captured>>>,
-    /// Something cannot be captured here; it is not tried again.
-    refused: bool,
+    /// Why nothing can be captured here, so that it is not tried again.
+    refused: Option<String>,
 }
 
 /// A run, with the memory that it reads and writes.
@@ -51,8 +51,15 @@ impl Graphs {
         wanted.then(|| Self { index, known: Mutex::default() })
     }
 
-    pub(super) fn captured(&self) -> usize {
-        self.known.lock().map_or(0, |known| known.graphs.len())
+    pub(super) fn captured(&self) -> Result<usize> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &known.refused {
+            None => Ok(known.graphs.len()),
+            Some(reason) => {
+                let message = format!("CUDA graphs cannot be captured: {reason}");
+                Err(Error::new(ErrorKind::Device, message))
+            }
+        }
     }
 
     /// As [`super::RaggedBert::forward`]; none if the batch is not small, or cannot be
@@ -78,15 +85,20 @@ impl Graphs {
         buffer: &Tensor,
     ) -> Option<Arc<Mutex<Captured>>> {
         let mut known = self.known.lock().ok()?;
-        if known.refused {
+        if known.refused.is_some() {
             return None;
         }
         if let Some(captured) = known.graphs.get(&shape) {
             return Some(Arc::clone(captured));
         }
-        let Ok(captured) = Captured::new(self.index, layers, shape, buffer) else {
-            known.refused = true;
-            return None;
+        let captured = match Captured::new(self.index, layers, shape, buffer) {
+            Ok(captured) => captured,
+            // There may be memory another time.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => return None,
+            Err(error) => {
+                known.refused = Some(error.to_string());
+                return None;
+            }
         };
         let captured = Arc::new(Mutex::new(captured));
         known.graphs.insert(shape, Arc::clone(&captured));
