@@ -26,8 +26,9 @@ impl ScriptModule {
     /// does every number: a size read from an input is baked in.
     ///
     /// # Errors
-    /// An error or panic of the closure comes back as [`ErrorKind::Callback`]
-    /// or [`ErrorKind::Panic`]; the thread and the module are left as before.
+    /// An error or panic of the closure comes back as [`ErrorKind::Callback`](crate::ErrorKind::Callback)
+    /// or [`ErrorKind::Panic`](crate::ErrorKind::Panic) (of tch, as what libtorch threw); the thread and
+    /// the module are left as before.
     pub fn trace<E>(
         &mut self,
         method: &str,
