@@ -125,11 +125,20 @@ fn a_panic_in_the_closure_is_an_error_and_the_thread_is_clean() {
     let error = module
         .trace("run", &[("x", &x)], |x| {
             assert!(is_tracing());
-            // tch panics on torch errors outside its fallible calls.
+            // tch panics on torch errors outside its fallible calls: they stay torch's.
             Ok::<_, TchError>(Value::Tensor(x[0].matmul(&x[0])))
         })
         .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Torch);
+    let message = error.to_string();
+    assert!(message.starts_with("the traced closure panicked: mat1 and mat2"), "{message}");
+    assert!(!message.contains('\n') && !message.contains("Exception raised"), "{message}");
+    assert!(!is_tracing());
+    let error = module
+        .trace("run", &[("x", &x)], |_| -> Result<Value, TchError> { panic!("no such luck") })
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
+    assert_eq!(error.to_string(), "the traced closure panicked: no such luck");
     assert!(!is_tracing());
     module.trace("run", &[("x", &x)], |x| Ok::<_, TchError>(Value::from(&x[0]))).unwrap();
 }
