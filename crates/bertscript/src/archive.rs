@@ -140,7 +140,12 @@ impl Archive {
         if !start.starts_with(b"PK\x03\x04") {
             return Err(invalid("not a TorchScript archive"));
         }
-        let damaged = |error| invalid("a truncated or damaged archive").because(error);
+        let damaged = |error: torchscript::Error| match error.kind() {
+            torchscript::ErrorKind::Io => {
+                Error::new(ErrorKind::Io, "cannot read the archive").because(error)
+            }
+            _ => invalid("a truncated or damaged archive").because(error),
+        };
         let mut reader = reader.map_err(damaged)?;
         let records = reader.records().map_err(damaged)?;
         if !records.iter().any(|name| name == "constants.pkl") {

@@ -252,6 +252,15 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     Ok((File::open(path).map_err(io)?, found.len()))
 }
 
+/// What the system says of a file that cannot be read; of one that ends too early, `message`.
+fn unread(error: std::io::Error, message: &str) -> Error {
+    let (kind, message) = match error.raw_os_error() {
+        Some(_) => (ErrorKind::Io, "cannot read the file"),
+        None => (ErrorKind::Checkpoint, message),
+    };
+    Error::new(kind, message).because(error)
+}
+
 fn check_size(bytes: u64) -> Result<()> {
     if bytes <= LARGEST_SIDE_FILE {
         return Ok(());

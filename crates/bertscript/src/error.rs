@@ -128,6 +128,7 @@ impl From<torchscript::Error> for Error {
             torchscript::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             torchscript::ErrorKind::ForeignException => ErrorKind::ForeignException,
             torchscript::ErrorKind::Panic => ErrorKind::Panic,
+            torchscript::ErrorKind::Io => ErrorKind::Io,
             _ => ErrorKind::Torch,
         };
         // An error of ours that crossed a traced closure comes back as itself.

@@ -1,14 +1,18 @@
 // TorchScript archives: writing and loading.
 #include "shim.h"
 
-#include <caffe2/serialize/file_adapter.h>
+#include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
-using caffe2::serialize::FileAdapter;
 using caffe2::serialize::ReadAdapterInterface;
 
 namespace {
@@ -37,13 +41,66 @@ class MemoryAdapter final : public ReadAdapterInterface {
   size_t size_;
 };
 
-// A path, or the bytes of an archive when `path` is NULL.
-std::shared_ptr<ReadAdapterInterface> open_source(const char* path, const void* data, size_t length) {
-  if (path != nullptr) {
-    return std::make_shared<FileAdapter>(path);
+// A file. That of libtorch 2.11.0 does not tell one that cannot be read from one that
+// is damaged.
+class FileAdapter final : public ReadAdapterInterface {
+ public:
+  explicit FileAdapter(const char* path) : descriptor_(open(path, O_RDONLY | O_CLOEXEC)) {
+    struct stat status{};
+    if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
+      const int code = errno;
+      close_file();
+      throw SystemFailed{"open the file", code};
+    }
+    size_ = static_cast<size_t>(status.st_size);
   }
-  return std::make_shared<MemoryAdapter>(data, length);
-}
+  FileAdapter(const FileAdapter&) = delete;
+  FileAdapter& operator=(const FileAdapter&) = delete;
+
+  ~FileAdapter() override {
+    close_file();
+  }
+
+  size_t size() const override {
+    return size_;
+  }
+
+  // Fewer bytes than asked for is a failure to libtorch, whose C code none may throw through.
+  size_t read(uint64_t position, void* buffer, size_t length, const char* = "") const override {
+    size_t done = 0;
+    while (done < length) {
+      const ssize_t count =
+          pread(descriptor_, static_cast<char*>(buffer) + done, length - done, static_cast<off_t>(position + done));
+      if (count < 0 && errno == EINTR) {
+        continue;
+      }
+      if (count < 0) {
+        code_ = errno;
+      }
+      if (count <= 0) {
+        break;
+      }
+      done += static_cast<size_t>(count);
+    }
+    return done;
+  }
+
+  // What the system said when it could not read, or 0.
+  int code() const {
+    return code_;
+  }
+
+ private:
+  void close_file() {
+    if (descriptor_ >= 0) {
+      close(descriptor_);
+    }
+  }
+
+  int descriptor_;
+  size_t size_ = 0;
+  mutable std::atomic<int> code_{0};
+};
 
 } // namespace
 
@@ -88,12 +145,21 @@ ts_error* ts_module_load(const char* path, const void* data, size_t length, cons
     }
     auto unit = std::make_shared<torch::jit::CompilationUnit>();
     torch::jit::ExtraFilesMap none;
+    // A path, or the bytes of an archive.
+    const auto file = path == nullptr ? nullptr : std::make_shared<FileAdapter>(path);
+    std::shared_ptr<ReadAdapterInterface> source = file;
+    if (file == nullptr) {
+      source = std::make_shared<MemoryAdapter>(data, length);
+    }
     try {
-      *out = new ts_module{torch::jit::import_ir_module(unit, open_source(path, data, length), target, none)};
+      *out = new ts_module{torch::jit::import_ir_module(unit, source, target, none)};
     } catch (...) {
       // A function that was not compiled yet holds the importer, and that the
       // unit that holds the function: nothing of it would ever be freed.
       unit->drop_all_functions();
+      if (file != nullptr && file->code() != 0) {
+        throw SystemFailed{"read the file", file->code()};
+      }
       throw;
     }
   });

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -67,7 +66,9 @@ ts_error* ts_mapped_open(int fd, size_t length, ts_mapped** out) {
     auto mapping = std::make_shared<Mapping>();
     if (length > 0) {
       void* data = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-      TORCH_CHECK(data != MAP_FAILED, "cannot map ", length, " bytes: ", std::strerror(errno));
+      if (data == MAP_FAILED) {
+        throw SystemFailed{"map the file", errno};
+      }
       mapping->data = static_cast<char*>(data);
       mapping->length = length;
     }

@@ -6,9 +6,11 @@
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/jit/api/module.h>
 
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 
 enum ts_error_kind : int {
@@ -16,6 +18,7 @@ enum ts_error_kind : int {
   TS_ERROR_OUT_OF_MEMORY = 2,
   TS_ERROR_CALLBACK = 3,
   TS_ERROR_FOREIGN = 4,
+  TS_ERROR_IO = 5,
 };
 
 struct ts_error {
@@ -32,6 +35,17 @@ using ts_value = c10::IValue;
 // Thrown when a Rust callback reports a failure; Rust keeps the reason.
 struct CallbackFailed {};
 
+// Thrown when a call of the system on a file fails.
+struct SystemFailed {
+  const char* doing;
+  int code;
+
+  ts_error* error() const {
+    const int kind = code == ENOMEM ? TS_ERROR_OUT_OF_MEMORY : TS_ERROR_IO;
+    return new ts_error{kind, "cannot " + std::string(doing) + ": " + std::generic_category().message(code)};
+  }
+};
+
 template <class F>
 ts_error* guard(F&& body) noexcept {
   try {
@@ -40,6 +54,8 @@ ts_error* guard(F&& body) noexcept {
       return nullptr;
     } catch (const CallbackFailed&) {
       return new ts_error{TS_ERROR_CALLBACK, "the callback failed"};
+    } catch (const SystemFailed& e) {
+      return e.error();
     } catch (const c10::OutOfMemoryError& e) {
       return new ts_error{TS_ERROR_OUT_OF_MEMORY, e.what_without_backtrace()};
     } catch (const c10::Error& e) {

@@ -44,6 +44,9 @@ impl ScriptModule {
 
     /// Loads an archive from a file. Tensors go to `device`, or stay where the
     /// archive says.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`] if the system does not let it be read.
     pub fn load(path: &Path, device: Option<Device>) -> Result<Self> {
         let path = path_string(path)?;
         let device = device.map(device_name).transpose()?;

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     ForeignException,
     /// An archive is damaged, or no archive.
     Archive,
+    /// The system could not read a file.
+    Io,
     /// An argument cannot be handed to C++, or a result has another type than expected.
     Type,
 }
@@ -131,6 +133,7 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
         2 => ErrorKind::OutOfMemory,
         3 => ErrorKind::Callback,
         4 => ErrorKind::ForeignException,
+        5 => ErrorKind::Io,
         _ => libtorch_kind(&message),
     };
     Err(Error::new(kind, message))

@@ -29,7 +29,7 @@ impl MappedFile {
     pub fn new(file: &File) -> Result<Self> {
         let length = file
             .metadata()
-            .map_err(|error| Error::callback(error.into()))
+            .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
             .map(|metadata| metadata.len())?;
         let length = usize::try_from(length).map_err(|_| {
             Error::new(ErrorKind::OutOfMemory, "the file exceeds the address space")

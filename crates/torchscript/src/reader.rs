@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 /// What libtorch compresses is code, of which no program has so much.
@@ -24,7 +25,7 @@ pub struct ArchiveReader<R> {
 impl ArchiveReader<BufReader<File>> {
     /// Opens an archive file.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::new(BufReader::new(File::open(path).map_err(damaged)?))
+        Self::new(BufReader::new(File::open(path).map_err(unread)?))
     }
 }
 
@@ -37,11 +38,11 @@ impl<'a> ArchiveReader<Cursor<&'a [u8]>> {
 
 impl<R: Read + Seek> ArchiveReader<R> {
     fn new(mut reader: R) -> Result<Self> {
-        let length = reader.seek(SeekFrom::End(0)).map_err(damaged)?;
-        let mut zip = ZipArchive::new(reader).map_err(damaged)?;
+        let length = reader.seek(SeekFrom::End(0)).map_err(unread)?;
+        let mut zip = ZipArchive::new(reader).map_err(unzipped)?;
         check_sizes(&mut zip, length)?;
         let first = zip.name_for_index(0).ok_or_else(|| damaged("the archive is empty"))?;
-        let first = first.map_err(damaged)?;
+        let first = first.map_err(unzipped)?;
         let (top, _) = first.split_once('/').ok_or_else(|| damaged("records without a folder"))?;
         let top = format!("{top}/");
         Ok(Self { zip, top })
@@ -50,7 +51,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// The names of all records, such as `data.pkl` or `extra/config.json`.
     pub fn records(&self) -> Result<Vec<String>> {
         let names = self.zip.file_names().map(|name| {
-            let name = name.map_err(damaged)?;
+            let name = name.map_err(unzipped)?;
             let record = name.strip_prefix(&self.top);
             record
                 .map(str::to_owned)
@@ -77,7 +78,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
     pub fn extra_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let record = format!("extra/{name}");
         let Some(index) = self.index(&record) else { return Ok(None) };
-        let method = self.zip.by_index_raw(index).map_err(damaged)?.compression();
+        let method = self.zip.by_index_raw(index).map_err(unzipped)?.compression();
         if method != CompressionMethod::Stored {
             return Err(damaged(format!("{record}: found {method}, expected no compression")));
         }
@@ -99,7 +100,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let mut bytes = 0;
         for (index, record) in self.records()?.iter().enumerate() {
             if record.starts_with("data/") {
-                bytes += self.zip.by_index_raw(index).map_err(damaged)?.size();
+                bytes += self.zip.by_index_raw(index).map_err(unzipped)?.size();
             }
         }
         Ok(bytes)
@@ -112,13 +113,13 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// [`ErrorKind::Archive`] that names the record, or says that records overlap:
     /// read one by one, those would be more than the file.
     pub fn check(&mut self) -> Result<()> {
-        if self.zip.has_overlapping_files().map_err(damaged)? {
+        if self.zip.has_overlapping_files().map_err(unzipped)? {
             return Err(damaged("records overlap"));
         }
         for (index, record) in self.records()?.iter().enumerate() {
             if !record.starts_with("data/") {
                 let copied = self.copy(index, &mut io::sink());
-                copied.map_err(|error| damaged(format!("{record}: {error}")))?;
+                copied.map_err(|error| Error::new(error.kind(), format!("{record}: {error}")))?;
             }
         }
         Ok(())
@@ -129,7 +130,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
     pub fn tensors(&mut self) -> Result<Vec<Range<usize>>> {
         let mut places = Vec::new();
         for (index, record) in self.records()?.iter().enumerate() {
-            let entry = self.zip.by_index_raw(index).map_err(damaged)?;
+            let entry = self.zip.by_index_raw(index).map_err(unzipped)?;
             let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
             if record.starts_with("data/")
                 && entry.compression() == CompressionMethod::Stored
@@ -147,11 +148,11 @@ impl<R: Read + Seek> ArchiveReader<R> {
     }
 
     fn copy(&mut self, index: usize, to: &mut impl io::Write) -> Result<()> {
-        let mut record = self.zip.by_index(index).map_err(damaged)?;
+        let mut record = self.zip.by_index(index).map_err(unzipped)?;
         let expected = record.size();
         // No more than promised, whatever it unpacks to.
         let most = expected.saturating_add(1);
-        let found = io::copy(&mut (&mut record).take(most), to).map_err(damaged)?;
+        let found = io::copy(&mut (&mut record).take(most), to).map_err(unread)?;
         match found == expected {
             true => Ok(()),
             false => Err(damaged(format!("found {found} bytes, expected {expected}"))),
@@ -164,7 +165,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
 fn check_sizes<R: Read + Seek>(zip: &mut ZipArchive<R>, length: u64) -> Result<()> {
     let (mut packed, mut unpacked) = (0_u64, 0_u64);
     for index in 0..zip.len() {
-        let record = zip.by_index_raw(index).map_err(damaged)?;
+        let record = zip.by_index_raw(index).map_err(unzipped)?;
         packed = packed.saturating_add(record.compressed_size());
         match record.compression() {
             CompressionMethod::Stored if record.size() == record.compressed_size() => {}
@@ -186,6 +187,21 @@ fn check_sizes<R: Read + Seek>(zip: &mut ZipArchive<R>, length: u64) -> Result<(
 
 fn damaged(reason: impl ToString) -> Error {
     Error::new(ErrorKind::Archive, reason.to_string())
+}
+
+/// What the system says is no word about the contents; an end that comes too soon is.
+fn unread(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(_) => Error::new(ErrorKind::Io, error.to_string()),
+        None => damaged(error),
+    }
+}
+
+fn unzipped(error: ZipError) -> Error {
+    match error {
+        ZipError::Io(error) => unread(error),
+        error => damaged(error),
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod object;
 
 pub(crate) use object::{Global, Id, Object, Storage, TensorRecord};
 
+use super::unread;
 use crate::error::{Error, ErrorKind, Result};
 use object::global;
 use std::collections::HashMap;
@@ -388,7 +389,7 @@ fn underflow() -> Error {
 }
 
 fn truncated(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Checkpoint, "the pickle ends too early").because(error)
+    unread(error, "the pickle ends too early")
 }
 
 fn malformed(message: impl std::fmt::Display) -> Error {

@@ -3,8 +3,8 @@
 //!
 //! Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/serialization.py>
 
-use super::open_file;
 use super::pickle::{Object, Pickle, Storage, TensorRecord};
+use super::{open_file, unread};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use tch::Tensor;
 use torchscript::MappedFile;
+use zip::result::ZipError;
 
 /// What a legacy file begins with.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -77,8 +78,11 @@ pub(super) fn read_contents(reader: &mut (impl BufRead + Seek)) -> Result<(Pickl
 
 /// A zip of `<top>/data.pkl` and `<top>/data/<key>`, stored, not compressed.
 fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
-    let damaged =
-        |error: zip::result::ZipError| malformed("a truncated or damaged zip file").because(error);
+    const DAMAGED: &str = "a truncated or damaged zip file";
+    let damaged = |error: ZipError| match error {
+        ZipError::Io(error) => unread(error, DAMAGED),
+        error => malformed(DAMAGED).because(error),
+    };
     let mut archive = zip::ZipArchive::new(reader).map_err(damaged)?;
     let (mut top, mut places, mut order) = (None, Places::new(), Vec::new());
     for index in 0..archive.len() {
@@ -115,7 +119,7 @@ fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
     let mut pickle = Vec::new();
     entry
         .read_to_end(&mut pickle)
-        .map_err(|error| malformed("the record data.pkl is damaged").because(error))?;
+        .map_err(|error| unread(error, "the record data.pkl is damaged"))?;
     Ok((Pickle::read(&mut &pickle[..])?, places))
 }
 
@@ -152,7 +156,7 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
         let kind =
             kinds.get(key).ok_or_else(|| malformed(format!("no tensor has storage {key}")))?;
         let mut numel = [0; 8];
-        reader.read_exact(&mut numel).map_err(|error| malformed("truncated").because(error))?;
+        reader.read_exact(&mut numel).map_err(|error| unread(error, "truncated"))?;
         let size = u64::try_from(i64::from_le_bytes(numel))
             .ok()
             .and_then(|numel| numel.checked_mul(kind.elt_size_in_bytes() as u64))
