@@ -41,8 +41,8 @@ pub(crate) fn bench() -> Result<()> {
 /// Embeds real texts, in turns with every peer; and one text alone.
 fn beside_peers(release: &Path, minilm: &Path) -> Result<()> {
     let measures: [(&str, &[&str]); 4] = [
-        ("all-MiniLM-L6-v2, real texts", &["--count", "1000"]),
-        ("bert-base, real texts", &["--count", "200", "--random-base"]),
+        ("all-MiniLM-L6-v2, real texts", &["--count", "400"]),
+        ("bert-base, real texts", &["--count", "128", "--random-base"]),
         ("all-MiniLM-L6-v2, one text", &["--latency", "16,64,128,256"]),
         ("bert-base, one text", &["--latency", "16,64,128,384", "--random-base"]),
     ];
