@@ -1,12 +1,12 @@
 //! What reads files of strangers, given what libFuzzer makes up.
 
-mod round;
+mod libfuzzer;
 
 use crate::command::{cargo, output, run};
 use crate::{announce, nightly, root, setup};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use round::{Finding, Round};
+use libfuzzer::{Finding, Outcome};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -27,13 +27,11 @@ pub(crate) struct Fuzz {
 const KEPT: &str = "fuzz/corpus";
 /// Where what is made and found lies, in the repository's root.
 const FOLDER: &str = "target/fuzz";
-/// Reading the corpora again at each start must not be all that is done.
-const SHORTEST_ROUND: Duration = Duration::from_secs(30);
 
 /// What came of a target.
 struct Summary {
     target: String,
-    rounds: Round,
+    outcome: Outcome,
     /// How many inputs there are now.
     corpus: usize,
 }
@@ -73,8 +71,6 @@ impl Fuzz {
         }
     }
 
-    /// libFuzzer can only be told when to end by the clock. It runs again until it
-    /// had its time of a processor, as long as that takes beside what else runs.
     fn fuzz(&self, program: &Path, target: String) -> Result<Summary> {
         let found = root().join(FOLDER).join("corpus").join(&target);
         let kept = root().join(KEPT).join(&target);
@@ -83,14 +79,10 @@ impl Fuzz {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let wanted = Duration::from_secs(60 * self.minutes);
-        let mut rounds = Round::default();
-        while rounds.finding.is_none() && rounds.cpu < wanted {
-            let left = (wanted - rounds.cpu).mul_f64(rounds.slowness()).max(SHORTEST_ROUND);
-            // It adds what it finds to the first folder, and reads both.
-            rounds = rounds + round::run(program, left, &artefacts, [&found, &kept])?;
-        }
-        Ok(Summary { target, rounds, corpus: files(&found)? + files(&kept)? })
+        let cpu = Duration::from_secs(60 * self.minutes);
+        // It adds what it finds to the first folder, and reads both.
+        let outcome = libfuzzer::run(program, cpu, &artefacts, [&found, &kept])?;
+        Ok(Summary { target, outcome, corpus: files(&found)? + files(&kept)? })
     }
 }
 
@@ -98,7 +90,7 @@ impl Summary {
     /// What was found and how to see it again.
     fn told(&self) -> Option<String> {
         let Self { target, .. } = self;
-        Some(match self.rounds.finding.as_ref()? {
+        Some(match self.outcome.finding.as_ref()? {
             Finding::Input(path) => format!(
                 "{target}: {path}\n  cargo +nightly fuzz run --fuzz-dir fuzz --target-dir {FOLDER} {target} {path}"
             ),
@@ -110,13 +102,13 @@ impl Summary {
 /// One line a target.
 fn table(summaries: &[Summary]) -> String {
     let titles = ["target", "executions", "CPU minutes", "corpus", "findings"].map(str::to_owned);
-    let rows = summaries.iter().map(|Summary { target, rounds, corpus }| {
+    let rows = summaries.iter().map(|Summary { target, outcome, corpus }| {
         [
             target.clone(),
-            rounds.executions.to_string(),
-            format!("{:.1}", rounds.cpu.as_secs_f64() / 60.),
+            outcome.executions.to_string(),
+            format!("{:.1}", outcome.cpu.as_secs_f64() / 60.),
             corpus.to_string(),
-            rounds.finding.iter().count().to_string(),
+            outcome.finding.iter().count().to_string(),
         ]
     });
     let line = |[target, executions, cpu, corpus, findings]: [String; 5]| {
@@ -157,9 +149,9 @@ mod tests {
     use super::*;
 
     fn summary(target: &str, finding: Option<Finding>) -> Summary {
-        let (cpu, clock) = (Duration::from_secs(603), Duration::from_secs(800));
-        let rounds = Round { executions: 1_234_567, cpu, clock, finding };
-        Summary { target: target.to_owned(), rounds, corpus: 89 }
+        let cpu = Duration::from_secs(603);
+        let outcome = Outcome { executions: 1_234_567, cpu, finding };
+        Summary { target: target.to_owned(), outcome, corpus: 89 }
     }
 
     #[test]
