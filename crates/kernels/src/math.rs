@@ -13,11 +13,12 @@ use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 const EXP2: [f32; 6] = [0.001_330_060_5, 0.009_669_691, 0.055_505_585, 0.240_222_83, LN_2, 1.];
 
 /// `2^x` for `x <= 0`, to a relative error below 2e-7; what is below `2^-126`
-/// is taken for that.
+/// is taken for that. NaN stays NaN.
 #[inline(always)]
 pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     unsafe {
-        let x = S::max(x, S::splat(-126.));
+        // Of a NaN the second is taken.
+        let x = S::max(S::splat(-126.), x);
         let n = S::round(x);
         let r = S::sub(x, n);
         let mut power = S::splat(EXP2[0]);
@@ -168,6 +169,7 @@ mod tests {
             let error = (f64::from(y) - expected).abs() / expected;
             assert!(error < 2e-7, "{x}: {y} {expected}");
         });
+        each_isa(&[f32::NAN, -f32::NAN], false, |_, y| assert!(y.is_nan(), "{y}"));
         each_isa(&[0., -1e30, f32::NEG_INFINITY], false, |x, y| {
             assert!(if x == 0. { y == 1. } else { (0. ..1.2e-38).contains(&y) }, "{x}: {y}");
         });

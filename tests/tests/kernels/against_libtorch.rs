@@ -172,6 +172,37 @@ fn a_score_far_above_the_others_takes_all() {
 }
 
 #[test]
+fn attention_hides_no_nan_that_libtorch_shows() {
+    let lengths = [5, 40, 16, 33, 1];
+    let qkv = random(95, 3 * 64, 1);
+    // A query of the second text, a key of the fourth, a value of the third; an infinite key
+    // of the first.
+    for (row, column, value) in
+        [(20, 3, f64::NAN), (70, 64 + 40, f64::NAN), (50, 128, f64::NAN), (2, 64, f64::INFINITY)]
+    {
+        let _ = qkv.get(row).get(column).fill_(value);
+    }
+    let nan = |tensor: &Tensor| values(&tensor.isnan().to_kind(Kind::Float).view(-1));
+    let short = matrix::<Bf16>(&qkv);
+    for isa in available() {
+        let mut out = zeros::<f32>([95, 64]);
+        let mut short_out = zeros::<Bf16>([95, 64]);
+        let texts = Texts { lengths: &lengths, heads: 2 };
+        attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut());
+        if isa.multiplies_bf16() {
+            attention(isa, &Solo, short.all(), texts, short_out.all_mut());
+        }
+        for text in ranges(&lengths) {
+            let expected = nan(&reference(&double(&narrow(&qkv, &text)), (2, 32)));
+            assert_eq!(nan(&narrow(&tensor(&out), &text)), expected, "{isa:?} {text:?}");
+            if isa.multiplies_bf16() {
+                assert_eq!(nan(&narrow(&tensor(&short_out), &text)), expected, "bf16 {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn layer_norm_is_as_exact_as_that_of_libtorch() {
     let mut failures = Vec::new();
     let widths = [1, 2, 15, 16, 17, 32, 384, 768, 1000];

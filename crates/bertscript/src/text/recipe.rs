@@ -166,7 +166,8 @@ pub(crate) fn normalize(rows: &mut Matrix<f32>) {
     for row in 0..rows.len() {
         let row = rows.row_mut(row);
         let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
-        let length = squares.sqrt().max(1e-12);
+        // `max` would make a length of NaN.
+        let length = if squares < 1e-24 { 1e-12 } else { squares.sqrt() };
         row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
     }
 }
