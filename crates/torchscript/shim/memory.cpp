@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -39,6 +40,9 @@ c10::Device torch_device(const DLDevice& device) {
       return c10::Device(c10::kCPU);
     case kDLCUDA:
     case kDLCUDAManaged:
+      TORCH_CHECK(
+          device.device_id >= 0 && device.device_id <= std::numeric_limits<c10::DeviceIndex>::max(),
+          "DLPack: found the CUDA device ", device.device_id);
       return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device.device_id));
     default:
       TORCH_CHECK(false, "DLPack: found device type ", device.device_type, ", expected CPU or CUDA");
@@ -81,6 +85,8 @@ at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* st
                 c10::Device device, const std::function<void()>& release) {
   const auto places = strides_of(strides, sizes);
   check_reach(sizes, places, dtype);
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(dtype) == 0;
+  TORCH_CHECK(aligned, "found memory that is not aligned for ", dtype);
   const auto taken = std::make_shared<bool>(false);
   // The device is given, so that libtorch does not ask a driver about the pointer.
   const at::Tensor view = at::for_blob(data, sizes)

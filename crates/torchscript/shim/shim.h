@@ -46,6 +46,12 @@ struct SystemFailed {
   }
 };
 
+// Stands in for a report that could not be allocated; ts_error_free knows it.
+inline ts_error* last_resort() noexcept {
+  static ts_error error{TS_ERROR_OUT_OF_MEMORY, {}};
+  return &error;
+}
+
 template <class F>
 ts_error* guard(F&& body) noexcept {
   try {
@@ -69,8 +75,7 @@ ts_error* guard(F&& body) noexcept {
     }
   } catch (...) {
     // Even the report could not be allocated. The caller must still not take
-    // this for success, so a static one stands in; ts_error_free knows it.
-    static ts_error last_resort{TS_ERROR_OUT_OF_MEMORY, {}};
-    return &last_resort;
+    // this for success.
+    return last_resort();
   }
 }

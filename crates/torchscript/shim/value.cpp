@@ -10,7 +10,7 @@ int ts_error_get(const ts_error* error, const char** message, size_t* length) {
 }
 
 void ts_error_free(ts_error* error) {
-  if (error != nullptr && !error->message.empty()) {
+  if (error != last_resort()) {
     delete error;
   }
 }

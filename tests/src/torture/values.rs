@@ -273,12 +273,28 @@ const COMBINED: &[(&str, Values)] = &[
             ("managed->dl_tensor.strides = (int64_t *)zeros", "BERTSCRIPT_OK"),
             ("managed->dl_tensor.strides = (int64_t *)column_strides", "BERTSCRIPT_OK"),
             ("managed->dl_tensor.data = NULL", "REFUSED"),
-            ("managed->dl_tensor.byte_offset = 1", "ANY"),
+            ("managed->dl_tensor.byte_offset = 1", "REFUSED"),
             ("managed->dl_tensor.dtype.lanes = 2", "REFUSED"),
             ("managed->dl_tensor.dtype.bits = 7", "REFUSED"),
             ("managed->dl_tensor.dtype.code = 77", "REFUSED"),
             ("managed->dl_tensor.device.device_type = (DLDeviceType)99", "REFUSED"),
             ("managed->dl_tensor.device.device_type = kDLCUDA", "REFUSED"),
+            (
+                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = -1",
+                "REFUSED",
+            ),
+            (
+                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = -4",
+                "REFUSED",
+            ),
+            (
+                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = INT32_MIN",
+                "REFUSED",
+            ),
+            (
+                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = INT32_MAX",
+                "REFUSED",
+            ),
         ],
     ),
     (
