@@ -103,6 +103,29 @@ def test_programs_of_others(tmp_path):
     assert torch.equal(load_file(out)["pooled"], scripted(tokens)["pooled"])
 
 
+class Sparse(torch.nn.Module):
+    """Its tensors have no storage, which is what ours are shared and cast by."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.eye(4).to_sparse())
+
+    def forward(self, x):
+        return torch.mm(self.weight, x)
+
+
+def test_a_program_with_sparse_tensors(tmp_path):
+    file, given, out = (tmp_path / name for name in ["sparse.pt", "in.safetensors", "out.safetensors"])
+    torch.jit.script(Sparse()).save(file)
+    x = torch.arange(8.0).view(4, 2)
+    save_file({"x": x}, given)
+    cli("run", file, "--inputs", given, "--outputs", out)
+    assert torch.equal(load_file(out)["output"], x)
+    # Cast, it multiplies in bfloat16, which libtorch has no sparse product of.
+    with pytest.raises(AssertionError, match="BFloat16"):
+        cli("run", file, "--dtype", "bf16", "--inputs", given, "--outputs", out)
+
+
 def test_our_program_saved_again_by_python(tmp_path):
     """With our metadata it is ours again; without, a program that runs all the same."""
     model = random_model(BertModel)

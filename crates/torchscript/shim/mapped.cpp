@@ -132,7 +132,8 @@ ts_error* ts_module_share(
     *shared = 0;
     for (const torch::jit::Module& module : self->module.modules()) {
       for (const c10::IValue& slot : module._ivalue()->slots()) {
-        if (!slot.isTensor() || !slot.toTensor().is_cpu()) {
+        // Sparse tensors have no storage.
+        if (!slot.isTensor() || !slot.toTensor().is_cpu() || !slot.toTensor().has_storage()) {
           continue;
         }
         c10::StorageImpl* storage = slot.toTensor().storage().unsafeGetStorageImpl();

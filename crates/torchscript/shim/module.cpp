@@ -157,17 +157,22 @@ ts_error* ts_module_to(ts_module* self, const char* device, int dtype) {
           continue;
         }
         const at::Tensor& tensor = slot.toTensor();
+        auto options = tensor.options();
+        if (device != nullptr) {
+          options = options.device(c10::Device(device));
+        }
+        if (dtype >= 0 && tensor.is_floating_point()) {
+          options = options.dtype(static_cast<c10::ScalarType>(dtype));
+        }
+        // Sparse tensors have no storage.
+        if (!tensor.has_storage()) {
+          module._ivalue()->setSlot(i, tensor.to(options));
+          continue;
+        }
         auto [entry, is_new] = moved.try_emplace(Part{
             tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset(),
             tensor.sizes().vec(), tensor.strides().vec(), tensor.scalar_type()});
         if (is_new) {
-          auto options = tensor.options();
-          if (device != nullptr) {
-            options = options.device(c10::Device(device));
-          }
-          if (dtype >= 0 && tensor.is_floating_point()) {
-            options = options.dtype(static_cast<c10::ScalarType>(dtype));
-          }
           entry->second = tensor.to(options);
         }
         module._ivalue()->setSlot(i, is_new ? entry->second : entry->second.detach());
