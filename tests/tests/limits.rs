@@ -2,10 +2,11 @@
 //! `docs/security.md`.
 
 use bertscript::{
-    Checkpoint, Device, EncodeOptions, Error, ErrorKind, Inputs, Module, Padding, Recipe, Text,
-    Tokenizer,
+    Architecture, Archive, Checkpoint, ClassifyOptions, Device, EncodeOptions, Error, ErrorKind,
+    Inputs, LoadOptions, Module, Padding, Plan, PreTrained, Recipe, Text, Tokenizer,
 };
 use bertscript_tests::{bertscript_ok, copy_of, fixture, scratch};
+use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use torchscript::{ArchiveReader, ScriptModule};
@@ -43,6 +44,18 @@ fn files_beside_weights_are_small_and_regular() {
         std::os::unix::fs::symlink("/dev/zero", config).unwrap();
     });
     refused(endless, ErrorKind::Checkpoint, &words);
+}
+
+#[test]
+fn archives_are_regular_files() {
+    let directory = scratch();
+    let pipe = directory.path().join("pipe.pt");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&pipe, directory.path(), Path::new("/dev/zero")] {
+        let words = [path.to_str().unwrap(), "expected a regular file"];
+        refused(Archive::open(path), ErrorKind::Archive, &words);
+        refused(Module::load(path, Device::Cpu, None), ErrorKind::Archive, &words);
+    }
 }
 
 #[test]
@@ -161,4 +174,36 @@ fn a_description_cannot_promise_what_the_model_has_not() {
     let module = load(&outputs).unwrap();
     let run = module.run(&Inputs::from_rows(&[[1, 2, 3]], 0).unwrap());
     refused(run, ErrorKind::Archive, &["has", "values, but the shape [1, 3, 1099511627776]"]);
+}
+
+#[test]
+fn a_text_without_tokens_is_refused_by_its_number() {
+    let scratch = scratch();
+    let directory = scratch.path();
+    // Nothing adds [CLS] and [SEP].
+    let tokenizer = std::fs::read(fixture("text/sentence/tokenizer.json")).unwrap();
+    let mut tokenizer: Value = serde_json::from_slice(&tokenizer).unwrap();
+    tokenizer["post_processor"] = Value::Null;
+    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let config = r#"{"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 64}"#;
+    std::fs::write(directory.join("config.json"), config).unwrap();
+
+    let checkpoint = Checkpoint::open(directory).unwrap();
+    let options = LoadOptions {
+        architecture: Some(Architecture::BertForSequenceClassification),
+        random_init: Some(1),
+        ..LoadOptions::default()
+    };
+    let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
+    let file = directory.join("model.pt");
+    bertscript::export(&model, &checkpoint, &[], &file).unwrap();
+    let packed = Module::load(&file, Device::Cpu, None).unwrap();
+    let scripted = packed.with_plan(Plan::Scripted).unwrap();
+    for module in [packed, scripted] {
+        let error = module.classify(["the cat", ""], &ClassifyOptions::default()).unwrap_err();
+        assert_eq!((error.kind(), error.text()), (ErrorKind::InvalidInput, Some(1)), "{error}");
+        assert_eq!(error.to_string(), "text 1: found no tokens, expected at least one");
+        assert_eq!(module.classify(["the cat"], &ClassifyOptions::default()).unwrap().len(), 1);
+    }
 }

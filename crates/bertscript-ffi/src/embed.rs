@@ -51,9 +51,10 @@ pub unsafe extern "C" fn bertscript_module_embed(
         let found = module.module().embed(texts, &options)?;
         *embeddings = bertscript_tensor::new(&found.values)?.into_raw();
         if !truncated.is_null() {
-            for text in 0..count {
-                // SAFETY: as above.
-                unsafe { truncated.add(text).write(found.truncated.contains(&text).into()) };
+            // SAFETY: as above; texts are numbered below `count`.
+            unsafe {
+                truncated.write_bytes(0, count);
+                found.truncated.iter().for_each(|text| truncated.add(*text).write(1));
             }
         }
         Ok(())

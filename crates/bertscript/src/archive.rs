@@ -120,11 +120,16 @@ impl Archive {
     /// TorchScript archive or a damaged one, [`ErrorKind::VersionMismatch`] for
     /// one of a newer format.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let failed = |error| Error::io(path, "open the archive", error);
+        let read = || Self::from_file(&open_file(path)?);
+        read().map_err(|error| error.at_path(path))
+    }
+
+    /// Reads an open archive, as [`Self::open`] does.
+    pub(crate) fn from_file(mut file: &File) -> Result<Option<Self>> {
         let mut start = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(4).read_to_end(&mut start).map_err(failed)?;
-        Self::read(&start, ArchiveReader::open(path)).map_err(|error| error.at_path(path))
+        let read = file.rewind().and_then(|()| file.take(4).read_to_end(&mut start));
+        read.map_err(|error| unreadable("cannot read the archive", error))?;
+        Self::read(&start, ArchiveReader::from_file(file))
     }
 
     /// Reads an archive in memory, as [`Self::open`] does a file.
@@ -141,9 +146,7 @@ impl Archive {
             return Err(invalid("not a TorchScript archive"));
         }
         let damaged = |error: torchscript::Error| match error.kind() {
-            torchscript::ErrorKind::Io => {
-                Error::new(ErrorKind::Io, "cannot read the archive").because(error)
-            }
+            torchscript::ErrorKind::Io => unreadable("cannot read the archive", error),
             _ => invalid("a truncated or damaged archive").because(error),
         };
         let mut reader = reader.map_err(damaged)?;
@@ -183,4 +186,18 @@ impl Archive {
     pub fn assets(&self) -> &Assets {
         &self.assets
     }
+}
+
+/// Opens an archive, once: what is read of it is of one file, whatever takes its place.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    // Reading a pipe or a device may never end.
+    let failed = |error: std::io::Error| unreadable("cannot open the archive", error);
+    match std::fs::metadata(path).map_err(failed)?.is_file() {
+        true => File::open(path).map_err(failed),
+        false => Err(Error::new(ErrorKind::Archive, "expected a regular file")),
+    }
+}
+
+fn unreadable(message: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Io, message).because(error)
 }

@@ -252,11 +252,14 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     Ok((File::open(path).map_err(io)?, found.len()))
 }
 
-/// What the system says of a file that cannot be read; of one that ends too early, `message`.
+/// What the system says of a file that cannot be read; `message` of one that ends too
+/// early, or names a place that no file has.
 fn unread(error: std::io::Error, message: &str) -> Error {
     let (kind, message) = match error.raw_os_error() {
-        Some(_) => (ErrorKind::Io, "cannot read the file"),
-        None => (ErrorKind::Checkpoint, message),
+        Some(_) if error.kind() != std::io::ErrorKind::InvalidInput => {
+            (ErrorKind::Io, "cannot read the file")
+        }
+        _ => (ErrorKind::Checkpoint, message),
     };
     Error::new(kind, message).because(error)
 }

@@ -11,7 +11,7 @@ pub use outputs::Outputs;
 use plan::PackedForms;
 pub use plan::Plan;
 
-use crate::archive::{Archive, Metadata};
+use crate::archive::{self, Archive, Metadata};
 use crate::assets::Assets;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,12 +59,13 @@ impl Module {
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
     /// cannot be had.
     pub fn load(path: &Path, device: Device, dtype: Option<Dtype>) -> Result<Self> {
-        let archive = Archive::open(path)?;
-        let device = device.resolve()?;
         let load = || {
-            let script = ScriptModule::load(path, Some(device))?;
+            let file = archive::open_file(path)?;
+            let archive = Archive::from_file(&file)?;
+            let device = device.resolve()?;
+            let script = ScriptModule::load_file(&file, Some(device))?;
             let mut module = Self::prepare(script, archive, device, dtype)?;
-            module.share_pages(path)?;
+            module.share_pages(&file)?;
             Ok(module)
         };
         load().map_err(|error: Error| error.at_path(path))

@@ -41,16 +41,16 @@ class MemoryAdapter final : public ReadAdapterInterface {
   size_t size_;
 };
 
-// A file. That of libtorch 2.11.0 does not tell one that cannot be read from one that
-// is damaged.
+// An open file. That of libtorch 2.11.0 does not tell one that cannot be read from one
+// that is damaged. Code that is not compiled yet may be read after the call that loads.
 class FileAdapter final : public ReadAdapterInterface {
  public:
-  explicit FileAdapter(const char* path) : descriptor_(open(path, O_RDONLY | O_CLOEXEC)) {
+  explicit FileAdapter(int descriptor) : descriptor_(fcntl(descriptor, F_DUPFD_CLOEXEC, 0)) {
     struct stat status{};
     if (descriptor_ < 0 || fstat(descriptor_, &status) != 0) {
       const int code = errno;
       close_file();
-      throw SystemFailed{"open the file", code};
+      throw SystemFailed{"read the file", code};
     }
     size_ = static_cast<size_t>(status.st_size);
   }
@@ -67,6 +67,10 @@ class FileAdapter final : public ReadAdapterInterface {
 
   // Fewer bytes than asked for is a failure to libtorch, whose C code none may throw through.
   size_t read(uint64_t position, void* buffer, size_t length, const char* = "") const override {
+    if (position >= size_) {
+      return 0;
+    }
+    length = std::min(length, size_ - static_cast<size_t>(position));
     size_t done = 0;
     while (done < length) {
       const ssize_t count =
@@ -137,7 +141,8 @@ ts_error* ts_module_save(
   });
 }
 
-ts_error* ts_module_load(const char* path, const void* data, size_t length, const char* device, ts_module** out) {
+// From an open file, or from memory when `descriptor` is negative.
+ts_error* ts_module_load(int descriptor, const void* data, size_t length, const char* device, ts_module** out) {
   return guard([&] {
     std::optional<c10::Device> target;
     if (device != nullptr) {
@@ -145,8 +150,7 @@ ts_error* ts_module_load(const char* path, const void* data, size_t length, cons
     }
     auto unit = std::make_shared<torch::jit::CompilationUnit>();
     torch::jit::ExtraFilesMap none;
-    // A path, or the bytes of an archive.
-    const auto file = path == nullptr ? nullptr : std::make_shared<FileAdapter>(path);
+    const auto file = descriptor < 0 ? nullptr : std::make_shared<FileAdapter>(descriptor);
     std::shared_ptr<ReadAdapterInterface> source = file;
     if (file == nullptr) {
       source = std::make_shared<MemoryAdapter>(data, length);

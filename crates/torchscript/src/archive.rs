@@ -3,9 +3,10 @@
 use crate::error::{Error, ErrorKind, Result, check};
 use crate::ffi;
 use crate::module::{CStrings, ScriptModule, device_name, opt_ptr};
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use tch::Device;
 
@@ -48,21 +49,29 @@ impl ScriptModule {
     /// # Errors
     /// [`crate::ErrorKind::Io`] if the system does not let it be read.
     pub fn load(path: &Path, device: Option<Device>) -> Result<Self> {
-        let path = path_string(path)?;
+        Self::load_file(&open(path)?, device)
+    }
+
+    /// Loads an archive from an open file, wherever in it the next byte to read is.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_file(file: &File, device: Option<Device>) -> Result<Self> {
         let device = device.map(device_name).transpose()?;
-        // SAFETY: the pointers are live for the call.
+        // SAFETY: the descriptor and the pointers are live for the call.
         Self::from_shim(|out| unsafe {
-            ffi::ts_module_load(path.as_ptr(), std::ptr::null(), 0, opt_ptr(device.as_ref()), out)
+            let device = opt_ptr(device.as_ref());
+            ffi::ts_module_load(file.as_raw_fd(), std::ptr::null(), 0, device, out)
         })
     }
 
     /// Whether a file is an archive that loads: its code compiles, its tensors are
     /// there. None of them stays in memory.
     pub fn check_file(path: &Path) -> Result<()> {
-        let path = path_string(path)?;
-        // SAFETY: the pointers are live for the call.
+        let file = open(path)?;
+        // SAFETY: the descriptor is open for the call.
         let load = |out| unsafe {
-            ffi::ts_module_load(path.as_ptr(), std::ptr::null(), 0, c"meta".as_ptr(), out)
+            ffi::ts_module_load(file.as_raw_fd(), std::ptr::null(), 0, c"meta".as_ptr(), out)
         };
         Self::from_shim(load).map(drop)
     }
@@ -73,7 +82,7 @@ impl ScriptModule {
         // SAFETY: the pointers are live for the call; libtorch copies what it keeps.
         Self::from_shim(|out| unsafe {
             ffi::ts_module_load(
-                std::ptr::null(),
+                -1,
                 bytes.as_ptr().cast(),
                 bytes.len(),
                 opt_ptr(device.as_ref()),
@@ -110,8 +119,7 @@ unsafe extern "C" fn write<W: Write>(
     }
 }
 
-fn path_string(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
-        Error::new(ErrorKind::Type, format!("the path {} holds a NUL character", path.display()))
-    })
+fn open(path: &Path) -> Result<File> {
+    File::open(path)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("{}: {error}", path.display())))
 }

@@ -146,7 +146,7 @@ unsafe extern "C" {
         user: *mut c_void,
     ) -> *mut TsError;
     pub(crate) fn ts_module_load(
-        path: *const c_char,
+        descriptor: c_int,
         data: *const c_void,
         length: usize,
         device: *const c_char,

@@ -29,6 +29,13 @@ impl ArchiveReader<BufReader<File>> {
     }
 }
 
+impl<'a> ArchiveReader<BufReader<&'a File>> {
+    /// Reads an open file.
+    pub fn from_file(file: &'a File) -> Result<Self> {
+        Self::new(BufReader::new(file))
+    }
+}
+
 impl<'a> ArchiveReader<Cursor<&'a [u8]>> {
     /// Opens an archive in memory.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
@@ -189,11 +196,14 @@ fn damaged(reason: impl ToString) -> Error {
     Error::new(ErrorKind::Archive, reason.to_string())
 }
 
-/// What the system says is no word about the contents; an end that comes too soon is.
+/// What the system says is no word about the contents; an end that comes too soon is, and
+/// so is a place that no file has.
 fn unread(error: io::Error) -> Error {
     match error.raw_os_error() {
-        Some(_) => Error::new(ErrorKind::Io, error.to_string()),
-        None => damaged(error),
+        Some(_) if error.kind() != io::ErrorKind::InvalidInput => {
+            Error::new(ErrorKind::Io, error.to_string())
+        }
+        _ => damaged(error),
     }
 }
 

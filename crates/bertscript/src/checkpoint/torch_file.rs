@@ -108,7 +108,10 @@ fn read_zip(reader: &mut (impl Read + Seek)) -> Result<(Pickle, Places)> {
     for index in order {
         let mut text = String::new();
         let entry = archive.by_index(index).map_err(damaged)?;
-        entry.take(16).read_to_string(&mut text).map_err(unreadable)?;
+        entry
+            .take(16)
+            .read_to_string(&mut text)
+            .map_err(|error| unread(error, "the record byteorder is damaged"))?;
         if text != "little" {
             return Err(Error::new(ErrorKind::Unsupported, format!("byte order {text:?}")));
         }
@@ -164,7 +167,7 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
         let start = reader.stream_position().map_err(unreadable)?;
         let end = start.checked_add(size).ok_or_else(|| malformed("a storage beyond the file"))?;
         places.insert(key.to_string(), (start, size));
-        reader.seek(SeekFrom::Start(end)).map_err(unreadable)?;
+        reader.seek(SeekFrom::Start(end)).map_err(|error| unread(error, "truncated"))?;
     }
     Ok((pickle, places))
 }

@@ -8,7 +8,6 @@ use crate::archive::{Archive, weights_sha256};
 use crate::error::Result;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use torchscript::{ArchiveReader, MappedFile, NamedTensor, ScriptModule};
 
@@ -36,12 +35,11 @@ struct Origin {
 impl Module {
     /// Lets weights lie in the file, and shares what other modules of it lay out. What
     /// cannot be mapped keeps its own memory.
-    pub(super) fn share_pages(&mut self, path: &Path) -> Result<()> {
-        let Ok(file) = File::open(path) else { return Ok(()) };
-        let (Ok(mapped), Ok(metadata)) = (MappedFile::new(&file), file.metadata()) else {
+    pub(super) fn share_pages(&mut self, file: &File) -> Result<()> {
+        let (Ok(mapped), Ok(metadata)) = (MappedFile::new(file), file.metadata()) else {
             return Ok(());
         };
-        let records = ArchiveReader::open(path)?.tensors()?;
+        let records = ArchiveReader::from_file(file)?.tensors()?;
         if self.script.share(&mapped, &records)? == 0 {
             return Ok(());
         }

@@ -137,6 +137,11 @@ impl Module {
             let message = format!("found {} tokens, expected at most {limit}", long.len());
             return Err(Error::new(ErrorKind::InvalidInput, message).at_text(long.sample));
         }
+        // The empty text, if the tokenizer adds no special tokens.
+        if let Some(empty) = encodings.iter().find(|encoding| encoding.is_empty()) {
+            let message = "found no tokens, expected at least one";
+            return Err(Error::new(ErrorKind::InvalidInput, message).at_text(empty.sample));
+        }
         Ok(encodings)
     }
 
