@@ -65,3 +65,32 @@ fn verify_fails_on_a_wrong_reference_and_says_where() {
     assert!(line.contains("pooler_output") && line.contains("1.00e-3"), "{text}");
     assert!(text.contains("NOT equal"), "{text}");
 }
+
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let scratch = scratch();
+    let file = scratch.path().join("entities.pt");
+    let (file, directory) = (file.to_str().unwrap(), fixture("text/entities"));
+    bertscript_ok(&["export", directory.to_str().unwrap(), "-o", file]);
+    let refused = |arguments: &[&str], words: &str| {
+        let output = bertscript(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+    };
+    let answer = "for answer, but the task is entities";
+    for (options, words) in [
+        (["--targets", "cat"], "--targets: for fill-mask, but the task is entities"),
+        (["--doc-stride", "2"], answer),
+        (["--question", "who?"], answer),
+        (["--text-pair", "a dog"], "for classify, next-sentence, answer, but"),
+        (["--top-k", "1"], "but the task is entities"),
+        (["--top-k", "0"], "--top-k"),
+    ] {
+        refused(&[&["predict", file, "the cat"], &options[..]].concat(), words);
+    }
+    let both = ["predict", file, "--stride", "2", "--long-texts", "truncate", "the cat"];
+    refused(&both, "cannot be used with");
+    bertscript_ok(&["predict", file, "--stride", "2", "the cat"]);
+    refused(&["tokenize", file, "--max-length", "4"], "of no effect without --truncation");
+}

@@ -12,6 +12,7 @@ use bertscript::{
     EntitiesOptions, FillMaskOptions, FunctionToApply, LongTexts, Module,
 };
 use clap::{Args, ValueEnum};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,25 +55,27 @@ pub(crate) struct Predict {
     /// answer: the question, which every TEXT may answer
     #[arg(long, value_name = "TEXT")]
     question: Option<String>,
-    /// How many results are printed for each text, the best first
+    /// How many results are printed for each text, or for the query, the best first;
+    /// not of entities [default: 1 of answer, 5 of fill-mask, all of the others]
     #[arg(long, value_name = "N")]
-    top_k: Option<usize>,
-    /// classify: what makes scores of logits: sigmoid, softmax or none
+    top_k: Option<NonZeroUsize>,
+    /// classify, next-sentence: what makes scores of logits: sigmoid, softmax or none
     /// [default: as the model's configuration says]
     #[arg(long, value_name = "NAME")]
     function_to_apply: Option<FunctionToApply>,
     /// entities: how tokens become entities: none, simple, first, average or max
-    #[arg(long, value_name = "NAME", default_value = "simple")]
-    aggregation_strategy: AggregationStrategy,
-    /// entities: labels that are left out
-    #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "O")]
-    ignore_labels: Vec<String>,
+    /// [default: simple]
+    #[arg(long, value_name = "NAME")]
+    aggregation_strategy: Option<AggregationStrategy>,
+    /// entities: labels that are left out [default: O]
+    #[arg(long, value_name = "LABEL", value_delimiter = ',')]
+    ignore_labels: Option<Vec<String>>,
     /// entities: cut long texts into windows that share this many tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "long_texts")]
     stride: Option<usize>,
-    /// answer: the greatest length of an answer, in tokens
-    #[arg(long, value_name = "N", default_value_t = 15)]
-    max_answer_len: usize,
+    /// answer: the greatest length of an answer, in tokens [default: 15]
+    #[arg(long, value_name = "N")]
+    max_answer_len: Option<usize>,
     /// answer: the greatest length of a window, in tokens [default: 384 or less]
     #[arg(long, value_name = "N")]
     max_seq_len: Option<usize>,
@@ -112,6 +115,11 @@ enum Task {
 }
 
 impl Task {
+    /// What the command calls it.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn of(module: &Module) -> anyhow::Result<Self> {
         let Some(metadata) = module.metadata() else {
             bail!("the program does not say what model it is: bertscript did not export it");
@@ -138,6 +146,7 @@ impl Predict {
             Some(task) => task,
             None => Task::of(&module)?,
         };
+        self.refuse_options_of_others(task)?;
         if task == Task::Answer && self.question.is_none() && !self.jsonl {
             bail!(
                 "what is the question? Give --question, or --jsonl with question as text and context as text_pair"
@@ -167,6 +176,42 @@ impl Predict {
             ));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Options that would do nothing are mistakes.
+    fn refuse_options_of_others(&self, task: Task) -> anyhow::Result<()> {
+        use Task::{Answer, Classify, Entities, FillMask, NextSentence, Similarity};
+        let options: [(&str, bool, &[Task]); 13] = [
+            ("--text-pair", self.text_pair.is_some(), &[Classify, NextSentence, Answer]),
+            ("--query", self.query.is_some(), &[Classify, NextSentence, Similarity]),
+            ("--question", self.question.is_some(), &[Answer]),
+            (
+                "--top-k",
+                self.top_k.is_some(),
+                &[Classify, NextSentence, Answer, FillMask, Similarity],
+            ),
+            ("--function-to-apply", self.function_to_apply.is_some(), &[Classify, NextSentence]),
+            ("--aggregation-strategy", self.aggregation_strategy.is_some(), &[Entities]),
+            ("--ignore-labels", self.ignore_labels.is_some(), &[Entities]),
+            ("--stride", self.stride.is_some(), &[Entities]),
+            ("--max-answer-len", self.max_answer_len.is_some(), &[Answer]),
+            ("--max-seq-len", self.max_seq_len.is_some(), &[Answer]),
+            ("--doc-stride", self.doc_stride.is_some(), &[Answer]),
+            ("--targets", self.targets.is_some(), &[FillMask]),
+            (
+                "--handle-impossible-answer and --no-align-to-words",
+                self.handle_impossible_answer || self.no_align_to_words,
+                &[Answer],
+            ),
+        ];
+        for (option, given, tasks) in options {
+            if given && !tasks.contains(&task) {
+                let tasks: Vec<_> = tasks.iter().map(|task| task.name()).collect();
+                let task = task.name();
+                bail!("{option}: for {}, but the task is {task}", tasks.join(", "));
+            }
+        }
+        Ok(())
     }
 
     /// The arguments as one chunk, or standard input in many.
@@ -204,7 +249,7 @@ impl Predict {
         let blame = |error| chunk.blame(error);
         let classify = ClassifyOptions {
             function_to_apply: self.function_to_apply,
-            top_k: self.top_k,
+            top_k: self.top_k.map(NonZeroUsize::get),
             long_texts,
             batch_tokens,
             ..ClassifyOptions::default()
@@ -220,44 +265,47 @@ impl Predict {
                 Ok((self.print(chunk, &found, report::labels)?, cut))
             }
             Task::Entities => {
+                let usual = EntitiesOptions::default();
                 let options = EntitiesOptions {
-                    aggregation_strategy: self.aggregation_strategy,
-                    ignore_labels: self.ignore_labels.clone(),
+                    aggregation_strategy: self.aggregation_strategy.unwrap_or_default(),
+                    ignore_labels: self.ignore_labels.clone().unwrap_or(usual.ignore_labels),
                     long_texts: match self.stride {
                         Some(_) => LongTexts::Window,
                         None => long_texts,
                     },
                     stride: self.stride.unwrap_or(0),
                     batch_tokens,
-                    ..EntitiesOptions::default()
+                    cancel: usual.cancel,
                 };
                 let found = module.entities(chunk.texts(), &options).map_err(blame)?;
                 let cut = found.iter().filter(|found| found.truncated).count();
                 Ok((self.print(chunk, &found, report::entities)?, cut))
             }
             Task::Answer => {
+                let usual = AnswerOptions::default();
                 let options = AnswerOptions {
-                    top_k: self.top_k.unwrap_or(1),
-                    max_answer_len: self.max_answer_len,
+                    top_k: self.top_k.map_or(usual.top_k, NonZeroUsize::get),
+                    max_answer_len: self.max_answer_len.unwrap_or(usual.max_answer_len),
                     max_seq_len: self.max_seq_len,
                     doc_stride: self.doc_stride,
                     handle_impossible_answer: self.handle_impossible_answer,
                     align_to_words: !self.no_align_to_words,
-                    long_texts: self.long_texts.unwrap_or(LongTexts::Window),
+                    long_texts: self.long_texts.unwrap_or(usual.long_texts),
                     batch_tokens,
-                    ..AnswerOptions::default()
+                    ..usual
                 };
                 let found = module.answer(chunk.texts(), &options).map_err(blame)?;
                 let cut = found.iter().filter(|found| found.truncated).count();
                 Ok((self.print(chunk, &found, report::answers)?, cut))
             }
             Task::FillMask => {
+                let usual = FillMaskOptions::default();
                 let options = FillMaskOptions {
-                    top_k: self.top_k.unwrap_or(5),
+                    top_k: self.top_k.map_or(usual.top_k, NonZeroUsize::get),
                     targets: self.targets.clone(),
                     long_texts,
                     batch_tokens,
-                    ..FillMaskOptions::default()
+                    ..usual
                 };
                 let found = module.fill_mask(chunk.texts(), &options).map_err(blame)?;
                 let cut = found.iter().filter(|found| found.truncated).count();
@@ -310,6 +358,6 @@ impl Predict {
         };
         let query = embed(&[query])?.values;
         let scores = rows(module.similarity(&query, &values)?)?;
-        report::ranking(&texts, &scores[0], self.top_k, self.json)
+        report::ranking(&texts, &scores[0], self.top_k.map(NonZeroUsize::get), self.json)
     }
 }

@@ -29,7 +29,7 @@ impl OwnedText {
     /// The text of a line of JSON: a string, or an object.
     fn from_json(line: &str) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "neither a string nor an object with text")]
         enum Line {
             Text(String),
             Pair { text: String, text_pair: Option<String> },
@@ -170,7 +170,7 @@ fn read(
         }
         OwnedText::from_json(&text).with_context(|| {
             format!(
-                "line {}: expected a JSON string, or an object with text and text_pair",
+                "line {}: expected a JSON string, or an object with text and, if wanted, text_pair",
                 number + 1
             )
         })

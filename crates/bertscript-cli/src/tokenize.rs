@@ -30,7 +30,8 @@ pub(crate) struct Tokenize {
     /// or only_second
     #[arg(long, value_name = "STRATEGY", default_value = "do_not_truncate")]
     truncation: Truncation,
-    /// The greatest length, special tokens included [default: the model's]
+    /// The greatest length, special tokens included, of --truncation and of --padding
+    /// max_length [default: the model's]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// How many tokens a window shares with the one before
@@ -56,6 +57,13 @@ pub(crate) struct Tokenize {
 
 impl Tokenize {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let counts =
+            self.truncation != Truncation::DoNotTruncate || self.padding == Padding::MaxLength;
+        if self.max_length.is_some() && !counts {
+            anyhow::bail!(
+                "--max-length: of no effect without --truncation or --padding max_length"
+            );
+        }
         let assets = if self.path.is_dir() {
             Checkpoint::open(&self.path)?.assets()?
         } else {

@@ -40,7 +40,7 @@ struct Sources {
 /// @param options NULL for what the checkpoint says
 /// @param out the model
 ///
-/// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_CORRUPT`,
+/// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
 /// `BERTSCRIPT_MISSING_WEIGHT`, `BERTSCRIPT_SHAPE_MISMATCH`,
 /// `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter.
 /// Ownership: the caller frees the model.

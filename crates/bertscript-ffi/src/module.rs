@@ -75,6 +75,9 @@ unsafe fn device(device: *const c_char) -> Result<Device, Failure> {
 /// @param device `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
 /// @param out the module
 ///
+/// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
+/// `BERTSCRIPT_VERSION_MISMATCH` or `BERTSCRIPT_UNSUPPORTED`, with the file;
+/// `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -102,6 +105,7 @@ pub unsafe extern "C" fn bertscript_module_load(
 /// @param device `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
 /// @param out the module
 ///
+/// Errors: as of `bertscript_module_load`, but for the first two.
 /// Ownership: the caller frees the module; `data` may go at once.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -247,10 +251,11 @@ pub unsafe extern "C" fn bertscript_module_to(
 /// up, and except at padding, where those of a packed plan are zeros.
 ///
 /// @param plan `packed`, by this library's own kernels and without padding, as
-/// modules are loaded where that is possible: files of this library in float32
-/// or bfloat16 on the CPU; `packed-int8`, the same with linear layers of 8-bit
-/// integers, faster and less exact; or `scripted`, by the program in the file as
-/// libtorch runs it
+/// files of this library are loaded, but those of fixed shapes and those that
+/// return attentions (in float16 and on CUDA devices by operators of libtorch);
+/// `packed-int8`, in float32 or bfloat16 on the CPU, the same with linear layers of
+/// 8-bit integers, faster and less exact; or `scripted`, by the program in the file
+/// as libtorch runs it
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.

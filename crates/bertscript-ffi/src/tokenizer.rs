@@ -31,7 +31,7 @@ impl bertscript_tokenizer {
 ///        UTF-8
 /// @param out the tokenizer
 ///
-/// Errors: `BERTSCRIPT_NOT_FOUND`; `BERTSCRIPT_CORRUPT`;
+/// Errors: `BERTSCRIPT_NOT_FOUND`; `BERTSCRIPT_IO`; `BERTSCRIPT_CORRUPT`;
 /// `BERTSCRIPT_UNSUPPORTED` of a directory without a tokenizer.
 /// Ownership: the caller frees the tokenizer.
 /// Thread safety: any thread.

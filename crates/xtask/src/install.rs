@@ -61,10 +61,11 @@ impl Install {
 
         tree.copy("include/bertscript", "include/bertscript")?;
         tree.copy("examples-c", "share/doc/bertscript/examples")?;
-        fs::copy(
-            root().join("docs/c-api.md"),
-            tree.folder("share/doc/bertscript")?.join("c-api.md"),
-        )?;
+        // Its links, from where it is installed.
+        let page = fs::read_to_string(root().join("docs/c-api.md"))?
+            .replace("(../include/", "(../../../include/")
+            .replace("[examples-c](../examples-c)", "[examples](examples)");
+        fs::write(tree.folder("share/doc/bertscript")?.join("c-api.md"), page)?;
         tree.fill(&version, "bertscript-config.cmake", "cmake/bertscript")?;
         tree.fill(&version, "bertscript-config-version.cmake", "cmake/bertscript")?;
         tree.fill(&version, "bertscript.pc", "pkgconfig")?;

@@ -51,7 +51,7 @@ enum Command {
     /// Run all tests
     Test {
         /// Leave out the live check against transformers, which needs a Python
-        /// environment of 5 GB in .oracle
+        /// environment of 6 GB in .oracle
         #[arg(long)]
         no_live: bool,
     },
@@ -83,8 +83,8 @@ enum Command {
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
-    /// Measure what docs/ states: export and load beside Python, and what
-    /// padding costs
+    /// Measure what docs/ states, beside peers: texts, encoding, a call from C, what
+    /// padding costs, export and load. Takes about half an hour
     Bench,
 }
 

@@ -132,6 +132,10 @@ impl Module {
         output: &str,
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
+        if options.top_k == Some(0) {
+            let message = "found 0, expected at least 1";
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("top_k"));
+        }
         let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
         let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;

@@ -77,6 +77,9 @@ impl Module {
         self.expect_architecture("fill_mask", &known)?;
         let tokenizer = self.tokenizer()?;
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+        if options.top_k == 0 {
+            return Err(invalid("found 0, expected at least 1".to_owned()).at("top_k"));
+        }
         if options.long_texts == LongTexts::Window {
             return Err(invalid("windows are of no use to fill masks".to_owned()).at("long_texts"));
         }
