@@ -92,5 +92,4 @@ fn options_that_would_do_nothing_are_refused() {
     let both = ["predict", file, "--stride", "2", "--long-texts", "truncate", "the cat"];
     refused(&both, "cannot be used with");
     bertscript_ok(&["predict", file, "--stride", "2", "the cat"]);
-    refused(&["tokenize", file, "--max-length", "4"], "of no effect without --truncation");
 }

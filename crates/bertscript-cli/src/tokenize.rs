@@ -57,13 +57,6 @@ pub(crate) struct Tokenize {
 
 impl Tokenize {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
-        let counts =
-            self.truncation != Truncation::DoNotTruncate || self.padding == Padding::MaxLength;
-        if self.max_length.is_some() && !counts {
-            anyhow::bail!(
-                "--max-length: of no effect without --truncation or --padding max_length"
-            );
-        }
         let assets = if self.path.is_dir() {
             Checkpoint::open(&self.path)?.assets()?
         } else {
