@@ -205,5 +205,7 @@ fn a_text_without_tokens_is_refused_by_its_number() {
         assert_eq!((error.kind(), error.text()), (ErrorKind::InvalidInput, Some(1)), "{error}");
         assert_eq!(error.to_string(), "text 1: found no tokens, expected at least one");
         assert_eq!(module.classify(["the cat"], &ClassifyOptions::default()).unwrap().len(), 1);
+        let none = ClassifyOptions { top_k: Some(0), ..ClassifyOptions::default() };
+        refused(module.classify(["the cat"], &none), ErrorKind::InvalidInput, &["top_k: found 0"]);
     }
 }

@@ -267,6 +267,9 @@ fn entities_equal_the_pipeline() {
 #[test]
 fn masks_are_filled_as_by_the_pipeline() {
     let module = module("masked");
+    let none = FillMaskOptions { top_k: 0, ..FillMaskOptions::default() };
+    let error = module.fill_mask(["a [MASK]"], &none).unwrap_err();
+    assert_eq!(error.to_string(), "top_k: found 0, expected at least 1");
     let expected = expected("masked");
     let texts = strings(&expected["mask_texts"]);
     let check = |found: &[bertscript::Filling], expected: &Value| {

@@ -281,3 +281,21 @@ impl FromStr for Similarity {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::normalize;
+    use bertscript_kernels::Matrix;
+
+    #[test]
+    fn normalize_hides_no_nan_and_leaves_zeros() {
+        let mut rows = Matrix::new(2);
+        rows.set_rows(3);
+        for (row, values) in [[3., 4.], [0., 0.], [1., f32::NAN]].iter().enumerate() {
+            rows.row_mut(row).copy_from_slice(values);
+        }
+        normalize(&mut rows);
+        assert_eq!((rows.row(0), rows.row(1)), (&[0.6, 0.8][..], &[0., 0.][..]));
+        assert!(rows.row(2).iter().all(|value| value.is_nan()), "{:?}", rows.row(2));
+    }
+}
