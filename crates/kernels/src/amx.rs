@@ -13,7 +13,7 @@ mod hardware;
 #[cfg(test)]
 mod tests;
 
-use crate::tile::{Product, WIDEST};
+use crate::tile::{Next, Product, WIDEST};
 use crate::{Bf16, Element};
 
 /// Rows of the left matrix that are multiplied together, at the most: two tiles.
@@ -114,7 +114,8 @@ impl<R: Registers> Tiles<R> {
     }
 
     /// Writes the products of the rows with the columns of a panel, which is
-    /// [`WIDEST`], and so are the rows of sums.
+    /// [`WIDEST`]; rows of sums stand as far apart as is said. Calls `meanwhile` for each line, as
+    /// tiles leave the vectors idle.
     ///
     /// # Safety
     /// There are as many values as that takes; the depth is a multiple of what a
@@ -122,22 +123,40 @@ impl<R: Registers> Tiles<R> {
     #[inline]
     pub(crate) unsafe fn multiply<K: Kind, E>(
         &mut self,
-        Product { left, stride, panel, depth }: Product<E>,
+        Product { left, stride, panel, depth, onto, next }: Product<E>,
         sums: *mut f32,
+        sums_stride: usize,
+        mut meanwhile: impl FnMut(),
     ) {
+        let sums_stride = sums_stride * size_of::<f32>();
+        let upper = sums.cast::<u8>();
+        let lower = upper.wrapping_add(TILE * sums_stride);
         let bytes = depth * size_of::<E>();
         debug_assert_eq!(bytes % ROW_BYTES, 0);
         let (tiles, two) = (&mut self.registers, self.two);
         let left_stride = stride * size_of::<E>();
         let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
         unsafe {
-            tiles.zero::<0>();
-            tiles.zero::<1>();
-            if two {
-                tiles.zero::<2>();
-                tiles.zero::<3>();
+            match onto {
+                false => {
+                    tiles.zero::<0>();
+                    tiles.zero::<1>();
+                    if two {
+                        tiles.zero::<2>();
+                        tiles.zero::<3>();
+                    }
+                }
+                true => {
+                    tiles.load::<0>(upper, sums_stride);
+                    tiles.load::<1>(upper.add(ROW_BYTES), sums_stride);
+                    if two {
+                        tiles.load::<2>(lower, sums_stride);
+                        tiles.load::<3>(lower.add(ROW_BYTES), sums_stride);
+                    }
+                }
             }
-            for _ in 0..bytes / ROW_BYTES {
+            for line in 0..bytes / ROW_BYTES {
+                next.fetch(line);
                 tiles.load::<6>(right, 2 * ROW_BYTES);
                 tiles.load::<7>(right.add(ROW_BYTES), 2 * ROW_BYTES);
                 tiles.load::<4>(left, left_stride);
@@ -150,15 +169,13 @@ impl<R: Registers> Tiles<R> {
                 }
                 left = left.add(ROW_BYTES);
                 right = right.add(TILE * 2 * ROW_BYTES);
+                meanwhile();
             }
-            const SUMS: usize = WIDEST * size_of::<f32>();
-            let upper = sums.cast::<u8>();
-            tiles.store::<0>(upper, SUMS);
-            tiles.store::<1>(upper.add(ROW_BYTES), SUMS);
+            tiles.store::<0>(upper, sums_stride);
+            tiles.store::<1>(upper.add(ROW_BYTES), sums_stride);
             if two {
-                let lower = upper.add(TILE * SUMS);
-                tiles.store::<2>(lower, SUMS);
-                tiles.store::<3>(lower.add(ROW_BYTES), SUMS);
+                tiles.store::<2>(lower, sums_stride);
+                tiles.store::<3>(lower.add(ROW_BYTES), sums_stride);
             }
         }
     }
@@ -195,17 +212,30 @@ fn multiplies<K: Kind, E: Copy>(
         right(right_number(line * together + place % together, place / together))
     });
     let panel: Vec<_> = panel.collect();
-    let product = Product { left: lefts.as_ptr(), stride, panel: panel.as_ptr(), depth };
     let mut sums = [f32::NAN; ROWS * WIDEST];
+    let mut lines = 0;
     // SAFETY: as many values as that takes; the caller may use the registers.
-    unsafe { Tiles::new(registers, rows).multiply::<K, _>(product, sums.as_mut_ptr()) };
+    unsafe {
+        let mut tiles = Tiles::new(registers, rows);
+        let left = lefts.as_ptr();
+        // A line, and the others onto it.
+        let line = depth.min(ROW_BYTES / size_of::<E>());
+        for (from, depth) in [(0, line), (line, depth - line)] {
+            let (left, panel) = (left.add(from), panel.as_ptr().add(from * WIDEST));
+            let onto = from > 0;
+            let product = Product { left, stride, panel, depth, onto, next: Next::nothing() };
+            tiles.multiply::<K, _>(product, sums.as_mut_ptr(), WIDEST, || lines += 1);
+        }
+    }
     let (written, rest) = sums.split_at(rows * WIDEST);
     let right_sums = written.iter().enumerate().all(|(at, found)| {
         let (row, column) = (at / WIDEST, at % WIDEST);
         let of = |k| i32::from(left_number(row, k)) * i32::from(right_number(k, column));
         sum(*found) == (0..depth).map(of).sum::<i32>()
     });
-    right_sums && rest.iter().all(|value| value.is_nan())
+    right_sums
+        && rest.iter().all(|value| value.is_nan())
+        && lines * ROW_BYTES == depth * size_of::<E>()
 }
 
 /// [`multiplies`], for every kind.

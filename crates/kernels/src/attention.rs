@@ -1,13 +1,21 @@
 //! Attention over texts that lie one after the other.
 
+mod products;
+
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
 use crate::matrix::{Line, Rows, RowsMut, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
-use crate::tile::{HIGHEST, Product, WIDEST, half_tile, tile, width};
+use crate::tile::{HIGHEST, Next, Product, WIDEST, height, width};
+#[cfg(target_arch = "x86_64")]
+use products::InTiles;
+use products::{InVectors, Products, TILE_DEPTH};
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
 
 /// Fewer multiplications than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 18;
@@ -62,7 +70,7 @@ pub fn attention<E: Element>(
         // SAFETY: available; rows and columns are a text's and a head's, and no
         // two share a place of the result.
         unsafe {
-            isa.run(Head { qkv, out: &out, first, length, column, head_dim, scratch });
+            isa.run(Head { isa, qkv, out: &out, first, length, column, head_dim, scratch });
         }
     });
 }
@@ -98,6 +106,7 @@ impl Scratch {
 
 /// One head of one text.
 struct Head<'a, E> {
+    isa: Isa,
     qkv: Rows<'a, E>,
     out: &'a RowsMut<'a, E>,
     first: usize,
@@ -112,6 +121,22 @@ impl<E: Element> Kernel for Head<'_, E> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's promise; there are tiles.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if self.isa == Isa::Amx && E::DEPTH == 2 && self.head_dim.is_multiple_of(TILE_DEPTH) {
+                let rows = height(self.length, amx::ROWS);
+                let by = InTiles(amx::Tiles::new(amx::Hardware, rows));
+                return self.attend::<S, _>(by);
+            }
+            self.attend::<S, _>(InVectors::<S>(PhantomData));
+        }
+    }
+}
+
+impl<E: Element> Head<'_, E> {
+    #[inline(always)]
+    unsafe fn attend<S: Simd, P: Products<E>>(self, mut by: P) {
         let Self { qkv, first, length, column, head_dim, .. } = self;
         let hidden_size = qkv.width / 3;
         let keys: *mut E = self.scratch.keys.as_mut_ptr().cast();
@@ -121,7 +146,7 @@ impl<E: Element> Kernel for Head<'_, E> {
         let sums: *mut f32 = self.scratch.sums.as_mut_ptr().cast();
         let panels = length.div_ceil(width::<S>());
         let score_stride = panels * width::<S>();
-        let depth = length.next_multiple_of(E::DEPTH);
+        let depth = length.next_multiple_of(P::DEPTH);
         let scale = (head_dim as f32).sqrt().recip();
         // SAFETY: the scratch memory holds panels of the longest text; rows and
         // columns are of the matrices.
@@ -129,40 +154,44 @@ impl<E: Element> Kernel for Head<'_, E> {
             let key = qkv.start.add(first * qkv.stride + hidden_size + column);
             lay_out_keys::<S, E>(key, qkv.stride, length, head_dim, keys);
             let value = qkv.start.add(first * qkv.stride + 2 * hidden_size + column);
-            lay_out_values::<S, E>(value, qkv.stride, length, head_dim, values);
-            let tiles = length.div_ceil(S::ROWS);
-            for number in 0..tiles {
-                let start = length * number / tiles;
-                let rows = length * (number + 1) / tiles - start;
+            lay_out_values::<S, E>(value, qkv.stride, (length, depth), head_dim, values);
+            let height = height(length, P::MOST);
+            for start in (0..length).step_by(height) {
+                // Twice the same gives twice the same.
+                let start = if P::ALL { start.min(length - height) } else { start };
+                let rows = height.min(length - start);
                 let left = qkv.start.add((first + start) * qkv.stride + column);
                 for panel in 0..panels {
-                    let panel_keys = keys.add(panel * width::<S>() * head_dim);
-                    let product =
-                        Product { left, stride: qkv.stride, panel: panel_keys, depth: head_dim };
-                    let to = scores.add(panel * width::<S>());
+                    let product = Product {
+                        left,
+                        stride: qkv.stride,
+                        panel: keys.add(panel * width::<S>() * head_dim).cast_const(),
+                        depth: head_dim,
+                        onto: false,
+                        next: Next::nothing(),
+                    };
                     // Half of the last panel is enough for few keys.
-                    match length - panel * width::<S>() <= S::LANES {
-                        true => half_tile::<S, E>(rows, product, to, score_stride),
-                        false => tile::<S, E>(rows, product, to, score_stride),
-                    }
+                    let half = length - panel * width::<S>() <= S::LANES;
+                    let to = scores.add(panel * width::<S>());
+                    by.multiply(rows, half, product, to, score_stride);
                 }
                 let mut shares = [0.; HIGHEST];
                 for (row, share) in shares.iter_mut().enumerate().take(rows) {
                     let (from, to) = (row * score_stride, row * score_stride);
-                    let sum = softmax::<S, E>(scores.add(from), powers.add(to), length, scale);
+                    let sum =
+                        softmax::<S, E>(scores.add(from), powers.add(to), (length, depth), scale);
                     *share = sum.recip();
                 }
                 for (panel, dim) in (0..head_dim).step_by(width::<S>()).enumerate() {
                     let product = Product {
                         left: powers.cast_const(),
                         stride: score_stride,
-                        panel: values.add(panel * width::<S>() * depth),
+                        panel: values.add(panel * width::<S>() * depth).cast_const(),
                         depth,
+                        onto: false,
+                        next: Next::nothing(),
                     };
-                    match head_dim - dim <= S::LANES {
-                        true => half_tile::<S, E>(rows, product, sums, width::<S>()),
-                        false => tile::<S, E>(rows, product, sums, width::<S>()),
-                    }
+                    by.multiply(rows, head_dim - dim <= S::LANES, product, sums, width::<S>());
                     for (row, share) in shares.into_iter().enumerate().take(rows) {
                         for half in 0..2 {
                             let dim = dim + half * S::LANES;
@@ -221,16 +250,16 @@ unsafe fn lay_out_keys<S: Simd, E: Element>(
     }
 }
 
-/// Copies values into panels: for each `DEPTH` keys, as many dimensions as a panel is wide.
+/// Copies values into panels: for each `DEPTH` keys, as many dimensions as a panel is wide;
+/// zeros for keys that are not there, up to the depth.
 #[inline(always)]
 unsafe fn lay_out_values<S: Simd, E: Element>(
     value: *const E,
     stride: usize,
-    length: usize,
+    (length, depth): (usize, usize),
     head_dim: usize,
     panels: *mut E,
 ) {
-    let depth = length.next_multiple_of(E::DEPTH);
     for (panel, first) in (0..head_dim).step_by(width::<S>()).enumerate() {
         for half in 0..2 {
             let dim = first + half * S::LANES;
@@ -247,18 +276,25 @@ unsafe fn lay_out_values<S: Simd, E: Element>(
                     E::interleave::<S>(from, stride, length - key, count, to);
                 }
             }
+            for key in (length.next_multiple_of(E::DEPTH)..depth).step_by(E::DEPTH) {
+                // SAFETY: as above.
+                unsafe {
+                    let row = panels.add((panel * depth + key) * width::<S>());
+                    row.add(half * S::LANES * E::DEPTH).write_bytes(0, S::LANES * E::DEPTH);
+                }
+            }
         }
     }
 }
 
 /// Writes the exponentials of the scores' scaled distances to the greatest; their sum is
 /// returned. Up to a whole vector, what follows the scores is overwritten, and what follows
-/// the exponentials becomes next to nothing.
+/// the exponentials becomes nothing, up to the depth too.
 #[inline(always)]
 unsafe fn softmax<S: Simd, E: Element>(
     scores: *mut f32,
     powers: *mut E,
-    length: usize,
+    (length, depth): (usize, usize),
     scale: f32,
 ) -> f32 {
     let last = (length - 1) / S::LANES * S::LANES;
@@ -279,6 +315,9 @@ unsafe fn softmax<S: Simd, E: Element>(
             let power = math::exp2::<S>(S::mul(apart, scale));
             E::store::<S>(powers.add(place), S::LANES, power);
             sum = S::add(sum, power);
+        }
+        for place in (last + S::LANES..depth).step_by(S::LANES) {
+            E::store::<S>(powers.add(place), S::LANES, S::zero());
         }
         S::sum(sum)
     }

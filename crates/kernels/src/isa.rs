@@ -128,6 +128,22 @@ impl Isa {
     }
 }
 
+/// Bytes of a core's second cache.
+pub(crate) fn second_cache() -> usize {
+    // Virtual machines answer slowly.
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        let kilobytes = std::arch::x86_64::__cpuid(0x8000_0006).ecx >> 16;
+        #[cfg(not(target_arch = "x86_64"))]
+        let kilobytes = 0;
+        match kilobytes as usize {
+            0 => 1 << 20,
+            found => (found << 10).clamp(1 << 18, 1 << 22),
+        }
+    })
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx2,fma")]
 unsafe fn with_avx512<K: Kernel>(kernel: K) -> K::Output {

@@ -1,21 +1,18 @@
 //! Linear layers, with what follows them.
 
 mod int8;
+mod order;
 mod panels;
 
-use crate::element::{Element, Operations};
-use crate::isa::{Isa, Kernel};
-use crate::math;
-use crate::matrix::{Rows, RowsMut};
+use crate::element::Element;
+use crate::isa::{Isa, Kernel, second_cache};
+use crate::matrix::{Line, Rows, RowsMut};
 use crate::simd::{Portable, Simd};
 use crate::team::{Team, share};
 use crate::tile::{HIGHEST, WIDEST, width};
 use int8::Int8Panels;
+use order::{NEAR, Write};
 use panels::Panels;
-
-/// Rows that go together: while a panel is at hand, it meets all of them, and
-/// they stay near meanwhile.
-const BLOCK: usize = 56;
 
 /// Fewer multiplications than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 19;
@@ -118,6 +115,24 @@ impl<E: Element> Linear<E> {
         weight + size_of_val(self.bias.as_slice())
     }
 
+    /// Rows that go together: while a panel is at hand, it meets all of them, and
+    /// they stay near meanwhile.
+    fn block(&self) -> usize {
+        (second_cache() / 2 / (self.size() * self.near()).max(1)).max(2 * HIGHEST)
+    }
+
+    /// Inputs that are multiplied with all panels before the next ones are.
+    fn near(&self) -> usize {
+        // Sums that wait take memory, too.
+        let deep = self.inputs >= 2 * self.outputs;
+        if deep { self.inputs.min(NEAR / self.size()) } else { self.inputs }
+    }
+
+    /// Bytes of an input when it is multiplied.
+    fn size(&self) -> usize {
+        if matches!(self.weight, Weight::Int8(_)) { 1 } else { size_of::<E>() }
+    }
+
     /// x `[N,in]` -> `[N,out]`
     ///
     /// # Panics
@@ -136,7 +151,8 @@ impl<E: Element> Linear<E> {
         }
         // SAFETY: available.
         let panels = self.outputs.div_ceil(unsafe { self.isa.run(Width) });
-        let blocks = x.rows.div_ceil(BLOCK);
+        let most = self.block();
+        let blocks = x.rows.div_ceil(most);
         let work = x.rows * self.inputs * self.outputs;
         let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
         // A few pieces for each thread, so that they end together.
@@ -144,9 +160,12 @@ impl<E: Element> Linear<E> {
             1 => 1,
             members => (4 * members).div_ceil(blocks.max(1)).min(panels),
         };
-        let scratch = || match &self.weight {
-            Weight::Own(_) => int8::Scratch::default(),
-            Weight::Int8(panels) => panels.scratch(x.rows.min(BLOCK)),
+        let scratch = || {
+            let rounded = match &self.weight {
+                Weight::Own(_) => int8::Scratch::default(),
+                Weight::Int8(panels) => panels.scratch(x.rows.min(most)),
+            };
+            (rounded, Vec::new())
         };
         share(team, blocks * parts, scratch, |scratch, number| {
             let (block, part) = (number / parts, number % parts);
@@ -178,7 +197,7 @@ struct Piece<'a, E, O> {
     write: Write<'a, E, O>,
     rows: (usize, usize),
     columns: (usize, usize),
-    scratch: &'a mut int8::Scratch,
+    scratch: &'a mut (int8::Scratch, Vec<Line>),
 }
 
 impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
@@ -186,111 +205,28 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { x, write, rows, columns, scratch } = self;
+        let Self { x, write, rows, columns, scratch: (scratch, sums) } = self;
+        let near = write.linear.near();
         // SAFETY: the rows are the inputs', the panels the layer's.
         unsafe {
             match &write.linear.weight {
                 Weight::Own(panels) => {
                     #[cfg(target_arch = "x86_64")]
                     if write.linear.isa == Isa::Amx && panels.fit_tiles() {
-                        return write.all::<S, _>(rows, columns, panels.in_tiles(x, rows));
+                        let by = panels.in_tiles(x, rows);
+                        return write.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, panels.in_vectors::<S>(x));
+                    write.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums);
                 }
                 Weight::Int8(panels) => {
                     let rounded = panels.round::<S, E>(x, rows, scratch);
                     let isa = write.linear.isa;
                     #[cfg(target_arch = "x86_64")]
                     if isa == Isa::Amx {
-                        return write.all::<S, _>(rows, columns, rounded.in_tiles::<S>());
+                        let by = rounded.in_tiles::<S>();
+                        return write.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, rounded.in_vectors::<S>(isa));
-                }
-            }
-        }
-    }
-}
-
-/// How many rows go together so that all meet as few times as `most` at once take.
-fn height(rows: usize, most: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
-}
-
-/// The sums of a tile, as wide as a panel.
-#[repr(align(64))]
-struct Sums([f32; HIGHEST * WIDEST]);
-
-/// What multiplies rows with panels.
-trait Multiply {
-    /// Rows of a tile, at the most.
-    const MOST: usize;
-    /// Whether every tile has the rows of the first.
-    const ALL: bool;
-
-    /// Multiplies rows with a panel.
-    ///
-    /// # Safety
-    /// There are such rows, not more than in a tile, and such a panel.
-    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums);
-}
-
-/// What becomes of a layer's sums.
-struct Write<'a, E, O> {
-    linear: &'a Linear<E>,
-    then: Then<'a>,
-    out: &'a RowsMut<'a, O>,
-}
-
-impl<E: Element, O: Element> Write<'_, E, O> {
-    /// Multiplies rows with panels, and writes.
-    #[inline(always)]
-    unsafe fn all<S: Simd, M: Multiply>(
-        &self,
-        rows: (usize, usize),
-        panels: (usize, usize),
-        mut by: M,
-    ) {
-        let mut sums = Sums([0.; HIGHEST * WIDEST]);
-        let height = height(rows.1 - rows.0, M::MOST);
-        for panel in panels.0..panels.1 {
-            for first in (rows.0..rows.1).step_by(height) {
-                // Twice the same gives twice the same.
-                let first = if M::ALL { first.min(rows.1 - height) } else { first };
-                let tile = (first, rows.1.min(first + height));
-                // SAFETY: the caller's promise.
-                unsafe {
-                    by.multiply(tile, panel, &mut sums);
-                    self.tile::<S>(&sums, tile, panel * width::<S>());
-                }
-            }
-        }
-    }
-
-    /// Adds the bias, does what comes then, and writes.
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, sums: &Sums, rows: (usize, usize), column: usize) {
-        let Self { linear, out, then } = self;
-        for half in 0..2 {
-            let column = column + half * S::LANES;
-            if column >= linear.outputs {
-                break;
-            }
-            let count = S::LANES.min(linear.outputs - column);
-            // SAFETY: the bias is filled up to whole panels; `count` values are
-            // left in each row of the result and of what is added.
-            unsafe {
-                let bias = S::load(linear.bias.as_ptr().add(column));
-                for row in rows.0..rows.1 {
-                    let place = (row - rows.0) * width::<S>() + half * S::LANES;
-                    let sum = S::add(S::load(sums.0.as_ptr().add(place)), bias);
-                    let value = match then {
-                        Then::Keep => sum,
-                        Then::Gelu => math::gelu::<S>(sum),
-                        Then::Add(rows) => {
-                            S::add(sum, <f32 as Operations>::load::<S>(rows.at(row, column), count))
-                        }
-                    };
-                    O::store::<S>(out.at(row, column), count, value);
+                    write.all::<S, _>(rows, columns, near, rounded.in_vectors::<S>(isa), sums);
                 }
             }
         }

@@ -24,6 +24,11 @@ pub(crate) const fn width<S: Simd>() -> usize {
     2 * S::LANES
 }
 
+/// How many rows go together so that all meet as few times as `most` at once take.
+pub(crate) fn height(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
+}
+
 /// Rows of values times a panel.
 pub(crate) struct Product<E> {
     /// The first row.
@@ -35,6 +40,48 @@ pub(crate) struct Product<E> {
     pub(crate) panel: *const E,
     /// Values of a row, filled up to a multiple of `DEPTH`.
     pub(crate) depth: usize,
+    /// Whether sums are added to what stands in their place.
+    pub(crate) onto: bool,
+    pub(crate) next: Next,
+}
+
+/// What is brought near meanwhile, as memory is slow to answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    /// Any address.
+    pub(crate) start: *const u8,
+    /// Cache lines for each step.
+    pub(crate) lines: usize,
+}
+
+impl Next {
+    /// Nothing that is not near.
+    pub(crate) fn nothing() -> Self {
+        static NEAR: u8 = 0;
+        Self { start: &NEAR, lines: 0 }
+    }
+
+    /// Asks for one line of those that belong to a step: enough where steps are short.
+    #[inline(always)]
+    pub(crate) fn fetch_one(self, step: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let line = self.start.wrapping_add(64 * step * self.lines).cast();
+            // SAFETY: no address is wrong.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line) };
+        }
+    }
+
+    /// Asks for what belongs to a step.
+    #[inline(always)]
+    pub(crate) fn fetch(self, step: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in step * self.lines..(step + 1) * self.lines {
+            let line = self.start.wrapping_add(64 * line).cast();
+            // SAFETY: no address is wrong.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line) };
+        }
+    }
 }
 
 impl<E> Clone for Product<E> {
@@ -94,13 +141,20 @@ pub(crate) unsafe fn half_tile<S: Simd, E: Operations>(
 
 #[inline(always)]
 pub(crate) unsafe fn tile_f32<S: Simd, const ROWS: usize>(
-    Product { left, stride, mut panel, depth }: Product<f32>,
+    Product { left, stride, mut panel, depth, onto, next }: Product<f32>,
     to: *mut f32,
     to_stride: usize,
 ) {
     unsafe {
         let mut sums = [[S::zero(); 2]; ROWS];
+        if onto {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let to = to.add(row * to_stride);
+                *sums = [S::load(to), S::load(to.add(S::LANES))];
+            }
+        }
         for place in 0..depth {
+            next.fetch_one(place);
             let columns = [S::load(panel), S::load(panel.add(S::LANES))];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = S::splat(*left.add(row * stride + place));
@@ -119,7 +173,7 @@ pub(crate) unsafe fn tile_f32<S: Simd, const ROWS: usize>(
 // Not [`tile_f32`] with a number of vectors: compilers then keep the columns in memory.
 #[inline(always)]
 pub(crate) unsafe fn half_tile_f32<S: Simd, const ROWS: usize>(
-    Product { left, stride, mut panel, depth }: Product<f32>,
+    Product { left, stride, mut panel, depth, .. }: Product<f32>,
     to: *mut f32,
     to_stride: usize,
 ) {
@@ -163,9 +217,13 @@ pub(crate) unsafe fn int8_tile<S: Simd>(
         of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         return;
     }
-    let Product { left, stride, panel, depth } = product;
+    let Product { left, stride, panel, depth, onto, .. } = product;
     for row in 0..rows {
+        let to = unsafe { sums.add(row * width::<S>()) };
         let mut own = [0; WIDEST];
+        if onto {
+            unsafe { own.as_mut_ptr().copy_from_nonoverlapping(to, width::<S>()) };
+        }
         for quad in 0..depth / 4 {
             let values = unsafe { left.add(row * stride).cast::<[u8; 4]>().add(quad).read() };
             let columns = unsafe { panel.cast::<[i8; 4]>().add(quad * width::<S>()) };
@@ -176,7 +234,6 @@ pub(crate) unsafe fn int8_tile<S: Simd>(
                 }
             }
         }
-        let to = unsafe { sums.add(row * width::<S>()) };
         unsafe { to.copy_from_nonoverlapping(own.as_ptr(), width::<S>()) };
     }
 }
@@ -188,13 +245,20 @@ mod avx512_vnni {
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) unsafe fn tile<const ROWS: usize>(
-        Product { left, stride, panel, depth }: Product<u8>,
+        Product { left, stride, panel, depth, onto, next }: Product<u8>,
         to: *mut i32,
     ) {
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+            if onto {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let to = to.add(row * 32).cast::<__m512i>();
+                    *sums = [_mm512_loadu_si512(to), _mm512_loadu_si512(to.add(1))];
+                }
+            }
             let mut panel = panel.cast::<__m512i>();
             for place in 0..depth / 4 {
+                next.fetch_one(place);
                 let columns = [_mm512_loadu_si512(panel), _mm512_loadu_si512(panel.add(1))];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let four = left.add(row * stride).cast::<i32>().add(place).read_unaligned();
@@ -237,14 +301,21 @@ mod avx512_bf16 {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(crate) unsafe fn tile<const ROWS: usize>(
-        Product { left, stride, panel, depth }: Product<Bf16>,
+        Product { left, stride, panel, depth, onto, next }: Product<Bf16>,
         to: *mut f32,
         to_stride: usize,
     ) {
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            if onto {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let to = to.add(row * to_stride);
+                    *sums = [_mm512_loadu_ps(to), _mm512_loadu_ps(to.add(16))];
+                }
+            }
             let mut panel = panel.cast::<__m512i>();
             for place in 0..depth / 2 {
+                next.fetch_one(place);
                 let columns = [bh(_mm512_loadu_si512(panel)), bh(_mm512_loadu_si512(panel.add(1)))];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let pair = left.add(row * stride).cast::<i32>().add(place).read_unaligned();
@@ -263,7 +334,7 @@ mod avx512_bf16 {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(crate) unsafe fn half_tile<const ROWS: usize>(
-        Product { left, stride, panel, depth }: Product<Bf16>,
+        Product { left, stride, panel, depth, .. }: Product<Bf16>,
         to: *mut f32,
         to_stride: usize,
     ) {

@@ -17,10 +17,6 @@ use std::sync::Mutex;
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
 
-/// Rows for which a thread computes the feed-forward layers at once, so that
-/// what lies between the two stays in its cache.
-const BLOCK: usize = 56;
-
 /// Embeddings, encoder and head, for inputs of products of type `E`.
 #[derive(Debug)]
 pub(super) struct Bert<E> {
@@ -292,25 +288,15 @@ impl<E: Element> Layer<E> {
     /// `x` -> `x`
     fn feed_forward(&self, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
         let Scratch { x, copied, context, intermediate, sum, .. } = scratch;
-        let tokens = x.len();
-        let block = if team.members() == 1 { BLOCK } else { tokens };
-        for first in (0..tokens).step_by(block.max(1)) {
-            let rows = first..tokens.min(first + block);
-            sum.set_rows(rows.len());
-            intermediate.set_rows(rows.len());
-            let residual = Then::Add(x.rows(rows.clone()));
-            self.attention_output.forward(
-                team,
-                context.rows(rows.clone()),
-                residual,
-                sum.all_mut(),
-            );
-            self.attention_norm.forward(team, sum.all_mut(), copied.rows_mut(rows.clone()));
-            self.intermediate.forward(team, copied.rows(rows.clone()), intermediate.all_mut())?;
-            let residual = Then::Add(sum.all());
-            self.output.forward(team, intermediate.all(), residual, x.rows_mut(rows.clone()));
-            self.output_norm.forward(team, x.rows_mut(rows.clone()), copied.rows_mut(rows));
-        }
+        sum.set_rows(x.len());
+        intermediate.set_rows(x.len());
+        let residual = Then::Add(x.all());
+        self.attention_output.forward(team, context.all(), residual, sum.all_mut());
+        self.attention_norm.forward(team, sum.all_mut(), copied.all_mut());
+        self.intermediate.forward(team, copied.all(), intermediate.all_mut())?;
+        let residual = Then::Add(sum.all());
+        self.output.forward(team, intermediate.all(), residual, x.all_mut());
+        self.output_norm.forward(team, x.all_mut(), copied.all_mut());
         Ok(())
     }
 }

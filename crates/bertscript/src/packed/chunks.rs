@@ -13,7 +13,7 @@ const CHUNK: usize = 512;
 
 /// Fewer tokens than this are not worth a chunk: reading the weights would cost
 /// more than the products.
-const LEAST: usize = 64;
+const LEAST: usize = 192;
 
 /// Ranges of texts, of at most `budget` tokens where they are several; one, if all
 /// threads had better work on all texts together.
@@ -22,7 +22,7 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range
     let chunks = by_tokens(lengths, |left| match threads {
         1 => CHUNK.min(budget),
         // Less and less, so that the threads end together.
-        _ => (left / (3 * threads)).clamp(LEAST, CHUNK).min(budget),
+        _ => (left / (2 * threads)).clamp(LEAST, CHUNK).min(budget),
     });
     if threads < 2 {
         return chunks;

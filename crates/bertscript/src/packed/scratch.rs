@@ -13,9 +13,9 @@ pub(super) struct Scratch<E> {
     pub(super) qkv: Matrix<E>,
     /// `[T,H]`
     pub(super) context: Matrix<E>,
-    /// Of a block: the feed-forward layer's width
+    /// `[T,4H]`, as a rule
     pub(super) intermediate: Matrix<E>,
-    /// Of a block: what attention adds up to, `[..,H]`
+    /// What attention adds up to, `[T,H]`
     pub(super) sum: Matrix<f32>,
 }
 

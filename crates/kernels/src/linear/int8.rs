@@ -3,14 +3,14 @@
 //! Instructions multiply unsigned with signed values: to an input, from -127 to
 //! 127, 128 is added, and what that adds to a column's sum is subtracted.
 
-use super::{Multiply, Sums};
+use super::order::{Multiply, Read, Step};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::matrix::{Line, Rows, zeros};
 use crate::simd::Simd;
-use crate::tile::{Product, int8_tile, width};
+use crate::tile::{Product, WIDEST, height, int8_tile, width};
 use std::marker::PhantomData;
 
 /// The magnitude of the greatest value.
@@ -176,40 +176,39 @@ impl<'a> Rounded<'a> {
     /// There are tiles.
     #[cfg(target_arch = "x86_64")]
     pub(super) unsafe fn in_tiles<S: Simd>(self) -> InTiles<'a, S> {
-        let height = super::height(self.rows.1 - self.rows.0, amx::ROWS);
+        let height = height(self.rows.1 - self.rows.0, amx::ROWS);
         // SAFETY: there are.
         let tiles = unsafe { amx::Tiles::new(amx::Hardware, height) };
         InTiles { rounded: self, tiles, simd: PhantomData }
     }
 
+    /// A part of some rows and of a panel.
     #[inline(always)]
-    unsafe fn product<S: Simd>(&self, row: usize, panel: usize) -> Product<u8> {
-        let (stride, depth) = (self.panels.stride(), self.panels.depth);
-        // SAFETY: the caller has such a row and panel.
+    unsafe fn product<S: Simd>(&self, step: Step) -> Product<u8> {
+        let Step { rows, panel, depth, next } = step;
+        let stride = self.panels.stride();
+        // SAFETY: the caller has such rows and such a panel.
         unsafe {
-            let left = self.scratch.lines.as_ptr().cast::<u8>().add((row - self.rows.0) * stride);
-            let panel = self.panels.lines.as_ptr().cast::<u8>().add(panel * width::<S>() * depth);
-            Product { left, stride, panel, depth }
+            let left = self.scratch.lines.as_ptr().cast::<u8>();
+            let left = left.add((rows.0 - self.rows.0) * stride + depth.0);
+            let panel = (self.panels.lines.as_ptr().cast::<u8>())
+                .add(panel * width::<S>() * self.panels.depth + depth.0 * width::<S>());
+            let (depth, onto) = (depth.1 - depth.0, depth.0 > 0);
+            Product { left, stride, panel, depth, onto, next }
         }
     }
+}
 
-    /// Integers become the numbers they stand for.
+/// Integers become the numbers they stand for.
+impl Read for Rounded<'_> {
     #[inline(always)]
-    unsafe fn scale<S: Simd>(&self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+    unsafe fn read<S: Simd>(self, sums: *const f32, row: usize, column: usize) -> S::V {
         let Int8Panels { scales, shifts, .. } = self.panels;
-        for half in 0..2 {
-            let column = panel * width::<S>() + half * S::LANES;
-            // SAFETY: scales and shifts are filled up to whole panels.
-            unsafe {
-                let scale = S::load(scales.as_ptr().add(column));
-                for row in rows.0..rows.1 {
-                    let place = (row - rows.0) * width::<S>() + half * S::LANES;
-                    let to = sums.0.as_mut_ptr().add(place);
-                    let sum = S::sub_i32(to.cast(), shifts.as_ptr().add(column));
-                    let scale = S::mul(scale, S::splat(self.scratch.scales[row - self.rows.0]));
-                    S::store(to, S::mul(sum, scale));
-                }
-            }
+        // SAFETY: scales and shifts are filled up to whole panels; rows are ours.
+        unsafe {
+            let sum = S::sub_i32(sums.cast(), shifts.as_ptr().add(column));
+            let own = S::splat(*self.scratch.scales.as_ptr().add(row - self.rows.0));
+            S::mul(sum, S::mul(S::load(scales.as_ptr().add(column)), own))
         }
     }
 }
@@ -220,17 +219,26 @@ pub(super) struct InVectors<'a, S> {
     simd: PhantomData<S>,
 }
 
-impl<S: Simd> Multiply for InVectors<'_, S> {
+impl<'a, S: Simd> Multiply for InVectors<'a, S> {
     const MOST: usize = S::ROWS;
-    const ALL: bool = false;
+    const TILES: bool = false;
+    type Value = u8;
+    type Read = Rounded<'a>;
+
+    fn panels(&self) -> (*const u8, usize) {
+        (self.rounded.panels.lines.as_ptr().cast(), self.rounded.panels.depth)
+    }
+
+    fn read(&self) -> Rounded<'a> {
+        self.rounded
+    }
 
     #[inline(always)]
-    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+    unsafe fn multiply(&mut self, step: Step, sums: *mut f32, _: impl FnMut()) {
         // SAFETY: the caller's promise.
         unsafe {
-            let product = self.rounded.product::<S>(rows.0, panel);
-            int8_tile::<S>(self.isa, rows.1 - rows.0, product, sums.0.as_mut_ptr().cast());
-            self.rounded.scale::<S>(rows, panel, sums);
+            let rows = step.rows.1 - step.rows.0;
+            int8_tile::<S>(self.isa, rows, self.rounded.product::<S>(step), sums.cast());
         }
     }
 }
@@ -243,17 +251,26 @@ pub(super) struct InTiles<'a, S> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<S: Simd> Multiply for InTiles<'_, S> {
+impl<'a, S: Simd> Multiply for InTiles<'a, S> {
     const MOST: usize = amx::ROWS;
-    const ALL: bool = true;
+    const TILES: bool = true;
+    type Value = u8;
+    type Read = Rounded<'a>;
+
+    fn panels(&self) -> (*const u8, usize) {
+        (self.rounded.panels.lines.as_ptr().cast(), self.rounded.panels.depth)
+    }
+
+    fn read(&self) -> Rounded<'a> {
+        self.rounded
+    }
 
     #[inline(always)]
-    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+    unsafe fn multiply(&mut self, step: Step, sums: *mut f32, meanwhile: impl FnMut()) {
         // SAFETY: the caller's promise.
         unsafe {
-            let product = self.rounded.product::<S>(rows.0, panel);
-            self.tiles.multiply::<amx::Int8Quads, _>(product, sums.0.as_mut_ptr());
-            self.rounded.scale::<S>(rows, panel, sums);
+            let product = self.rounded.product::<S>(step);
+            self.tiles.multiply::<amx::Int8Quads, _>(product, sums, WIDEST, meanwhile);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Weights of the inputs' type.
 
-use super::{Multiply, Sums};
+use super::order::{Multiply, Read, Step};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::element::Element;
 use crate::matrix::{Line, Rows, zeros};
 use crate::simd::Simd;
-use crate::tile::{Product, tile, width};
+use crate::tile::{Product, WIDEST, height, tile, width};
 use std::marker::PhantomData;
 
 /// A weight, a panel of columns after another.
@@ -47,13 +47,17 @@ impl<E: Element> Panels<E> {
         size_of_val(self.lines.as_slice())
     }
 
+    /// A part of some rows and of a panel.
     #[inline(always)]
-    unsafe fn product(&self, x: Rows<'_, E>, row: usize, panel: usize) -> Product<E> {
-        // SAFETY: the caller has such a row and panel.
+    unsafe fn product(&self, x: Rows<'_, E>, step: Step) -> Product<E> {
+        let Step { rows, panel, depth, next } = step;
+        // SAFETY: the caller has such rows and such a panel.
         unsafe {
-            let left = x.start.add(row * x.stride);
-            let panel = self.lines.as_ptr().cast::<E>().add(panel * self.width * self.depth);
-            Product { left, stride: x.stride, panel, depth: self.depth }
+            let left = x.start.add(rows.0 * x.stride + depth.0);
+            let panel = (self.lines.as_ptr().cast::<E>())
+                .add(panel * self.width * self.depth + depth.0 * self.width);
+            let (depth, onto) = (depth.1 - depth.0, depth.0 > 0);
+            Product { left, stride: x.stride, panel, depth, onto, next }
         }
     }
 
@@ -78,7 +82,7 @@ impl<E: Element> Panels<E> {
         x: Rows<'a, E>,
         rows: (usize, usize),
     ) -> InTiles<'a, E> {
-        let height = super::height(rows.1 - rows.0, amx::ROWS);
+        let height = height(rows.1 - rows.0, amx::ROWS);
         // SAFETY: there are tiles.
         InTiles { panels: self, x, tiles: unsafe { amx::Tiles::new(amx::Hardware, height) } }
     }
@@ -92,15 +96,38 @@ pub(super) struct InVectors<'a, S, E> {
 
 impl<S: Simd, E: Element> Multiply for InVectors<'_, S, E> {
     const MOST: usize = S::ROWS;
-    const ALL: bool = false;
+    const TILES: bool = false;
+    type Value = E;
+    type Read = Plain;
+
+    fn panels(&self) -> (*const u8, usize) {
+        (self.panels.lines.as_ptr().cast(), self.panels.depth)
+    }
+
+    fn read(&self) -> Plain {
+        Plain
+    }
 
     #[inline(always)]
-    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+    unsafe fn multiply(&mut self, step: Step, sums: *mut f32, _: impl FnMut()) {
         // SAFETY: the caller's promise.
         unsafe {
-            let product = self.panels.product(self.x, rows.0, panel);
-            tile::<S, E>(rows.1 - rows.0, product, sums.0.as_mut_ptr(), width::<S>());
+            let rows = step.rows.1 - step.rows.0;
+            let product = self.panels.product(self.x, step);
+            tile::<S, E>(rows, product, sums, width::<S>());
         }
+    }
+}
+
+/// Sums are what they are.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Read for Plain {
+    #[inline(always)]
+    unsafe fn read<S: Simd>(self, sums: *const f32, _: usize, _: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::load(sums) }
     }
 }
 
@@ -114,14 +141,24 @@ pub(super) struct InTiles<'a, E> {
 #[cfg(target_arch = "x86_64")]
 impl<E: Element> Multiply for InTiles<'_, E> {
     const MOST: usize = amx::ROWS;
-    const ALL: bool = true;
+    const TILES: bool = true;
+    type Value = E;
+    type Read = Plain;
+
+    fn panels(&self) -> (*const u8, usize) {
+        (self.panels.lines.as_ptr().cast(), self.panels.depth)
+    }
+
+    fn read(&self) -> Plain {
+        Plain
+    }
 
     #[inline(always)]
-    unsafe fn multiply(&mut self, rows: (usize, usize), panel: usize, sums: &mut Sums) {
+    unsafe fn multiply(&mut self, step: Step, sums: *mut f32, meanwhile: impl FnMut()) {
         // SAFETY: the caller's promise.
         unsafe {
-            let product = self.panels.product(self.x, rows.0, panel);
-            self.tiles.multiply::<amx::Bf16Pairs, _>(product, sums.0.as_mut_ptr());
+            let product = self.panels.product(self.x, step);
+            self.tiles.multiply::<amx::Bf16Pairs, _>(product, sums, WIDEST, meanwhile);
         }
     }
 }
