@@ -114,8 +114,8 @@ impl<R: Registers> Tiles<R> {
     }
 
     /// Writes the products of the rows with the columns of a panel, which is
-    /// [`WIDEST`]; rows of sums stand as far apart as is said. Calls `meanwhile` for each line, as
-    /// tiles leave the vectors idle.
+    /// [`WIDEST`]; rows of sums stand as far apart as is said. Calls `meanwhile` for
+    /// each line, as tiles leave the vectors idle.
     ///
     /// # Safety
     /// There are as many values as that takes; the depth is a multiple of what a
@@ -123,19 +123,28 @@ impl<R: Registers> Tiles<R> {
     #[inline]
     pub(crate) unsafe fn multiply<K: Kind, E>(
         &mut self,
-        Product { left, stride, panel, depth, onto, next }: Product<E>,
+        product: Product<E>,
         sums: *mut f32,
         sums_stride: usize,
         mut meanwhile: impl FnMut(),
     ) {
-        let sums_stride = sums_stride * size_of::<f32>();
+        unsafe {
+            self.begin(product.onto, sums, sums_stride);
+            self.add::<K, E>(product, &mut meanwhile);
+            self.end(sums, sums_stride);
+        }
+    }
+
+    /// Begins with sums that are there, or with zeros.
+    ///
+    /// # Safety
+    /// As of [`Self::multiply`].
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&mut self, onto: bool, sums: *const f32, sums_stride: usize) {
+        let stride = sums_stride * size_of::<f32>();
         let upper = sums.cast::<u8>();
-        let lower = upper.wrapping_add(TILE * sums_stride);
-        let bytes = depth * size_of::<E>();
-        debug_assert_eq!(bytes % ROW_BYTES, 0);
+        let lower = upper.wrapping_add(TILE * stride);
         let (tiles, two) = (&mut self.registers, self.two);
-        let left_stride = stride * size_of::<E>();
-        let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
         unsafe {
             match onto {
                 false => {
@@ -147,14 +156,33 @@ impl<R: Registers> Tiles<R> {
                     }
                 }
                 true => {
-                    tiles.load::<0>(upper, sums_stride);
-                    tiles.load::<1>(upper.add(ROW_BYTES), sums_stride);
+                    tiles.load::<0>(upper, stride);
+                    tiles.load::<1>(upper.add(ROW_BYTES), stride);
                     if two {
-                        tiles.load::<2>(lower, sums_stride);
-                        tiles.load::<3>(lower.add(ROW_BYTES), sums_stride);
+                        tiles.load::<2>(lower, stride);
+                        tiles.load::<3>(lower.add(ROW_BYTES), stride);
                     }
                 }
             }
+        }
+    }
+
+    /// Adds products.
+    ///
+    /// # Safety
+    /// As of [`Self::multiply`]; between [`Self::begin`] and [`Self::end`].
+    #[inline(always)]
+    pub(crate) unsafe fn add<K: Kind, E>(
+        &mut self,
+        Product { left, stride, panel, depth, next, .. }: Product<E>,
+        meanwhile: &mut impl FnMut(),
+    ) {
+        let bytes = depth * size_of::<E>();
+        debug_assert_eq!(bytes % ROW_BYTES, 0);
+        let (tiles, two) = (&mut self.registers, self.two);
+        let left_stride = stride * size_of::<E>();
+        let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
+        unsafe {
             for line in 0..bytes / ROW_BYTES {
                 next.fetch(line);
                 tiles.load::<6>(right, 2 * ROW_BYTES);
@@ -171,11 +199,92 @@ impl<R: Registers> Tiles<R> {
                 right = right.add(TILE * 2 * ROW_BYTES);
                 meanwhile();
             }
-            tiles.store::<0>(upper, sums_stride);
-            tiles.store::<1>(upper.add(ROW_BYTES), sums_stride);
+        }
+    }
+
+    /// Adds the greatest products of values that are split into three parts: for
+    /// each line, first those of the first parts, then of the others. The least
+    /// products are added first.
+    ///
+    /// # Safety
+    /// As of [`Self::add`].
+    #[inline(always)]
+    pub(crate) unsafe fn add_split<K: Kind, E>(
+        &mut self,
+        Product { left, stride, panel, depth, next, .. }: Product<E>,
+        meanwhile: &mut impl FnMut(),
+    ) {
+        let bytes = depth * size_of::<E>();
+        debug_assert_eq!(bytes % ROW_BYTES, 0);
+        let left_stride = stride * size_of::<E>();
+        let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
+        let two = self.two;
+        unsafe {
+            for line in 0..bytes / ROW_BYTES {
+                next.fetch(line);
+                macro_rules! load {
+                    (left $part:literal) => {
+                        let left = left.add($part * ROW_BYTES);
+                        self.registers.load::<4>(left, left_stride);
+                        if two {
+                            self.registers.load::<5>(left.add(TILE * left_stride), left_stride);
+                        }
+                    };
+                    (right $part:literal) => {
+                        let right = right.add($part * TILE * 2 * ROW_BYTES);
+                        self.registers.load::<6>(right, 2 * ROW_BYTES);
+                        self.registers.load::<7>(right.add(ROW_BYTES), 2 * ROW_BYTES);
+                    };
+                }
+                load!(left 0);
+                load!(right 2);
+                self.add_loaded::<K>();
+                load!(right 1);
+                self.add_loaded::<K>();
+                load!(left 1);
+                self.add_loaded::<K>();
+                load!(right 0);
+                self.add_loaded::<K>();
+                load!(left 2);
+                self.add_loaded::<K>();
+                load!(left 0);
+                self.add_loaded::<K>();
+                left = left.add(3 * ROW_BYTES);
+                right = right.add(3 * TILE * 2 * ROW_BYTES);
+                meanwhile();
+            }
+        }
+    }
+
+    /// Adds the products of what is in the tiles.
+    #[inline(always)]
+    unsafe fn add_loaded<K: Kind>(&mut self) {
+        unsafe {
+            K::add::<R, 0, 4, 6>(&mut self.registers);
+            K::add::<R, 1, 4, 7>(&mut self.registers);
+            if self.two {
+                K::add::<R, 2, 5, 6>(&mut self.registers);
+                K::add::<R, 3, 5, 7>(&mut self.registers);
+            }
+        }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Safety
+    /// As of [`Self::multiply`].
+    #[inline(always)]
+    pub(crate) unsafe fn end(&mut self, sums: *mut f32, sums_stride: usize) {
+        let stride = sums_stride * size_of::<f32>();
+        let upper = sums.cast::<u8>();
+        let (tiles, two) = (&mut self.registers, self.two);
+        unsafe {
+            tiles.store::<0>(upper, stride);
+            tiles.store::<1>(upper.add(ROW_BYTES), stride);
             if two {
-                tiles.store::<2>(lower, sums_stride);
-                tiles.store::<3>(lower.add(ROW_BYTES), sums_stride);
+                let lower = upper.add(TILE * stride);
+                tiles.store::<2>(lower, stride);
+                tiles.store::<3>(lower.add(ROW_BYTES), stride);
             }
         }
     }

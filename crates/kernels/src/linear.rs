@@ -3,6 +3,8 @@
 mod int8;
 mod order;
 mod panels;
+#[cfg(target_arch = "x86_64")]
+mod split;
 
 use crate::element::Element;
 use crate::isa::{Isa, Kernel, second_cache};
@@ -130,7 +132,17 @@ impl<E: Element> Linear<E> {
 
     /// Bytes of an input when it is multiplied.
     fn size(&self) -> usize {
-        if matches!(self.weight, Weight::Int8(_)) { 1 } else { size_of::<E>() }
+        match self.weight {
+            Weight::Int8(_) => 1,
+            #[cfg(target_arch = "x86_64")]
+            Weight::Own(_) if self.is_split() => split::BYTES,
+            Weight::Own(_) => size_of::<E>(),
+        }
+    }
+
+    /// Whether float32 is multiplied in tiles of bfloat16.
+    fn is_split(&self) -> bool {
+        matches!(self.weight, Weight::Own(_)) && self.isa == Isa::Amx && E::DEPTH == 1
     }
 
     /// x `[N,in]` -> `[N,out]`
@@ -160,12 +172,18 @@ impl<E: Element> Linear<E> {
             1 => 1,
             members => (4 * members).div_ceil(blocks.max(1)).min(panels),
         };
-        let scratch = || {
-            let rounded = match &self.weight {
+        let rows = x.rows.min(most);
+        let scratch = || Scratch {
+            sums: Vec::new(),
+            rounded: match &self.weight {
                 Weight::Own(_) => int8::Scratch::default(),
-                Weight::Int8(panels) => panels.scratch(x.rows.min(most)),
-            };
-            (rounded, Vec::new())
+                Weight::Int8(panels) => panels.scratch(rows),
+            },
+            #[cfg(target_arch = "x86_64")]
+            split: match self.is_split() {
+                true => split::Scratch::new(rows, self.inputs),
+                false => split::Scratch::default(),
+            },
         };
         share(team, blocks * parts, scratch, |scratch, number| {
             let (block, part) = (number / parts, number % parts);
@@ -197,7 +215,15 @@ struct Piece<'a, E, O> {
     write: Write<'a, E, O>,
     rows: (usize, usize),
     columns: (usize, usize),
-    scratch: &'a mut (int8::Scratch, Vec<Line>),
+    scratch: &'a mut Scratch,
+}
+
+/// Memory that a thread uses for one piece after another.
+struct Scratch {
+    sums: Vec<Line>,
+    rounded: int8::Scratch,
+    #[cfg(target_arch = "x86_64")]
+    split: split::Scratch,
 }
 
 impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
@@ -205,12 +231,21 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { x, write, rows, columns, scratch: (scratch, sums) } = self;
+        let Self { x, write, rows, columns, scratch } = self;
+        let sums = &mut scratch.sums;
         let near = write.linear.near();
         // SAFETY: the rows are the inputs', the panels the layer's.
         unsafe {
             match &write.linear.weight {
                 Weight::Own(panels) => {
+                    #[cfg(target_arch = "x86_64")]
+                    if write.linear.is_split() {
+                        let x = (x.start.cast::<f32>(), x.stride);
+                        let (start, depth) = panels.start();
+                        let panels = (start.cast::<f32>(), depth);
+                        let by = split::InTiles::new(x, rows, panels, &mut scratch.split);
+                        return write.all::<S, _>(rows, columns, near, by, sums);
+                    }
                     #[cfg(target_arch = "x86_64")]
                     if write.linear.isa == Isa::Amx && panels.fit_tiles() {
                         let by = panels.in_tiles(x, rows);
@@ -219,7 +254,7 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
                     write.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums);
                 }
                 Weight::Int8(panels) => {
-                    let rounded = panels.round::<S, E>(x, rows, scratch);
+                    let rounded = panels.round::<S, E>(x, rows, &mut scratch.rounded);
                     let isa = write.linear.isa;
                     #[cfg(target_arch = "x86_64")]
                     if isa == Isa::Amx {

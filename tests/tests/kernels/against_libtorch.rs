@@ -72,6 +72,35 @@ fn linear_layers_are_as_exact_as_those_of_libtorch() {
     }
 }
 
+/// So deep that sums wait for inputs that come later, and no multiple of anything.
+#[test]
+fn deep_layers_are_as_exact_as_those_of_libtorch() {
+    let isas: Vec<_> = available().collect();
+    check_linear::<f32>(&isas, Kind::Float, 1701, 100);
+    let able: Vec<_> = available().filter(|isa| isa.multiplies_bf16()).collect();
+    check_linear::<Bf16>(&able, Kind::BFloat16, 3333, 100);
+    check_linear::<Bf16>(&able, Kind::BFloat16, 3328, 100);
+}
+
+/// Float32 is multiplied in parts where there are tiles of bfloat16.
+#[test]
+fn what_is_not_finite_does_not_become_finite() {
+    let weight = values(&(random(40, 64, 1) + 3.));
+    for (number, what) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
+        let x = random(3, 64, 2);
+        let _ = x.get(1).get(number as i64 * 30).fill_(f64::from(what));
+        let x = matrix::<f32>(&x);
+        for isa in available() {
+            let layer = Linear::<f32>::new(isa, 64, &[(&weight[..], &[0.; 40][..])]);
+            let mut out = zeros::<f32>([3, 40]);
+            layer.forward(&Solo, x.all(), Then::Keep, out.all_mut());
+            assert!(out.row(1).iter().all(|value| !value.is_finite()), "{isa:?}, {what}");
+            let others = out.row(0).iter().chain(out.row(2));
+            assert!(others.copied().all(f32::is_finite), "{isa:?}, {what}");
+        }
+    }
+}
+
 #[test]
 fn several_layers_in_one_stand_side_by_side() {
     let x = matrix::<f32>(&random(29, 33, 1));

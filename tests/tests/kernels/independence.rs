@@ -62,9 +62,15 @@ fn check_independence_of_linear<E: Element>(
     new: fn(Isa, usize, &[Layer<'_>]) -> Linear<E>,
 ) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
-    for (lengths, inputs, outputs) in
-        [(&texts[..1], 1024, 520), (&[14], 384, 100), (&texts[..8], 33, 150), (&texts, 33, 63)]
-    {
+    // The last two: several blocks of rows, and inputs that come one after the other.
+    for (lengths, inputs, outputs) in [
+        (&texts[..1], 1024, 520),
+        (&[14], 384, 100),
+        (&texts[..8], 33, 150),
+        (&texts, 33, 63),
+        (&[401, 14, 300], 1701, 100),
+        (&[29], 6500, 33),
+    ] {
         let rows = lengths.iter().sum::<usize>() as i64;
         let (x, more) = (matrix(&random(rows, inputs, 1)), matrix(&random(rows, outputs, 2)));
         let (weight, bias) = (values(&random(outputs, inputs, 3)), values(&random(1, outputs, 4)));

@@ -11,7 +11,11 @@ struct Emulated<'a> {
     held: &'a Cell<i32>,
 }
 
-impl Emulated<'_> {
+impl<'a> Emulated<'a> {
+    fn new(held: &'a Cell<i32>) -> Self {
+        Self { rows: [0; 8], bytes: [[[0; ROW_BYTES]; TILE]; 8], held }
+    }
+
     /// Adds to each sum what four bytes of a row and of a column give.
     fn add(&mut self, tiles: [u8; 3], four: impl Fn([u8; 4], [u8; 4], [u8; 4]) -> [u8; 4]) {
         let [to, left, right] = tiles.map(usize::from);
@@ -85,12 +89,59 @@ impl Registers for Emulated<'_> {
 #[test]
 fn tiles_multiply_rows_with_panels() {
     let held = Cell::new(0);
-    let bytes = [[[0; ROW_BYTES]; TILE]; 8];
     for rows in 1..=ROWS {
         for lines in [1, 2, 3, 12] {
-            let registers = || Emulated { rows: [0; 8], bytes, held: &held };
+            let registers = || Emulated::new(&held);
             assert!(all_multiply(registers, rows, lines), "{rows} rows, {lines} lines");
             assert_eq!(held.get(), 0, "tiles are released");
+        }
+    }
+}
+
+#[test]
+fn of_split_values_the_six_greatest_products_are_added() {
+    let held = Cell::new(0);
+    let (line, parts) = (ROW_BYTES / 2, 3);
+    let number = |seed: usize, at: usize| ((at * 7 + seed) % 11) as f32 - 5.;
+    for (rows, lines) in [(1, 2), (16, 1), (17, 3), (ROWS, 4)] {
+        // For each line, a row's values of each part.
+        let stride = lines * parts * line + 8;
+        let left = |row: usize, part: usize, k: usize| {
+            number(1, row * stride + (k / line * parts + part) * line + k % line)
+        };
+        // For each line, pairs of each column, of each part.
+        let right = |column: usize, part: usize, k: usize| {
+            let line_pairs = ((k / line * parts + part) * line + k % line / 2 * 2) * WIDEST;
+            number(2, line_pairs + 2 * column + k % 2)
+        };
+        let bf16 = |seed| move |at| Bf16::from_f32(number(seed, at));
+        let lefts: Vec<_> = (0..rows * stride).map(bf16(1)).collect();
+        let panel: Vec<_> = (0..lines * parts * line * WIDEST).map(bf16(2)).collect();
+        let product = Product {
+            left: lefts.as_ptr(),
+            stride,
+            panel: panel.as_ptr(),
+            depth: lines * line,
+            onto: false,
+            next: Next::nothing(),
+        };
+        let mut sums = vec![f32::NAN; rows * WIDEST];
+        let (registers, mut steps) = (Emulated::new(&held), 0);
+        // SAFETY: as many values as that takes.
+        unsafe {
+            let mut tiles = Tiles::new(registers, rows);
+            tiles.begin(false, sums.as_ptr(), WIDEST);
+            tiles.add_split::<Bf16Pairs, _>(product, &mut || steps += 1);
+            tiles.end(sums.as_mut_ptr(), WIDEST);
+        }
+        assert_eq!(steps, lines);
+        for (at, found) in sums.into_iter().enumerate() {
+            let (row, column) = (at / WIDEST, at % WIDEST);
+            let pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)];
+            let of = |(a, b)| -> f32 {
+                (0..lines * line).map(|k| left(row, a, k) * right(column, b, k)).sum()
+            };
+            assert_eq!(found, pairs.into_iter().map(of).sum::<f32>(), "{rows} rows: {at}");
         }
     }
 }

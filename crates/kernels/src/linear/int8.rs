@@ -3,7 +3,7 @@
 //! Instructions multiply unsigned with signed values: to an input, from -127 to
 //! 127, 128 is added, and what that adds to a column's sum is subtracted.
 
-use super::order::{Multiply, Read, Step};
+use super::order::{FIRST_CACHE, Multiply, Read, Step};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::element::Element;
@@ -222,11 +222,16 @@ pub(super) struct InVectors<'a, S> {
 impl<'a, S: Simd> Multiply for InVectors<'a, S> {
     const MOST: usize = S::ROWS;
     const TILES: bool = false;
+    const SLICE: usize = FIRST_CACHE;
     type Value = u8;
     type Read = Rounded<'a>;
 
     fn panels(&self) -> (*const u8, usize) {
         (self.rounded.panels.lines.as_ptr().cast(), self.rounded.panels.depth)
+    }
+
+    fn steps(depth: usize) -> usize {
+        depth / TOGETHER
     }
 
     fn read(&self) -> Rounded<'a> {
@@ -254,11 +259,16 @@ pub(super) struct InTiles<'a, S> {
 impl<'a, S: Simd> Multiply for InTiles<'a, S> {
     const MOST: usize = amx::ROWS;
     const TILES: bool = true;
+    const SLICE: usize = usize::MAX;
     type Value = u8;
     type Read = Rounded<'a>;
 
     fn panels(&self) -> (*const u8, usize) {
         (self.rounded.panels.lines.as_ptr().cast(), self.rounded.panels.depth)
+    }
+
+    fn steps(depth: usize) -> usize {
+        depth / amx::ROW_BYTES
     }
 
     fn read(&self) -> Rounded<'a> {

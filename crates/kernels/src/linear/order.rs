@@ -13,9 +13,8 @@ use crate::matrix::{Line, RowsMut};
 use crate::simd::Simd;
 use crate::tile::{Next, height, width};
 
-/// Bytes of a slice of a panel. As much comes from rows; both stay in the first cache.
-/// Tiles take what is near: their sums are worth more than the way to the second cache.
-const SLICE: usize = 24 << 10;
+/// Bytes of a slice whose tiles are vectors.
+pub(super) const FIRST_CACHE: usize = 24 << 10;
 
 /// Bytes that a row of deep inputs brings along at once.
 pub(super) const NEAR: usize = 3 << 10;
@@ -27,6 +26,10 @@ pub(super) trait Multiply {
     /// Whether it does so in tiles of AMX: all of them have the rows of the first,
     /// and something else can be done meanwhile.
     const TILES: bool;
+    /// Bytes of a slice of a panel. As much comes from rows; both stay in the first
+    /// cache. Simple tiles take all that is near: their sums are worth more than the
+    /// way to the second cache.
+    const SLICE: usize;
     /// What panels are made of.
     type Value;
     type Read: Read;
@@ -34,12 +37,15 @@ pub(super) trait Multiply {
     /// Where they begin, and how many values a column has.
     fn panels(&self) -> (*const u8, usize);
 
+    /// How many steps such a depth takes.
+    fn steps(depth: usize) -> usize;
+
     /// What makes numbers of the sums.
     fn read(&self) -> Self::Read;
 
     /// Multiplies, and adds to the sums if the step is not the first of its rows
-    /// and panel. Tiles call `meanwhile` for every cache line of a row, and write
-    /// the sums thereafter.
+    /// and panel. Tiles call `meanwhile` in every step, and write the sums
+    /// thereafter.
     ///
     /// # Safety
     /// There are such rows, not more than in a tile, such a panel, and sums of as
@@ -96,9 +102,8 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         let size = size_of::<M::Value>();
         let line_width = width::<S>() * size;
         // Cut evenly, at whole cache lines of rows.
-        let slices = if M::TILES { 1 } else { (depth * line_width).div_ceil(SLICE).max(1) };
-        let slice = depth.div_ceil(slices).next_multiple_of(64 / size);
-        let slice = if M::TILES { slice.min(near.next_multiple_of(64 / size)) } else { slice };
+        let slices = (depth * line_width).div_ceil(M::SLICE).max(1);
+        let slice = depth.div_ceil(slices).min(near).next_multiple_of(64 / size);
         let near = if near < depth { near.next_multiple_of(slice) } else { depth };
         let height = height(rows.1 - rows.0, M::MOST);
         let tiles = (rows.1 - rows.0).div_ceil(height);
@@ -118,7 +123,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
                 let sums = sums.wrapping_add((panel - panels.0) % kept * panel_sums);
                 for from in (deep..end).step_by(slice) {
                     let to = end.min(from + slice);
-                    let steps = (to - from) * size / if M::TILES { 64 } else { 4 };
+                    let steps = M::steps(to - from);
                     let next = start.wrapping_add(((panel + 1) * depth + from) * line_width);
                     let lines = (to - from) * line_width / 64;
                     let each = lines.div_ceil((steps * tiles).max(1));

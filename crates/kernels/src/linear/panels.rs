@@ -1,6 +1,6 @@
 //! Weights of the inputs' type.
 
-use super::order::{Multiply, Read, Step};
+use super::order::{FIRST_CACHE, Multiply, Read, Step};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::element::Element;
@@ -66,6 +66,11 @@ impl<E: Element> Panels<E> {
         InVectors { panels: self, x, simd: PhantomData }
     }
 
+    /// Where the panels begin, and how many values a column has.
+    pub(super) fn start(&self) -> (*const E, usize) {
+        (self.lines.as_ptr().cast(), self.depth)
+    }
+
     /// Whether tiles of AMX take it.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn fit_tiles(&self) -> bool {
@@ -97,11 +102,16 @@ pub(super) struct InVectors<'a, S, E> {
 impl<S: Simd, E: Element> Multiply for InVectors<'_, S, E> {
     const MOST: usize = S::ROWS;
     const TILES: bool = false;
+    const SLICE: usize = FIRST_CACHE;
     type Value = E;
     type Read = Plain;
 
     fn panels(&self) -> (*const u8, usize) {
         (self.panels.lines.as_ptr().cast(), self.panels.depth)
+    }
+
+    fn steps(depth: usize) -> usize {
+        depth / E::DEPTH
     }
 
     fn read(&self) -> Plain {
@@ -142,11 +152,16 @@ pub(super) struct InTiles<'a, E> {
 impl<E: Element> Multiply for InTiles<'_, E> {
     const MOST: usize = amx::ROWS;
     const TILES: bool = true;
+    const SLICE: usize = usize::MAX;
     type Value = E;
     type Read = Plain;
 
     fn panels(&self) -> (*const u8, usize) {
         (self.panels.lines.as_ptr().cast(), self.panels.depth)
+    }
+
+    fn steps(depth: usize) -> usize {
+        depth * size_of::<E>() / amx::ROW_BYTES
     }
 
     fn read(&self) -> Plain {
