@@ -14,6 +14,24 @@ pub(crate) fn zeros(bytes: usize) -> Vec<Line> {
     vec![Line([0; 64]); bytes.div_ceil(size_of::<Line>())]
 }
 
+/// The same for weights, of which much is read one after the other: in great pages
+/// where there are some, as it takes long to look up many small ones.
+pub(crate) fn zeros_for_weights(bytes: usize) -> Vec<Line> {
+    let lines = zeros(bytes);
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 2 << 20;
+        let start = (lines.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (lines.as_ptr() as usize + size_of_val(lines.as_slice())) / PAGE * PAGE;
+        if start < end {
+            // SAFETY: inside the memory, which keeps what it holds. Where it cannot be
+            // done, nothing is lost.
+            unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+    lines
+}
+
 /// Rows of values, kept from one use to the next.
 #[derive(Debug)]
 pub struct Matrix<E> {

@@ -8,7 +8,7 @@ use super::order::{FIRST_CACHE, Multiply, Read, Step};
 use crate::amx;
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::matrix::{Line, Rows, zeros};
+use crate::matrix::{Line, Rows, zeros, zeros_for_weights};
 use crate::simd::Simd;
 use crate::tile::{Product, WIDEST, height, int8_tile, width};
 use std::marker::PhantomData;
@@ -43,13 +43,15 @@ pub(super) struct Scratch {
     lines: Vec<Line>,
     /// For each row, what 1 stands for.
     scales: Vec<f32>,
+    /// Which rows they are.
+    rounded: Option<(usize, usize)>,
 }
 
 impl Int8Panels {
     pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
         let depth = inputs.next_multiple_of(size_of::<Line>());
         let columns = rows.len().next_multiple_of(width);
-        let mut lines = zeros(columns * depth);
+        let mut lines = zeros_for_weights(columns * depth);
         let (mut scales, mut shifts) = (vec![0.; columns], vec![0; columns]);
         let mut to = lines.as_mut_ptr().cast::<i8>();
         for (panel, rows) in rows.chunks(width).enumerate() {
@@ -87,13 +89,13 @@ impl Int8Panels {
 
     /// Memory for so many rows.
     pub(super) fn scratch(&self, rows: usize) -> Scratch {
-        Scratch { lines: zeros(rows * self.stride()), scales: vec![0.; rows] }
+        Scratch { lines: zeros(rows * self.stride()), scales: vec![0.; rows], rounded: None }
     }
 
     /// Rounds the rows, to be multiplied.
     ///
     /// # Safety
-    /// There are such rows; the scratch memory is for as many.
+    /// There are such rows; the scratch memory is for as many, always of these inputs.
     #[inline(always)]
     pub(super) unsafe fn round<'a, S: Simd, E: Element>(
         &'a self,
@@ -102,7 +104,8 @@ impl Int8Panels {
         scratch: &'a mut Scratch,
     ) -> Rounded<'a> {
         let stride = self.stride();
-        for row in rows.0..rows.1 {
+        let fresh = scratch.rounded.replace(rows) != Some(rows);
+        for row in if fresh { rows.0..rows.1 } else { 0..0 } {
             // SAFETY: the caller's promise.
             unsafe {
                 let from = x.start.add(row * x.stride);

@@ -4,7 +4,7 @@ use super::order::{FIRST_CACHE, Multiply, Read, Step};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::element::Element;
-use crate::matrix::{Line, Rows, zeros};
+use crate::matrix::{Line, Rows, zeros_for_weights};
 use crate::simd::Simd;
 use crate::tile::{Product, WIDEST, height, tile, width};
 use std::marker::PhantomData;
@@ -23,7 +23,8 @@ pub(super) struct Panels<E> {
 impl<E: Element> Panels<E> {
     pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
         let depth = inputs.next_multiple_of(E::DEPTH);
-        let mut lines = zeros(rows.len().next_multiple_of(width) * depth * size_of::<E>());
+        let mut lines =
+            zeros_for_weights(rows.len().next_multiple_of(width) * depth * size_of::<E>());
         let mut to = lines.as_mut_ptr().cast::<E>();
         // Written from the first to the last, read in as many places as a panel has columns.
         for rows in rows.chunks(width) {

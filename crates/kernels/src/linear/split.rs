@@ -13,7 +13,7 @@ use super::panels::Plain;
 use crate::Bf16;
 use crate::amx::{self, Bf16Pairs, Hardware, Tiles};
 use crate::matrix::Line;
-use crate::tile::{Product, WIDEST, height};
+use crate::tile::{Next, Product, WIDEST, height};
 use std::arch::x86_64::*;
 
 /// Parts of a value.
@@ -21,6 +21,10 @@ const PARTS: usize = 3;
 
 /// Inputs whose parts, of a panel and of a tile of rows, stay in the first cache.
 const SLICE: usize = 128;
+
+/// Cache lines that are asked for in a step, at the most: more of them hold up what
+/// is at hand.
+const AHEAD: usize = 8;
 
 /// Values that a row of a tile holds.
 const LINE: usize = amx::ROW_BYTES / size_of::<Bf16>();
@@ -32,6 +36,8 @@ pub(super) const BYTES: usize = PARTS * size_of::<Bf16>();
 #[derive(Default)]
 pub(super) struct Scratch {
     rows: Vec<Line>,
+    /// Which they are.
+    split: Option<(usize, usize)>,
     panel: Vec<Line>,
 }
 
@@ -39,14 +45,18 @@ impl Scratch {
     pub(super) fn new(rows: usize, inputs: usize) -> Self {
         // Written before it is read.
         let memory = |values: usize| Vec::with_capacity((values * size_of::<Bf16>()).div_ceil(64));
-        Self { rows: memory(rows * stride(inputs)), panel: memory(PARTS * SLICE * WIDEST) }
+        Self {
+            rows: memory(rows * stride(inputs)),
+            split: None,
+            panel: memory(PARTS * SLICE * WIDEST),
+        }
     }
 }
 
 /// From the parts of one row to those of the next: an odd number of cache lines,
 /// as of a matrix.
 fn stride(inputs: usize) -> usize {
-    (PARTS * inputs.div_ceil(LINE) | 1) * LINE
+    ((PARTS * inputs.div_ceil(LINE)) | 1) * LINE
 }
 
 /// Rows of float32 inputs, split, and the panels they meet.
@@ -63,7 +73,8 @@ pub(super) struct InTiles<'a> {
 impl<'a> InTiles<'a> {
     /// # Safety
     /// There are tiles, such rows `stride` values apart, each with `depth` inputs,
-    /// and panels of as many; the scratch memory is for as many rows.
+    /// and panels of as many; the scratch memory is for as many rows, always of these
+    /// inputs.
     pub(super) unsafe fn new(
         (x, x_stride): (*const f32, usize),
         rows: (usize, usize),
@@ -71,11 +82,13 @@ impl<'a> InTiles<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         let count = rows.1 - rows.0;
-        let to: *mut u16 = scratch.rows.as_mut_ptr().cast();
-        for row in 0..count {
-            let from = x.wrapping_add((rows.0 + row) * x_stride);
-            // SAFETY: the caller's promise.
-            unsafe { split_row(from, depth, to.wrapping_add(row * stride(depth))) };
+        if scratch.split.replace(rows) != Some(rows) {
+            let to: *mut u16 = scratch.rows.as_mut_ptr().cast();
+            for row in 0..count {
+                let from = x.wrapping_add((rows.0 + row) * x_stride);
+                // SAFETY: the caller's promise.
+                unsafe { split_row(from, depth, to.wrapping_add(row * stride(depth))) };
+            }
         }
         // SAFETY: there are tiles.
         let tiles = unsafe { Tiles::new(Hardware, height(count, amx::ROWS)) };
@@ -121,7 +134,7 @@ impl Multiply for InTiles<'_> {
                 panel: self.scratch.panel.as_ptr().cast(),
                 depth: depth.next_multiple_of(LINE),
                 onto: from > 0,
-                next,
+                next: Next { lines: next.lines.min(AHEAD), ..next },
             };
             self.tiles.begin(product.onto, sums, WIDEST);
             self.tiles.add_split::<Bf16Pairs, _>(product, &mut meanwhile);
