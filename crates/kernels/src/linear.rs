@@ -58,8 +58,8 @@ impl<E: Element> Linear<E> {
     /// first. Each is a weight `[out,in]` and a bias `[out]`.
     ///
     /// # Panics
-    /// If a weight does not have `inputs` values for each of its bias, or if the
-    /// CPU lacks the instructions.
+    /// If there are no inputs, a weight does not have as many values for each of its
+    /// bias, or the CPU lacks the instructions.
     pub fn new<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
         assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
         Self::of(isa, inputs, layers, |width, rows| Weight::Own(Panels::new(width, inputs, rows)))
@@ -85,10 +85,11 @@ impl<E: Element> Linear<E> {
         layers: &[(&[W], &[W])],
         weight: impl FnOnce(usize, &[&[W]]) -> Weight<E>,
     ) -> Self {
+        assert!(inputs > 0, "a layer without inputs");
         let (mut rows, mut bias) = (Vec::new(), Vec::new());
         for (weight, layer_bias) in layers {
             assert_eq!(weight.len(), inputs * layer_bias.len(), "a weight of another shape");
-            rows.extend(weight.chunks_exact(inputs.max(1)));
+            rows.extend(weight.chunks_exact(inputs));
             bias.extend(layer_bias.iter().map(|value| value.to_f32()));
         }
         // SAFETY: available.

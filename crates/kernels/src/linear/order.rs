@@ -37,6 +37,9 @@ pub(super) trait Multiply {
     /// Where they begin, and how many values a column has.
     fn panels(&self) -> (*const u8, usize);
 
+    /// Slices begin at multiples of so many inputs.
+    const WHOLE: usize = 64 / size_of::<Self::Value>();
+
     /// How many steps such a depth takes.
     fn steps(depth: usize) -> usize;
 
@@ -101,9 +104,9 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         let (start, depth) = by.panels();
         let size = size_of::<M::Value>();
         let line_width = width::<S>() * size;
-        // Cut evenly, at whole cache lines of rows.
+        // Cut evenly.
         let slices = (depth * line_width).div_ceil(M::SLICE).max(1);
-        let slice = depth.div_ceil(slices).min(near).next_multiple_of(64 / size);
+        let slice = depth.div_ceil(slices).min(near).next_multiple_of(M::WHOLE);
         let near = if near < depth { near.next_multiple_of(slice) } else { depth };
         let height = height(rows.1 - rows.0, M::MOST);
         let tiles = (rows.1 - rows.0).div_ceil(height);

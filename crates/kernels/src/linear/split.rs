@@ -100,6 +100,7 @@ impl Multiply for InTiles<'_> {
     const MOST: usize = amx::ROWS;
     const TILES: bool = true;
     const SLICE: usize = SLICE * WIDEST * size_of::<f32>();
+    const WHOLE: usize = LINE;
     type Value = f32;
     type Read = Plain;
 
