@@ -202,3 +202,45 @@ unsafe fn split_panel(from: *const f32, depth: usize, to: *mut u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Element;
+
+    /// The sum of a value's parts.
+    fn sum(parts: [u16; PARTS]) -> f32 {
+        parts.into_iter().map(|part| f64::from(Bf16(part).to_f32())).sum::<f64>() as f32
+    }
+
+    #[test]
+    fn parts_add_up_to_the_value_wherever_tiles_look_for_them() {
+        if !is_x86_feature_detected!("avx512f") {
+            return;
+        }
+        let value = |at: usize| ((at * 7919 % 65_537) as f32 - 32_768.) * 1.234_567e-3;
+        for count in [1, 31, 32, 33, 100, SLICE] {
+            let lines = count.div_ceil(LINE);
+            let row: Vec<f32> = (0..count).map(value).collect();
+            let mut parts = vec![1_u16; PARTS * lines * LINE];
+            let panel: Vec<f32> = (0..count * WIDEST).map(value).collect();
+            let mut pairs = vec![1_u32; PARTS * lines * LINE * WIDEST / 2];
+            // SAFETY: AVX-512; there are as many values and as much room.
+            unsafe {
+                split_row(row.as_ptr(), count, parts.as_mut_ptr());
+                split_panel(panel.as_ptr(), count, pairs.as_mut_ptr());
+            }
+            for k in 0..lines * LINE {
+                let line = |part| (PARTS * (k / LINE) + part) * LINE;
+                let found = sum([0, 1, 2].map(|part| parts[line(part) + k % LINE]));
+                assert_eq!(found, row.get(k).copied().unwrap_or(0.), "{k} of {count}");
+                for column in 0..WIDEST {
+                    let pair = |part| pairs[(line(part) + k % LINE / 2 * 2) * WIDEST / 2 + column];
+                    let found = sum([0, 1, 2].map(|part| (pair(part) >> (16 * (k % 2))) as u16));
+                    let expected = panel.get(k * WIDEST + column).copied().unwrap_or(0.);
+                    assert_eq!(found, expected, "{k}, {column} of {count}");
+                }
+            }
+        }
+    }
+}
