@@ -3,7 +3,7 @@
 //! A float32 value is the sum of three bfloat16 values, exactly: of the upper,
 //! the middle and the lower eight bits of its significand. Of the nine products
 //! of two values' parts the six greatest are added up, in float32; what the
-//! others would add is less than a rounding of the product.
+//! others would add is about a rounding of the product.
 //!
 //! Source: G. Henry, P. T. P. Tang, A. Heinecke, "Leveraging the bfloat16
 //! Artificial Intelligence Datatype For Higher-Precision Computations", ARITH 2019.
