@@ -1101,8 +1101,9 @@ BERTSCRIPT_NOEXCEPT;
  * @param options NULL to trace for every batch size and length
  * @param path the file to write, UTF-8
  *
- * Errors: `BERTSCRIPT_VERIFICATION`, `BERTSCRIPT_IO`; `BERTSCRIPT_BUSY` inside
- * a callback.
+ * Errors: `BERTSCRIPT_VERIFICATION`, `BERTSCRIPT_IO`;
+ * `BERTSCRIPT_INVALID_ARGUMENT` if `path` is a file of the checkpoint, or exists and
+ * is not a regular file; `BERTSCRIPT_BUSY` inside a callback.
  * Thread safety: any thread; calls with clones of a model wait for each other.
  */
 BERTSCRIPT_API
@@ -1336,7 +1337,8 @@ BERTSCRIPT_NOEXCEPT;
  *
  * @param path the file to write, UTF-8
  *
- * Errors: `BERTSCRIPT_IO`; `BERTSCRIPT_UNSUPPORTED` of a file that another
+ * Errors: `BERTSCRIPT_IO`; `BERTSCRIPT_INVALID_ARGUMENT` if `path` exists
+ * and is not a regular file; `BERTSCRIPT_UNSUPPORTED` of a file that another
  * program made, and of weights that were cast after loading.
  * Thread safety: any thread.
  */

@@ -125,9 +125,8 @@ impl Job {
                 self.name,
                 found.map_or(0, |found| found.len())
             );
-            let start = format!(".{}.", self.name);
             let is_temporary =
-                |name: &String| name.starts_with(&start) && name.ends_with(".partial");
+                |name: &String| name.starts_with(".bertscript-") && name.ends_with(".partial");
             assert!(files.len() <= 1 && files.keys().all(is_temporary), "{what}: {files:?}");
             if !files.is_empty() && call.starts_with("rename") {
                 bertscript_ok(&self.arguments);

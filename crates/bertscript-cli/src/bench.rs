@@ -11,8 +11,7 @@ use crate::embed::cancel_on_interrupt;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Context, bail};
-use bertscript::WholeFile;
-use bertscript::{Archive, Cancel, Device, Dtype, Metadata, Module};
+use bertscript::{Archive, Cancel, Device, Dtype, Metadata, Module, WholeFile, check_output};
 use clap::Args;
 use measure::{Bench as Measure, CEILING_SIZES, Pace, Work};
 use plans::{Batch, Kinds, Random, Runner, Way};
@@ -100,8 +99,9 @@ impl Bench {
             return Ok(ExitCode::SUCCESS);
         }
         // Whoever cannot write must not learn so at the end.
-        let json = self.json.as_deref().map(Output::open).transpose()?;
-        let html = self.html.as_deref().map(Output::open).transpose()?;
+        let open = |path| Output::open(path, [&self.file].into_iter().chain(&self.text));
+        let json = self.json.as_deref().map(open).transpose()?;
+        let html = self.html.as_deref().map(open).transpose()?;
         let texts = self.text.as_deref().map(Texts::read).transpose()?;
         let progress = Progress::start("loading");
         let module = load()?;
@@ -313,16 +313,15 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn open(path: &'a Path) -> anyhow::Result<Self> {
-        let file =
-            WholeFile::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { file, path })
+    fn open<'i>(path: &'a Path, inputs: impl Iterator<Item = &'i PathBuf>) -> anyhow::Result<Self> {
+        check_output(path, inputs)?;
+        Ok(Self { file: WholeFile::create(path)?, path })
     }
 
     fn finish(mut self, text: &str) -> anyhow::Result<()> {
-        let written = self.file.write_all(text.as_bytes());
-        written
-            .and_then(|()| self.file.finish())
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.file
+            .write_all(text.as_bytes())
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(self.file.finish()?)
     }
 }

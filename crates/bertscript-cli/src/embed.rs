@@ -3,8 +3,8 @@
 use crate::output;
 use crate::progress::Progress;
 use crate::run::Place;
-use crate::sink::Sink;
-use crate::stream::Chunks;
+use crate::sink::{Sink, Target};
+use crate::stream::{self, Chunks};
 use bertscript::{Cancel, EmbedOptions, ErrorKind, LongTexts, Module, PoolingMode};
 use clap::Args;
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ pub(crate) struct Embed {
     /// The texts, one a line [default: standard input]
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Where the embeddings go: .npy, .safetensors or .jsonl [default: JSON
-    /// lines on standard output]
+    /// Where the embeddings go: .npy, .safetensors or .jsonl; or - or
+    /// /dev/stdout, which get JSON lines [default: -]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Each line of the input is JSON: a string, or an object with text
@@ -61,6 +61,8 @@ pub(crate) struct Embed {
 
 impl Embed {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let target = Target::new(self.output.as_deref())?;
+        target.check([&self.file, stream::source(self.input.as_deref())])?;
         let progress = Progress::start("loading");
         let module = self.place.load(&self.file)?;
         let cancel = cancel_on_interrupt()?;
@@ -76,7 +78,7 @@ impl Embed {
         };
         // No text at all says how wide an embedding is, and whether there is one.
         let width = module.embed([""; 0], &options)?.values.size()[1];
-        let mut sink = Sink::open(self.output.as_deref(), width as u64)?;
+        let mut sink = target.open(width as u64)?;
         progress.stage("embedding");
         let mut done = Done::default();
         let result = self.run(&module, &options, &mut sink, &mut done, &progress);

@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use crate::text;
 use bertscript::{
     Architecture, Archive, Attention, Checkpoint, Dtype, FixedShape, LoadOptions, PreTrained,
-    TieWeights,
+    TieWeights, check_output,
 };
 use clap::Args;
 use std::fmt::Write;
@@ -67,6 +67,8 @@ impl Export {
         let started = Instant::now();
         let progress = Progress::start("reading the checkpoint");
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        // Here already: reading the weights takes a while.
+        check_output(&self.output, checkpoint.files()?)?;
         let options = LoadOptions {
             architecture: self.architecture,
             dtype: self.dtype,

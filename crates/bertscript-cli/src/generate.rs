@@ -2,6 +2,7 @@
 
 use crate::output;
 use anyhow::Context;
+use bertscript::WholeFile;
 use clap::Args;
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -36,8 +37,21 @@ impl Man {
     pub(crate) fn execute(self, command: clap::Command) -> anyhow::Result<ExitCode> {
         let place = self.directory.display();
         std::fs::create_dir_all(&self.directory).with_context(|| format!("cannot make {place}"))?;
-        clap_mangen::generate_to(command, &self.directory)
-            .with_context(|| format!("cannot write to {place}"))?;
+        let mut command = command.disable_help_subcommand(true);
+        command.build();
+        self.write(&command)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes the page of a command and those of its subcommands.
+    fn write(&self, command: &clap::Command) -> anyhow::Result<()> {
+        for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            self.write(subcommand)?;
+        }
+        let page = clap_mangen::Man::new(command.clone());
+        let path = self.directory.join(page.get_filename());
+        let mut file = WholeFile::create(&path)?;
+        page.render(&mut file).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(file.finish()?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::output;
 use crate::progress::Progress;
-use bertscript::{Device, Dtype, Module, Plan, read_safetensors, write_safetensors};
+use bertscript::{Device, Dtype, Module, Plan, check_output, read_safetensors, write_safetensors};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +63,7 @@ impl Place {
 
 impl Run {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        check_output(&self.outputs, [&self.file, &self.inputs])?;
         let progress = Progress::start("loading");
         let module = self.place.load(&self.file)?;
         let inputs = read_safetensors(&self.inputs)?;

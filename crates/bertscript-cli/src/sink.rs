@@ -1,8 +1,9 @@
 //! Where embeddings go: JSON lines, NumPy or safetensors, row by row.
 
+use crate::stream::STDOUT;
 use anyhow::{Context, bail};
-use bertscript::WholeFile;
-use std::fs::File;
+use bertscript::{WholeFile, check_output};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Stdout, Write};
 use std::path::Path;
 
@@ -29,36 +30,72 @@ enum Output {
 
 /// A binary format: a header, then all values.
 #[derive(Clone, Copy)]
-enum Format {
+pub(crate) enum Format {
     Npy,
     Safetensors,
 }
 
-impl Sink {
-    /// Chooses by the ending of the path; without one, or to `-`, JSON lines on
-    /// standard output.
-    pub(crate) fn open(path: Option<&Path>, width: u64) -> anyhow::Result<Self> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            let output = Output::Stdout(io::stdout());
-            return Ok(Self { output, name: "standard output".to_owned() });
-        };
-        let name = path.display().to_string();
-        let failed = || format!("cannot write {name}");
-        let format = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("npy") => Format::Npy,
-            Some("safetensors") => Format::Safetensors,
-            Some("jsonl") => {
-                let file = File::create(path).with_context(failed)?;
-                return Ok(Self { output: Output::Lines(file, 0), name });
+/// Where embeddings are to go.
+pub(crate) enum Target<'a> {
+    Stdout,
+    Lines(&'a Path),
+    Binary(&'a Path, Format),
+}
+
+impl<'a> Target<'a> {
+    /// Chooses by the ending of the path. Without a path, and for `-` and /dev/stdout, it
+    /// is standard output, which gets JSON lines.
+    pub(crate) fn new(path: Option<&'a Path>) -> anyhow::Result<Self> {
+        let is_stdout = |path: &Path| path == Path::new("-") || path == Path::new(STDOUT);
+        let Some(path) = path.filter(|path| !is_stdout(path)) else { return Ok(Self::Stdout) };
+        Ok(match path.extension().and_then(|ending| ending.to_str()) {
+            Some("npy") => Self::Binary(path, Format::Npy),
+            Some("safetensors") => Self::Binary(path, Format::Safetensors),
+            Some("jsonl") => Self::Lines(path),
+            _ => {
+                let name = path.display();
+                bail!("{name}: unknown ending, expected .npy, .safetensors or .jsonl")
             }
-            _ => bail!("{name}: unknown ending, expected .npy, .safetensors or .jsonl"),
-        };
-        let file = WholeFile::create(path).with_context(failed)?;
-        let mut file = BufWriter::with_capacity(1 << 16, file);
-        file.write_all(&format.header(0, width)).with_context(failed)?;
-        Ok(Self { output: Output::Binary { file, format, rows: 0, width }, name })
+        })
     }
 
+    /// Checks that it can be written, and is none of `inputs`.
+    pub(crate) fn check(&self, inputs: [&Path; 2]) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::Lines(path) | Self::Binary(path, _) => Ok(check_output(path, inputs)?),
+        }
+    }
+
+    /// Opens it, for rows of `width` numbers.
+    pub(crate) fn open(self, width: u64) -> anyhow::Result<Sink> {
+        let (output, name) = match self {
+            Self::Stdout => (Output::Stdout(io::stdout()), "standard output".to_owned()),
+            Self::Lines(path) => {
+                let name = path.display().to_string();
+                let file = open_lines(path).with_context(|| format!("cannot write {name}"))?;
+                (Output::Lines(file, 0), name)
+            }
+            Self::Binary(path, format) => {
+                let name = path.display().to_string();
+                let mut file = BufWriter::with_capacity(1 << 16, WholeFile::create(path)?);
+                let header = file.write_all(&format.header(0, width));
+                header.with_context(|| format!("cannot write {name}"))?;
+                (Output::Binary { file, format, rows: 0, width }, name)
+            }
+        };
+        Ok(Sink { output, name })
+    }
+}
+
+/// Opens a file, and empties it: only then, since that fails for all but regular files.
+fn open_lines(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+impl Sink {
     /// Appends rows. Of a binary file that cannot be written nothing will appear; of
     /// lines, those before stay.
     pub(crate) fn write(&mut self, rows: &[Vec<f32>]) -> anyhow::Result<()> {
@@ -72,13 +109,14 @@ impl Sink {
     /// Completes the file, which now appears.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let Output::Binary { file, format, rows, width } = self.output else { return Ok(()) };
-        let finish = || {
+        let complete = || {
             let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&format.header(rows, width))?;
-            file.finish()
+            Ok::<_, io::Error>(file)
         };
-        finish().with_context(|| format!("cannot write {}", self.name))
+        let file = complete().with_context(|| format!("cannot write {}", self.name))?;
+        Ok(file.finish()?)
     }
 }
 
@@ -171,7 +209,7 @@ mod tests {
     fn a_safetensors_file_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.safetensors");
-        let mut sink = Sink::open(Some(&path), 2).unwrap();
+        let mut sink = Target::new(Some(&path)).unwrap().open(2).unwrap();
         sink.write(&[vec![1., 2.], vec![3., 4.]]).unwrap();
         sink.write(&[vec![5., 6.]]).unwrap();
         assert!(!path.exists());

@@ -1,7 +1,7 @@
 //! Texts as they come in, a chunk at a time.
 
 use anyhow::{Context, bail};
-use bertscript::{Cancel, Text};
+use bertscript::{Cancel, Text, is_same_file};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,10 +9,29 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+const STDIN: &str = "/dev/stdin";
+/// What a person may call standard output where a path is expected.
+pub(crate) const STDOUT: &str = "/dev/stdout";
 /// Enough texts of one length to fill batches with, few enough to wait for.
 const CHUNK_TEXTS: usize = 512;
 /// Longer texts come in smaller chunks.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// The file that texts come from: `path`, or standard input without one and for `-`.
+pub(crate) fn source(path: Option<&Path>) -> &Path {
+    path.filter(|path| *path != Path::new("-")).unwrap_or(Path::new(STDIN))
+}
+
+/// Refuses to read what is written meanwhile: there would be no end.
+fn refuse_stdout(source: &Path) -> anyhow::Result<()> {
+    let (input, output) = (std::fs::metadata(source), std::fs::metadata(STDOUT));
+    match (input, output) {
+        (Ok(input), Ok(output)) if input.is_file() && is_same_file(&input, &output) => {
+            bail!("{}: found standard output, expected another file", source.display())
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A text of the input, or two.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +115,7 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Reads a file; without one, or from `-`, standard input.
     pub(crate) fn open(path: Option<&Path>, jsonl: bool, cancel: Cancel) -> anyhow::Result<Self> {
+        refuse_stdout(source(path))?;
         let (input, name): (Box<dyn BufRead + Send>, _) = match path {
             Some(path) if path != Path::new("-") => {
                 let name = path.display().to_string();

@@ -148,8 +148,9 @@ pub unsafe extern "C" fn bertscript_model_trace(
 /// @param options NULL to trace for every batch size and length
 /// @param path the file to write, UTF-8
 ///
-/// Errors: `BERTSCRIPT_VERIFICATION`, `BERTSCRIPT_IO`; `BERTSCRIPT_BUSY` inside
-/// a callback.
+/// Errors: `BERTSCRIPT_VERIFICATION`, `BERTSCRIPT_IO`;
+/// `BERTSCRIPT_INVALID_ARGUMENT` if `path` is a file of the checkpoint, or exists and
+/// is not a regular file; `BERTSCRIPT_BUSY` inside a callback.
 /// Thread safety: any thread; calls with clones of a model wait for each other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_model_export(

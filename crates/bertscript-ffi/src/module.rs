@@ -300,7 +300,8 @@ pub unsafe extern "C" fn bertscript_module_plan(module: *const bertscript_module
 ///
 /// @param path the file to write, UTF-8
 ///
-/// Errors: `BERTSCRIPT_IO`; `BERTSCRIPT_UNSUPPORTED` of a file that another
+/// Errors: `BERTSCRIPT_IO`; `BERTSCRIPT_INVALID_ARGUMENT` if `path` exists
+/// and is not a regular file; `BERTSCRIPT_UNSUPPORTED` of a file that another
 /// program made, and of weights that were cast after loading.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

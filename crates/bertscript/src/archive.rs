@@ -70,6 +70,7 @@ impl Archive {
     /// all, once its code is proven to hold no device, shape or constant.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `path` is something other than a regular file,
     /// [`ErrorKind::Io`], or [`ErrorKind::Verification`] with the line of code.
     pub fn save(&self, script: &ScriptModule, path: &Path) -> Result<()> {
         atomic_file::write(path, |temporary| self.write(script, temporary))

@@ -104,6 +104,32 @@ impl Checkpoint {
         self.weights.as_deref()
     }
 
+    /// The files that a checkpoint may have here, there or not, used or not: an output
+    /// must replace none of them.
+    ///
+    /// # Errors
+    /// An index or a `modules.json` that cannot be read or is malformed.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.root.clone(), self.directory.clone()];
+        let modules = self.root.join(MODULES_FILE);
+        if is_file(&modules)? {
+            let modules =
+                read_modules(&read_side_file(&modules)?).map_err(|error| error.at_path(&modules));
+            folders.extend(modules?.iter().map(|module| self.root.join(&module.path)));
+        }
+        if let Some(path) =
+            self.weights.as_ref().filter(|path| path.extension() == Some("json".as_ref()))
+        {
+            files.extend(read_index(path)?.files(&self.directory));
+        }
+        let weights = WEIGHT_FILES.map(|(name, ..)| name);
+        let names =
+            || TEXT_FILES.iter().chain(&RECIPE_FILES).chain(&weights).chain(&["config.json"]);
+        files.extend(folders.iter().flat_map(|folder| names().map(|name| folder.join(name))));
+        Ok(files)
+    }
+
     /// The tensors under the files' own names, empty without weight files. They
     /// lie in the mapped files: nothing is copied yet.
     pub fn state_dict(&self) -> Result<StateDict> {
@@ -118,8 +144,7 @@ impl Checkpoint {
             }
             return Ok(state);
         }
-        let index =
-            Index::from_json(&read_side_file(path)?).map_err(|error| error.at_path(path))?;
+        let index = read_index(path)?;
         for file in index.files(&self.directory) {
             let name = file_name(&file);
             for (tensor_name, tensor) in read(&file)? {
@@ -204,6 +229,10 @@ fn transformer_directory(root: &Path) -> Result<PathBuf> {
     }
     let modules = read_modules(&read_side_file(&path)?).map_err(|error| error.at_path(&path))?;
     Ok(modules.first().map_or(root.to_owned(), |module| root.join(&module.path)))
+}
+
+fn read_index(path: &Path) -> Result<Index> {
+    Index::from_json(&read_side_file(path)?).map_err(|error| error.at_path(path))
 }
 
 fn read_side_file(path: &Path) -> Result<Vec<u8>> {

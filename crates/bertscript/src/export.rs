@@ -15,13 +15,15 @@ use std::path::Path;
 /// disk writes while the processor proves. The file appears once it is proven.
 ///
 /// # Errors
-/// Those of [`trace`](crate::trace()) and [`Archive::save`].
+/// [`ErrorKind::InvalidInput`] if `path` is a file of the checkpoint, or something
+/// other than a regular file; those of [`trace`](crate::trace()) and [`Archive::save`].
 pub fn export(
     model: &PreTrained,
     checkpoint: &Checkpoint,
     shapes: &[FixedShape],
     path: &Path,
 ) -> Result<Archive> {
+    atomic_file::check_output(path, checkpoint.files()?)?;
     let script = record(model, shapes)?;
     let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
     let mut written = None;

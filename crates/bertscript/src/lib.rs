@@ -148,7 +148,7 @@ pub use archive::{
 };
 pub use assets::Assets;
 #[doc(hidden)] // for the command
-pub use atomic_file::WholeFile;
+pub use atomic_file::{WholeFile, check_output, is_same_file};
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
 pub use config::BertConfig;

@@ -166,3 +166,35 @@ fn what_is_not_there_is_not_found() {
         assert!(model.is_null());
     }
 }
+
+#[test]
+fn only_regular_files_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().to_str().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        let from = format!("{}/{name}", fixture("masked-lm").to_str().unwrap());
+        std::fs::copy(from, folder.path().join(name)).unwrap();
+    }
+    let (module, model) = (traced("masked-lm"), model(checkpoint));
+    let path = CString::new(checkpoint).unwrap();
+    let weights = CString::new(format!("{checkpoint}/model.safetensors")).unwrap();
+    let found = |path: &str, what: &str| (BERTSCRIPT_INVALID_ARGUMENT, format!("{path}: {what}"));
+    unsafe {
+        let directory = "found a directory, expected a regular file or nothing";
+        let directory = found(path.to_str().unwrap(), directory);
+        let mut error = null_mut();
+        let status = bertscript_module_save(module, path.as_ptr(), &raw mut error);
+        assert_eq!(told(status, error), directory);
+        let export = |path: &CString| {
+            let mut error = null_mut();
+            let status = bertscript_model_export(model, null(), path.as_ptr(), &raw mut error);
+            told(status, error)
+        };
+        assert_eq!(export(&path), directory);
+        let weights_text = weights.to_str().unwrap();
+        let input = format!("found the input file {weights_text}, expected another file");
+        assert_eq!(export(&weights), found(weights_text, &input));
+        bertscript_model_free(model);
+        bertscript_module_free(module);
+    }
+}
