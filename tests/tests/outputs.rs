@@ -3,7 +3,7 @@
 
 use bertscript::{Checkpoint, Device, ErrorKind, LoadOptions, Module, PreTrained};
 use bertscript::{export, write_safetensors};
-use bertscript_tests::{bertscript, bertscript_ok, fixture, scratch};
+use bertscript_tests::{bertscript, bertscript_ok, binary, fixture, scratch};
 use std::fs::{self, FileType, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -239,5 +239,26 @@ fn names_may_be_as_long_as_the_file_system_allows() {
         bertscript_ok(&scene.arguments(kind, &file));
         assert_eq!(scene.outputs(), [name]);
         fs::remove_file(&file).unwrap();
+    }
+}
+
+/// `ulimit -f` in a shell: files of at most 512 bytes.
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    let scene = Scene::new();
+    for kind in OUTPUTS {
+        let file = scene.path("out").join(kind);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -f 1 && exec \"$0\" \"$@\""]).arg(binary());
+        let output = shell.args(scene.arguments(kind, &file)).output().unwrap();
+        refused(&output, &[text(&file)]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("File too large"), "{kind}");
+        if kind == "texts.jsonl" {
+            // Lines that are whole stay.
+            let lines = fs::read_to_string(&file).unwrap();
+            assert!(lines.is_empty() || lines.ends_with('\n'), "{lines}");
+            fs::remove_file(&file).unwrap();
+        }
+        assert!(scene.outputs().is_empty(), "{kind}: {:?}", scene.outputs());
     }
 }

@@ -8,6 +8,7 @@ mod generate;
 mod inspect;
 mod output;
 mod predict;
+mod process;
 mod progress;
 mod run;
 mod sink;
@@ -53,21 +54,48 @@ enum Command {
     Man(generate::Man),
 }
 
-fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Export(command) => command.execute(),
-        Command::Inspect(command) => command.execute(),
-        Command::Embed(command) => command.execute(),
-        Command::Predict(command) => command.execute(),
-        Command::Tokenize(command) => command.execute(),
-        Command::Run(command) => command.execute(),
-        Command::Verify(command) => command.execute(),
-        Command::Bench(command) => command.execute(),
-        Command::Devices(command) => command.execute(),
-        Command::Completions(command) => command.execute(&mut Cli::command()),
-        Command::Man(command) => command.execute(Cli::command()),
+impl Command {
+    /// Whether it prints results, whatever its options.
+    fn always_prints(&self) -> bool {
+        !matches!(self, Self::Embed(_) | Self::Man(_))
+    }
+
+    fn execute(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Export(command) => command.execute(),
+            Self::Inspect(command) => command.execute(),
+            Self::Embed(command) => command.execute(),
+            Self::Predict(command) => command.execute(),
+            Self::Tokenize(command) => command.execute(),
+            Self::Run(command) => command.execute(),
+            Self::Verify(command) => command.execute(),
+            Self::Bench(command) => command.execute(),
+            Self::Devices(command) => command.execute(),
+            Self::Completions(command) => command.execute(&mut Cli::command()),
+            Self::Man(command) => command.execute(Cli::command()),
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => {
+            output::require_stdout()?;
+            output::printed(help.print())?;
+            return Ok(ExitCode::SUCCESS);
+        }
     };
-    match done {
+    if command.always_prints() {
+        output::require_stdout()?;
+    }
+    command.execute()
+}
+
+fn main() -> ExitCode {
+    process::ignore_file_size_signal();
+    match run() {
         Ok(code) => code,
         Err(error) => {
             output::say(&format!("error: {error}"));

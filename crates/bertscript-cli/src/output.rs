@@ -1,12 +1,26 @@
 //! Printing results.
 
+use crate::process;
 use anyhow::Context;
 use std::io::{ErrorKind, Write};
 
+/// Refuses to compute what cannot be printed.
+pub(crate) fn require_stdout() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !process::stdout_was_closed(),
+        "standard output: found it closed, expected a file, a pipe or a terminal"
+    );
+    Ok(())
+}
+
 /// Prints to stdout. A reader that has gone away, as `head` does, is no failure.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    printed(std::io::stdout().write_all(text.as_bytes()))
+}
+
+/// What became of text that was written to stdout, once it is flushed.
+pub(crate) fn printed(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written.and_then(|()| std::io::stdout().flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }

@@ -1,5 +1,6 @@
 //! Where embeddings go: JSON lines, NumPy or safetensors, row by row.
 
+use crate::output;
 use crate::stream::STDOUT;
 use anyhow::{Context, bail};
 use bertscript::{WholeFile, check_output};
@@ -62,7 +63,7 @@ impl<'a> Target<'a> {
     /// Checks that it can be written, and is none of `inputs`.
     pub(crate) fn check(&self, inputs: [&Path; 2]) -> anyhow::Result<()> {
         match self {
-            Self::Stdout => Ok(()),
+            Self::Stdout => output::require_stdout(),
             Self::Lines(path) | Self::Binary(path, _) => Ok(check_output(path, inputs)?),
         }
     }
