@@ -113,7 +113,7 @@ fn nor_is_it_standard_input_or_output() {
         let output = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
-        let words = ": found standard output, expected another file";
+        let words = "found standard output, expected another file";
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");
         assert_eq!(fs::read(&texts).unwrap(), b"a cat\n", "{arguments:?}");
     }

@@ -5,6 +5,7 @@ use bertscript::{Cancel, Text, is_same_file};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -23,14 +24,13 @@ pub(crate) fn source(path: Option<&Path>) -> &Path {
 }
 
 /// Refuses to read what is written meanwhile: there would be no end.
-fn refuse_stdout(source: &Path) -> anyhow::Result<()> {
-    let (input, output) = (std::fs::metadata(source), std::fs::metadata(STDOUT));
-    match (input, output) {
-        (Ok(input), Ok(output)) if input.is_file() && is_same_file(&input, &output) => {
-            bail!("{}: found standard output, expected another file", source.display())
-        }
-        _ => Ok(()),
+fn refuse_stdout(input: impl AsFd) -> anyhow::Result<()> {
+    let metadata = |stream: BorrowedFd<'_>| File::from(stream.try_clone_to_owned()?).metadata();
+    let (input, output) = (metadata(input.as_fd())?, metadata(std::io::stdout().as_fd())?);
+    if input.is_file() && is_same_file(&input, &output) {
+        bail!("found standard output, expected another file");
     }
+    Ok(())
 }
 
 /// A text of the input, or two.
@@ -115,14 +115,18 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Reads a file; without one, or from `-`, standard input.
     pub(crate) fn open(path: Option<&Path>, jsonl: bool, cancel: Cancel) -> anyhow::Result<Self> {
-        refuse_stdout(source(path))?;
         let (input, name): (Box<dyn BufRead + Send>, _) = match path {
             Some(path) if path != Path::new("-") => {
                 let name = path.display().to_string();
                 let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+                refuse_stdout(&file).with_context(|| format!("cannot read {name}"))?;
                 (Box::new(BufReader::new(file)), name)
             }
-            _ => (Box::new(BufReader::new(std::io::stdin())), "standard input".to_owned()),
+            _ => {
+                let stdin = std::io::stdin();
+                refuse_stdout(&stdin).context("cannot read standard input")?;
+                (Box::new(BufReader::new(stdin)), "standard input".to_owned())
+            }
         };
         let (sender, lines) = sync_channel(2 * CHUNK_TEXTS);
         std::thread::spawn(move || {
