@@ -9,6 +9,7 @@ mod classify;
 mod embed;
 mod entities;
 mod fill_mask;
+mod heads;
 
 pub use answer::{Answer, AnswerOptions, Answers};
 pub use batches::{Cancel, LongTexts};

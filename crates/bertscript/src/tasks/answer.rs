@@ -4,8 +4,8 @@
 //! (transformers 5 has it no more).
 
 use super::batches::{Cancel, LongTexts, rows};
+use super::heads::ANSWER;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
 use serde::Serialize;
@@ -98,7 +98,7 @@ impl Module {
         questions: impl IntoIterator<Item = T>,
         options: &AnswerOptions,
     ) -> Result<Vec<Answers>> {
-        self.expect_architecture("answer", &[Architecture::BertForQuestionAnswering])?;
+        let [start, end] = self.outputs_of(&ANSWER)?;
         let invalid = |message: &str| Error::new(ErrorKind::InvalidInput, message);
         if options.top_k == 0 {
             return Err(invalid("found 0, expected at least 1").at("top_k"));
@@ -124,7 +124,7 @@ impl Module {
         let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches = self.run_batches(&encodings, &pass, |_, outputs| {
-            Ok((rows(outputs.get("start_logits")?)?, rows(outputs.get("end_logits")?)?))
+            Ok((rows(outputs.get(start)?)?, rows(outputs.get(end)?)?))
         })?;
         for (numbers, (starts, ends)) in batches {
             for ((number, start), end) in numbers.iter().zip(starts).zip(ends) {

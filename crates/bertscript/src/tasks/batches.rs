@@ -3,7 +3,6 @@
 use crate::archive::Limits;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::{Inputs, Module, Outputs};
 use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
@@ -99,21 +98,6 @@ impl Module {
             _ => BATCH_TOKENS_OF_CUDA,
         };
         Pass { batch_tokens: batch_tokens.unwrap_or(usual), cancel }
-    }
-
-    /// Refuses a task that the model is not made for.
-    pub(super) fn expect_architecture(&self, task: &str, known: &[Architecture]) -> Result<()> {
-        let names = || known.iter().map(|known| known.name()).collect::<Vec<_>>().join(" or ");
-        let Some(metadata) = self.metadata() else {
-            let message = format!("{task} needs a file that bertscript exported, of {}", names());
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        };
-        let architecture = metadata.architecture()?;
-        if known.contains(&architecture) {
-            return Ok(());
-        }
-        let message = format!("{task} needs {}, but the file is a {architecture}", names());
-        Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// Encodes texts up to the model's limit.

@@ -4,8 +4,8 @@
 //! and `CrossEncoder.predict`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
 
 use super::batches::{Cancel, LongTexts, rows, softmax};
+use super::heads::{CLASSIFY, NEXT_SENTENCE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::Module;
 use crate::text::{EncodeOptions, Text};
 use serde::Serialize;
@@ -87,13 +87,13 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
-        self.expect_architecture("classify", &[Architecture::BertForSequenceClassification])?;
+        let [output] = self.outputs_of(&CLASSIFY)?;
         let labels = self.metadata().map_or(&[][..], |metadata| &metadata.labels);
         let function = match options.function_to_apply {
             Some(function) => function,
             None => self.default_function(labels.len())?,
         };
-        self.score(texts, labels, function, "logits", options)
+        self.score(texts, labels, function, output, options)
     }
 
     /// Whether the second text of each pair follows the first: the labels are
@@ -108,17 +108,12 @@ impl Module {
         pairs: impl IntoIterator<Item = T>,
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
-        let known = [Architecture::BertForNextSentencePrediction, Architecture::BertForPreTraining];
-        self.expect_architecture("next_sentence", &known)?;
+        let [output] = self.outputs_of(&NEXT_SENTENCE)?;
         let pairs: Vec<Text<'a>> = pairs.into_iter().map(Into::into).collect();
         if let Some(alone) = pairs.iter().position(|pair| pair.text_pair.is_none()) {
             let message = "the second text of the pair is missing";
             return Err(Error::new(ErrorKind::InvalidInput, message).at_text(alone));
         }
-        let output = match self.metadata().map(|metadata| metadata.outputs.len()) {
-            Some(1) => "logits",
-            _ => "seq_relationship_logits",
-        };
         let labels = ["is_next".to_owned(), "not_next".to_owned()];
         let function = options.function_to_apply.unwrap_or(FunctionToApply::Softmax);
         self.score(pairs, &labels, function, output, options)

@@ -5,8 +5,8 @@
 #![expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
 
 use super::batches::{Cancel, LongTexts, mask, rows};
+use super::heads::EMBED;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::Module;
 use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
@@ -58,7 +58,7 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,
     ) -> Result<Embeddings> {
-        self.expect_architecture("embed", &[Architecture::BertModel])?;
+        let [output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(Recipe::pooling);
         let recipe = match &chosen {
             Some(recipe) => recipe,
@@ -104,7 +104,7 @@ impl Module {
                         let mask = mask.f_select(0, place as i64)?;
                         let _ = mask.f_slice(0, 0, left_out(*row) as i64, 1)?.f_zero_()?;
                     }
-                    pool(outputs.get("last_hidden_state")?, &mask, modes)
+                    pool(outputs.get(output)?, &mask, modes)
                 })?;
                 // A device works on one batch while the next is made ready.
                 self.wait()?;

@@ -3,8 +3,8 @@
 //! Source: `TokenClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/token_classification.py>
 
 use super::batches::{Cancel, LongTexts, argmax, rows, softmax};
+use super::heads::ENTITIES;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
 use serde::Serialize;
@@ -151,7 +151,7 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &EntitiesOptions,
     ) -> Result<Vec<Entities>> {
-        self.expect_architecture("entities", &[Architecture::BertForTokenClassification])?;
+        let [output] = self.outputs_of(&ENTITIES)?;
         if options.long_texts == LongTexts::Window
             && options.aggregation_strategy == AggregationStrategy::None
         {
@@ -164,7 +164,7 @@ impl Module {
         let mut scores = vec![Vec::new(); encodings.len()];
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches =
-            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get("logits")?))?;
+            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
         for (numbers, tokens) in batches {
             let longest = numbers.iter().map(|number| encodings[*number].len()).max();
             for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {

@@ -3,8 +3,8 @@
 //! Source: `FillMaskPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/fill_mask.py>
 
 use super::batches::{Cancel, LongTexts, rows, softmax};
+use super::heads::FILL_MASK;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
 use serde::Serialize;
@@ -73,8 +73,7 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &FillMaskOptions,
     ) -> Result<Vec<Fillings>> {
-        let known = [Architecture::BertForMaskedLM, Architecture::BertForPreTraining];
-        self.expect_architecture("fill_mask", &known)?;
+        let [output] = self.outputs_of(&FILL_MASK)?;
         let tokenizer = self.tokenizer()?;
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
         if options.top_k == 0 {
@@ -105,10 +104,6 @@ impl Module {
             };
             return Err(invalid(message).at_text(encoding.sample));
         }
-        let output = match self.metadata().map(|metadata| metadata.outputs.len()) {
-            Some(1) => "logits",
-            _ => "prediction_logits",
-        };
         let truncated = |encoding: &Encoding| encoding.truncated;
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();

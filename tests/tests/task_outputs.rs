@@ -1,0 +1,100 @@
+//! Tasks choose their output by the head: what else an archive returns changes no
+//! result.
+
+use bertscript::{
+    AnswerOptions, Architecture, Checkpoint, ClassifyOptions, Device, EmbedOptions,
+    EntitiesOptions, FillMaskOptions, LoadOptions, Module, Plan, PoolingMode, PreTrained,
+};
+use bertscript_tests::{fixture, scratch};
+
+const PAIRS: [(&str, &str); 3] =
+    [("the cat [MASK]", "a dog in the house"), ("[MASK] day", "the river"), ("who [MASK]?", "a")];
+
+/// The scores of a task, in the order of its results.
+fn scores(module: &Module, architecture: Architecture) -> Vec<f32> {
+    use Architecture as A;
+    let texts = PAIRS.map(|(text, _)| text);
+    let classified = |found: Vec<bertscript::Classification>| {
+        // By label: equal scores have no order.
+        let mut labels: Vec<_> = found.into_iter().map(|found| found.labels).collect();
+        labels.iter_mut().for_each(|labels| labels.sort_by(|a, b| a.label.cmp(&b.label)));
+        labels.into_iter().flatten().map(|label| label.score).collect::<Vec<_>>()
+    };
+    let fillings = || {
+        let found = module.fill_mask(texts, &FillMaskOptions::default()).unwrap();
+        let masks = found.into_iter().flat_map(|found| found.masks);
+        masks.flatten().map(|filling| filling.score).collect::<Vec<_>>()
+    };
+    let follows = || classified(module.next_sentence(PAIRS, &ClassifyOptions::default()).unwrap());
+    match architecture {
+        A::BertModel => {
+            let pooling = Some(PoolingMode::ALL.to_vec());
+            let options = EmbedOptions { pooling, ..EmbedOptions::default() };
+            let values = module.embed(texts, &options).unwrap().values;
+            Vec::try_from(&values.reshape([-1])).unwrap()
+        }
+        A::BertForPreTraining => [fillings(), follows()].concat(),
+        A::BertForMaskedLM => fillings(),
+        A::BertForNextSentencePrediction => follows(),
+        A::BertForSequenceClassification => {
+            classified(module.classify(PAIRS, &ClassifyOptions::default()).unwrap())
+        }
+        A::BertForTokenClassification => {
+            let options = EntitiesOptions { ignore_labels: Vec::new(), ..Default::default() };
+            let found = module.entities(texts, &options).unwrap();
+            found.into_iter().flat_map(|found| found.entities).map(|found| found.score).collect()
+        }
+        A::BertForQuestionAnswering => {
+            let found = module.answer(PAIRS, &AnswerOptions::default()).unwrap();
+            found.into_iter().flat_map(|found| found.answers).map(|found| found.score).collect()
+        }
+        A::BertForMultipleChoice => unreachable!("no task"),
+    }
+}
+
+fn export(checkpoint: &Checkpoint, options: &LoadOptions) -> Module {
+    let model = PreTrained::from_checkpoint(checkpoint, options).unwrap();
+    let scratch = scratch();
+    let path = scratch.path().join("model.pt");
+    bertscript::export(&model, checkpoint, &[], &path).unwrap();
+    Module::load(&path, Device::Cpu, None).unwrap()
+}
+
+#[test]
+fn further_outputs_change_no_task() {
+    let directory = scratch();
+    for name in ["vocab.txt", "tokenizer_config.json"] {
+        let from = fixture("text/masked").join(name);
+        std::fs::copy(from, directory.path().join(name)).unwrap();
+    }
+    let config = r#"{"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32,
+        "initializer_range": 0.3}"#;
+    std::fs::write(directory.path().join("config.json"), config).unwrap();
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let without_task = Architecture::BertForMultipleChoice;
+    for architecture in Architecture::ALL.into_iter().filter(|known| *known != without_task) {
+        let plain = LoadOptions {
+            architecture: Some(architecture),
+            random_init: Some(1),
+            ..Default::default()
+        };
+        let expected = export(&checkpoint, &plain);
+        for (hidden_states, attentions) in [(true, false), (false, true)] {
+            let module =
+                export(&checkpoint, &LoadOptions { hidden_states, attentions, ..plain.clone() });
+            let plans = Plan::ALL.into_iter().filter(|plan| !attentions || *plan == Plan::Scripted);
+            for plan in plans {
+                let of_plan =
+                    |module: &Module| scores(&module.with_plan(plan).unwrap(), architecture);
+                let (expected, found) = (of_plan(&expected), of_plan(&module));
+                assert_eq!(found.len(), expected.len(), "{architecture} {plan}");
+                assert!(expected.len() >= PAIRS.len(), "{architecture}: {expected:?}");
+                for (found, expected) in found.iter().zip(&expected) {
+                    let near = (found - expected).abs() <= 1e-5 * expected.abs().max(1.);
+                    assert!(near, "{architecture} {plan}: {found} {expected}");
+                }
+            }
+        }
+    }
+}
