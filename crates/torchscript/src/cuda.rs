@@ -6,6 +6,7 @@
 
 use crate::error::{Result, check};
 use crate::ffi;
+use crate::process;
 use crate::value::RawValue;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
@@ -26,11 +27,18 @@ pub struct CudaDevice {
 /// How many CUDA devices there are. With none, the text says why: what of
 /// libtorch or the driver is missing, or that libtorch was asked for CUDA in
 /// this process before `libtorch_cuda.so` was loaded.
+///
+/// # Errors
+/// [`crate::ErrorKind::ProcessState`] in a child that was forked after CUDA was used.
 pub fn cuda_device_count() -> Result<(usize, String)> {
+    process::check_cuda()?;
     let mut count = 0;
     // SAFETY: both places are live for the call.
     let reason = RawValue::new(|out| Ok(unsafe { ffi::ts_cuda_device_count(&mut count, out) }))?;
     let reason = reason.read()?.into_string()?;
+    if count > 0 {
+        process::note_cuda();
+    }
     Ok((usize::try_from(count).unwrap_or(0), reason))
 }
 

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Archive,
     /// The system could not read a file.
     Io,
+    /// The process or the thread is in no state for the call: [`crate::enter`] says why.
+    ProcessState,
     /// An argument cannot be handed to C++, or a result has another type than expected.
     Type,
 }

@@ -245,4 +245,6 @@ unsafe extern "C" {
 
     pub(crate) fn ts_on_threads(work: WorkFn, user: *mut c_void) -> *mut TsError;
     pub(crate) fn ts_in_parallel_region() -> c_int;
+    pub(crate) fn ts_use_one_thread() -> *mut TsError;
+    pub(crate) fn ts_end_pool(has_ended: *mut c_int) -> *mut TsError;
 }

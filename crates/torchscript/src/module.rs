@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result, c_string, check};
 use crate::ffi::{self, TsModule};
 use crate::mapped::scalar_type;
+use crate::process::enter;
 use crate::value::{RawValue, RawValues, Value};
 use std::ffi::{CString, c_char};
 use tch::{Device, Kind, Tensor};
@@ -217,6 +218,7 @@ impl ScriptModule {
         arguments: &[Value],
         keywords: &[(&str, Value)],
     ) -> Result<Value> {
+        let _entered = enter()?;
         let method = c_string(method)?;
         let arguments = RawValues::new(arguments)?;
         let names = CStrings::new(keywords.iter().map(|(name, _)| *name))?;
