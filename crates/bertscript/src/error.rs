@@ -43,6 +43,9 @@ pub enum ErrorKind {
     ForeignException,
     /// A panic where libtorch called back.
     Panic,
+    /// The process or the thread is in no state for the call: a child that was forked
+    /// during calls of other threads, a process that exits, or a stack that is too small.
+    ProcessState,
 }
 
 /// An error: its kind, the place (a file, a parameter, an argument), what was
@@ -129,6 +132,7 @@ impl From<torchscript::Error> for Error {
             torchscript::ErrorKind::ForeignException => ErrorKind::ForeignException,
             torchscript::ErrorKind::Panic => ErrorKind::Panic,
             torchscript::ErrorKind::Io => ErrorKind::Io,
+            torchscript::ErrorKind::ProcessState => ErrorKind::ProcessState,
             _ => ErrorKind::Torch,
         };
         // An error of ours that crossed a traced closure comes back as itself.

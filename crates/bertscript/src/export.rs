@@ -24,6 +24,7 @@ pub fn export(
     path: &Path,
 ) -> Result<Archive> {
     atomic_file::check_output(path, checkpoint.files()?)?;
+    let _entered = torchscript::enter()?;
     let script = record(model, shapes)?;
     let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
     let mut written = None;

@@ -158,6 +158,7 @@ pub use export::export;
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
 pub use module::{Inputs, Module, Outputs, Plan};
 pub use nn::Attention;
+pub use packed::shutdown_threads;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,

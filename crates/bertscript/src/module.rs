@@ -20,7 +20,9 @@ use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 use tch::Tensor;
-use torchscript::{InferenceMode, MappedFile, MethodSchema, NamedTensor, ScriptModule, Value};
+use torchscript::{
+    Entered, InferenceMode, MappedFile, MethodSchema, NamedTensor, ScriptModule, Value,
+};
 
 /// Nobody warms up with more than this: it would be work, not a rehearsal.
 const MOST_TOKENS: i64 = 1 << 17;
@@ -60,6 +62,7 @@ impl Module {
     /// cannot be had.
     pub fn load(path: &Path, device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let load = || {
+            let _entered = torchscript::enter()?;
             let file = archive::open_file(path)?;
             let archive = Archive::from_file(&file)?;
             let device = device.resolve()?;
@@ -73,6 +76,7 @@ impl Module {
 
     /// Loads a program from memory, as [`Self::load`] does from a file.
     pub fn from_bytes(bytes: &[u8], device: Device, dtype: Option<Dtype>) -> Result<Self> {
+        let _entered = torchscript::enter()?;
         let archive = Archive::from_bytes(bytes)?;
         let device = device.resolve()?;
         Self::prepare(ScriptModule::load_bytes(bytes, Some(device))?, archive, device, dtype)
@@ -231,6 +235,7 @@ impl Module {
     /// [`ErrorKind::InvalidInput`] with the argument's name, what was found in
     /// it and the bound. The module stays usable.
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
+        let _entered = self.enter()?;
         if let Some(metadata) = self.metadata() {
             let host = inputs.on_host()?;
             host.check(metadata)?;
@@ -264,10 +269,20 @@ impl Module {
     /// As [`Self::run`]; and for a name that is not an argument, or an argument
     /// that is missing.
     pub fn run_named(&self, tensors: Vec<(String, Tensor)>) -> Result<Outputs> {
+        let _entered = self.enter()?;
         if self.archive.is_some() {
             return self.run(&Inputs::from_named(tensors)?);
         }
         self.call(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+    }
+
+    /// Enters the library, if this process may use the module's device.
+    fn enter(&self) -> Result<Entered> {
+        let entered = torchscript::enter()?;
+        if let tch::Device::Cuda(_) = self.device {
+            torchscript::check_cuda()?;
+        }
+        Ok(entered)
     }
 
     fn call<'a>(&self, tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<Outputs> {

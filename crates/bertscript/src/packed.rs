@@ -20,6 +20,7 @@ use crate::weights::Weights;
 use bert::Bert;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
 use std::ops::Range;
+pub use threads::shutdown_threads;
 use threads::{Libtorch, Share};
 
 /// Texts one after the other, as token ids.

@@ -43,6 +43,7 @@ def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, to
 /// [`ErrorKind::Verification`] if the program differs from the model or holds a
 /// constant that should be a parameter.
 pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
+    let _entered = torchscript::enter()?;
     let script = record(model, &[])?;
     prove(&script, model, &[])?;
     Ok(script)

@@ -96,6 +96,7 @@ impl PreTrained {
         mut state: StateDict,
         options: &LoadOptions,
     ) -> Result<Self> {
+        let _entered = torchscript::enter()?;
         let attention = match (options.attention, options.attentions) {
             (Some(Attention::Sdpa), true) => {
                 let message = "sdpa has no probabilities to return; attentions need eager";

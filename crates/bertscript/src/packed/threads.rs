@@ -1,10 +1,31 @@
 //! Which threads a call may use.
 
+use crate::error::Result;
+use crate::text;
 use bertscript_kernels::Team;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The calls that are running.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Ends the threads that this library keeps between calls and that can be ended: those
+/// that encode texts, and those of the calling thread's OpenMP pool. The next call
+/// starts others.
+///
+/// libtorch gives each thread that computes an OpenMP pool of its own, which ends with that
+/// thread or here. A child of `fork()` computes on one thread where the forking thread has
+/// a pool; called directly before `fork()`, with no other thread started in between,
+/// this lets the child have as many as its parent. Threads that other calls are using end
+/// with these calls.
+///
+/// # Errors
+/// [`ErrorKind::ProcessState`](crate::ErrorKind::ProcessState) inside of a parallel region of
+/// OpenMP, and where no call is possible.
+pub fn shutdown_threads() -> Result<()> {
+    let _entered = torchscript::enter()?;
+    text::shut_down();
+    Ok(torchscript::end_pool()?)
+}
 
 /// A call's share of the threads that libtorch has for one operation: all of
 /// them, or fewer while other calls run.

@@ -107,6 +107,7 @@ impl Module {
         long_texts: LongTexts,
         options: EncodeOptions,
     ) -> Result<Vec<Encoding>> {
+        let _entered = torchscript::enter()?;
         let tokenizer = self.tokenizer()?;
         let limit = options.max_length.unwrap_or(tokenizer.max_length());
         let truncation = match options.truncation {
@@ -138,6 +139,7 @@ impl Module {
         pass: &Pass<'_>,
         each: impl Fn(&[usize], &Outputs) -> Result<R> + Sync,
     ) -> Result<Vec<(Vec<usize>, R)>> {
+        let _entered = torchscript::enter()?;
         if let (Some(packed), Some(metadata)) = (self.packed()?, self.metadata()) {
             return self.run_packed(packed, encodings, pass, |rows, inputs, team| {
                 let (outputs, lengths) = (packed.chunk(inputs, team)?, &inputs.lengths);
@@ -168,6 +170,7 @@ impl Module {
         pass: &Pass<'_>,
         each: impl Fn(&[usize], &PackedInputs, &dyn Team) -> Result<R> + Sync,
     ) -> Result<Vec<(Vec<usize>, R)>> {
+        let _entered = torchscript::enter()?;
         if let Some(metadata) = self.metadata() {
             check(encodings, &metadata.limits)?;
         }

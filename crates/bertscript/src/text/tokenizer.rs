@@ -139,6 +139,7 @@ impl Tokenizer {
         texts: &[Text<'_>],
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
+        let _entered = torchscript::enter()?;
         self.check(options)?;
         let tokenizer = self.inner(options.split_special_tokens);
         let encode = |sample, text: &Text<'_>| {
