@@ -202,6 +202,13 @@ inline Outcome<void> set_num_threads(std::int32_t count) {
     return detail::outcome(status, error);
 }
 
+/// Ends the threads that the library keeps between calls; see bertscript_shutdown_threads.
+inline Outcome<void> shutdown_threads() {
+    bertscript_error *error = nullptr;
+    const bertscript_status status = bertscript_shutdown_threads(&error);
+    return detail::outcome(status, error);
+}
+
 /// Hands messages to a function, which must not throw.
 inline Outcome<void> set_log_callback(bertscript_log_callback callback, void *user,
                                       bertscript_log_level level = BERTSCRIPT_LOG_WARNING) {

@@ -43,7 +43,7 @@ int main(int, char **argv) {
     CHECK(outputs && outputs->size() == 2);
     CHECK(!module->run({{"words", *ids}}));
     CHECK(!Tensor::copy_from({1, 4}, std::vector<std::int64_t>{2, 9, 3}));
-    CHECK(set_num_threads(1) && !set_num_threads(0) && device_count("cpu").value() == 1);
+    CHECK(shutdown_threads() && set_num_threads(1) && !set_num_threads(0) && device_count("cpu").value() == 1);
 
     const Result<Tokenizer> tokenizer = module->tokenizer();
     const Result<Encoding> encoding = tokenizer->encode({"the cat", "a"});

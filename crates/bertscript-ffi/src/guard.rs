@@ -48,7 +48,8 @@ impl From<tch::TchError> for Failure {
     }
 }
 
-/// Runs the body of a function: no panic leaves it, and what failed is told.
+/// Runs the body of a function, if the process and the thread are in a state for it: no
+/// panic leaves it, and what failed is told.
 ///
 /// # Safety
 /// `err` is NULL or a place to write a pointer to.
@@ -59,7 +60,10 @@ pub(crate) unsafe fn guard(
     let guarded = || {
         // Miri runs no C++: what it checks of handles does without libtorch.
         #[cfg(not(miri))]
-        let _warnings = torchscript::Warnings::redirect(crate::log::warn);
+        let (_entered, _warnings) = {
+            let entered = torchscript::enter().map_err(bertscript::Error::from)?;
+            (entered, torchscript::Warnings::redirect(crate::log::warn))
+        };
         body()
     };
     let failure = match catch_unwind(AssertUnwindSafe(guarded)) {

@@ -91,6 +91,7 @@ pub extern "C" fn bertscript_status_name(status: bertscript_status) -> *const c_
         BERTSCRIPT_POISONED => c"POISONED",
         BERTSCRIPT_MISSING_WEIGHT => c"MISSING_WEIGHT",
         BERTSCRIPT_VERIFICATION => c"VERIFICATION",
+        BERTSCRIPT_PROCESS_STATE => c"PROCESS_STATE",
         BERTSCRIPT_INTERNAL => c"INTERNAL",
         BERTSCRIPT_PANIC => c"PANIC",
         BERTSCRIPT_FOREIGN_EXCEPTION => c"FOREIGN_EXCEPTION",

@@ -96,6 +96,10 @@ pub unsafe extern "C" fn bertscript_device_available(
 #[unsafe(no_mangle)]
 pub extern "C" fn bertscript_devices_json() -> *const c_char {
     static DEVICES: OnceLock<CString> = OnceLock::new();
+    let Ok(_entered) = torchscript::enter() else {
+        // Nothing is waited for that a thread may have held when the process was forked.
+        return c"{\"error\":\"the process or the thread is in no state for a call\"}".as_ptr();
+    };
     let describe = || {
         let found = std::panic::catch_unwind(bertscript::Devices::find);
         let described = match found {
@@ -160,10 +164,29 @@ pub unsafe extern "C" fn bertscript_set_num_threads(
     unsafe { guard(err, body) }
 }
 
+/// Ends the threads that the library keeps between calls and that can be ended: those that
+/// encode texts, and those of the calling thread's OpenMP pool, with which libtorch
+/// computes. The next call starts others. Threads that other calls use end with these.
+///
+/// Called directly before `fork()`, with no other thread started in between, it lets the
+/// child compute on as many threads as its parent.
+///
+/// Errors: `BERTSCRIPT_PROCESS_STATE` inside of a parallel region of OpenMP.
+/// Thread safety: any thread; the pools of other threads end with those.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_shutdown_threads(
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || Ok(bertscript::shutdown_threads()?);
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
 /// How many threads one operation of libtorch may use on this thread.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn bertscript_get_num_threads() -> i32 {
-    std::panic::catch_unwind(tch::get_num_threads).unwrap_or(1)
+    let count = || torchscript::enter().map_or(1, |_entered| tch::get_num_threads());
+    std::panic::catch_unwind(count).unwrap_or(1)
 }

@@ -43,6 +43,9 @@ pub const BERTSCRIPT_POISONED: bertscript_status = 17;
 pub const BERTSCRIPT_MISSING_WEIGHT: bertscript_status = 18;
 /// Two results that must agree do not.
 pub const BERTSCRIPT_VERIFICATION: bertscript_status = 20;
+/// The process or the thread is in no state for a call: a child that was forked during calls of
+/// other threads or after CUDA was used, a process that exits, or a stack that is too small.
+pub const BERTSCRIPT_PROCESS_STATE: bertscript_status = 21;
 /// A mistake in this library.
 pub const BERTSCRIPT_INTERNAL: bertscript_status = 100;
 /// A panic inside this library, which was caught.
@@ -67,6 +70,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> bertscript_status {
         ErrorKind::Torch => BERTSCRIPT_TORCH,
         ErrorKind::ForeignException => BERTSCRIPT_FOREIGN_EXCEPTION,
         ErrorKind::Panic => BERTSCRIPT_PANIC,
+        ErrorKind::ProcessState => BERTSCRIPT_PROCESS_STATE,
         _ => BERTSCRIPT_INTERNAL,
     }
 }
