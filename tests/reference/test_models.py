@@ -1,6 +1,8 @@
 """The live check of results: fresh random models and a real one, against transformers."""
 
 import json
+import os
+import subprocess
 import zipfile
 
 import pytest
@@ -12,6 +14,7 @@ from live import (
     CLASSES,
     MINILM,
     SHAPES,
+    TINY,
     as_tuple,
     assert_equal,
     assert_shapes_equal,
@@ -222,3 +225,59 @@ def test_no_mask_equals_a_mask_of_ones(tmp_path, cls):
     masked = as_tuple(program(**inputs))
     del inputs["attention_mask"]
     assert_equal(program(**inputs), dict(enumerate(masked)))
+
+
+LABELS = {
+    "neither": {},
+    "num_labels": dict(num_labels=3),
+    "id2label": dict(id2label={"1": "b", "0": "a"}),
+    "both": dict(id2label={"0": "a", "1": "b"}, num_labels=2),
+    "num_labels that is another number": dict(id2label={"0": "a", "1": "b"}, num_labels=3),
+    "id2label of nothing": dict(id2label={}, num_labels=2),
+    "null id2label": dict(id2label=None, num_labels=3),
+    "numbers": dict(id2label={"0": 1, "1": 0.5, "2": "x"}),
+    "twelve": dict(id2label={str(number): f"x{number}" for number in range(12)}),
+}
+# What transformers refuses is refused; the rest it takes as they are, although labels are missing, or no text.
+NO_LABELS = {
+    "num_labels: found null": dict(num_labels=None),
+    "num_labels: found 2.5": dict(num_labels=2.5),
+    'num_labels: found "2"': dict(num_labels="2"),
+    "id2label: found the id \"a\"": dict(id2label={"a": "x"}),
+    "problem_type: found single_label": dict(id2label={"0": "a"}, problem_type="single_label_classification"),
+    "invalid type: sequence": dict(id2label=["a", "b"]),
+}
+TAKEN_THERE = {
+    "id2label: found no label of 1, expected": dict(id2label={"0": "a", "2": "b"}),
+    "id2label: found no label of 0, 1, 3, 4 ..": dict(id2label={"2": "a", "9": "b"}),
+    "id2label: 1: found null": dict(id2label={"0": "a", "1": None}),
+    "id2label: found the id 0 twice": dict(id2label={"0": "a", "00": "b"}),
+    "num_labels: found -1": dict(num_labels=-1),
+}
+
+
+def labelled(directory, labels):
+    """A directory of a configuration alone, and what the command says to it."""
+    config = TINY | dict(model_type="bert", architectures=["BertForSequenceClassification"])
+    (directory / "config.json").write_text(json.dumps(config | labels))
+    command = [os.environ["BERTSCRIPT"], "export", str(directory), "-o", str(directory / "out.pt"), "--json"]
+    return subprocess.run([*command, "--random-init", "1"], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels(tmp_path, name):
+    done = labelled(tmp_path, LABELS[name])
+    assert done.returncode == 0, done.stderr
+    expected = BertConfig.from_pretrained(tmp_path).id2label
+    assert json.loads(done.stdout)["metadata"]["labels"] == [str(expected[number]) for number in range(len(expected))]
+
+
+@pytest.mark.parametrize("message", NO_LABELS | TAKEN_THERE)
+def test_labels_that_are_refused(tmp_path, message):
+    done = labelled(tmp_path, (NO_LABELS | TAKEN_THERE)[message])
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    if message in NO_LABELS:
+        with pytest.raises(Exception):
+            BertConfig.from_pretrained(tmp_path)
+    else:
+        BertConfig.from_pretrained(tmp_path)

@@ -238,7 +238,11 @@ fn configurations_that_are_not_supported_or_not_possible() {
             3.into(),
             &["lacks 16", "encoder.layer.2.attention.self.query.weight"],
         ),
-        ("id2label", serde_json::json!({"0": "a", "2": "b"}), &["id2label", "\"2\"", "0 to 1"]),
+        (
+            "id2label",
+            serde_json::json!({"0": "a", "2": "b"}),
+            &["id2label", "no label of 1", "0 to 2"],
+        ),
     ];
     for (key, value, words) in cases {
         export_with(|json| json[key] = value, words);

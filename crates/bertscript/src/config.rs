@@ -4,13 +4,15 @@
 
 use crate::activation::{ACTIVATIONS, Activation};
 use crate::error::{Error, ErrorKind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The largest BERT has four billion.
 const MOST_PARAMETERS: i64 = 1 << 34;
 const MOST_LABELS: usize = 1 << 20;
+/// How many missing labels an error names.
+const SHOWN_GAPS: usize = 4;
 
 /// The configuration of a BERT checkpoint. It is read from `config.json` or not
 /// had at all: a model has no default size. Its `dtype` (once `torch_dtype`) is
@@ -71,8 +73,9 @@ struct Raw {
     is_decoder: Option<bool>,
     add_cross_attention: Option<bool>,
     tie_word_embeddings: Option<bool>,
-    id2label: Option<BTreeMap<String, String>>,
-    num_labels: Option<usize>,
+    id2label: Option<BTreeMap<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    num_labels: Option<Value>,
     problem_type: Option<String>,
     pruned_heads: Option<Value>,
     quantization_config: Option<Value>,
@@ -82,6 +85,11 @@ struct Raw {
 #[expect(clippy::unnecessary_wraps, reason = "serde's default has the field's type")]
 fn zero() -> Option<i64> {
     Some(0)
+}
+
+/// A null is a value here, which transformers refuses.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl BertConfig {
@@ -174,6 +182,12 @@ impl BertConfig {
                 ));
             }
         }
+        if self.labels.len() == 1
+            && self.problem_type.as_deref() == Some("single_label_classification")
+        {
+            let message = "found single_label_classification of 1 label, expected regression, multi_label_classification or more labels";
+            return Err(invalid("problem_type", message.to_owned()));
+        }
         match self.pad_token_id {
             Some(id) if !(0..self.vocab_size).contains(&id) => Err(invalid(
                 "pad_token_id",
@@ -245,32 +259,60 @@ impl Raw {
         })
     }
 
+    /// The labels of `id2label`; where `num_labels` is another number than they are,
+    /// that many without names, as transformers has it.
     fn labels(&self) -> Result<Vec<String>> {
-        let Some(id2label) = &self.id2label else {
-            let count = self.num_labels.unwrap_or(2);
-            if count > MOST_LABELS {
-                let message = format!("found {count}, expected at most {MOST_LABELS}");
-                return Err(invalid("num_labels", message));
-            }
-            return Ok((0..count).map(|index| format!("LABEL_{index}")).collect());
+        let named = self.id2label.as_ref().map(named_labels).transpose()?;
+        let count = match (&self.num_labels, &named) {
+            (None, Some(named)) => named.len(),
+            (None, None) => 2,
+            (Some(found), _) => label_count(found)?,
         };
-        if id2label.len() > MOST_LABELS {
-            let message =
-                format!("found {} labels, expected at most {MOST_LABELS}", id2label.len());
-            return Err(invalid("id2label", message));
+        match named {
+            Some(named) if named.len() == count => Ok(named),
+            _ => Ok((0..count).map(|index| format!("LABEL_{index}")).collect()),
         }
-        let mut labels = vec![None; id2label.len()];
-        for (id, label) in id2label {
-            let slot = id.parse().ok().and_then(|index: usize| labels.get_mut(index));
-            *slot.ok_or_else(|| {
-                let most = id2label.len().saturating_sub(1);
-                invalid("id2label", format!("found the id {id:?}, expected 0 to {most}"))
-            })? = Some(label.clone());
-        }
-        labels.into_iter().collect::<Option<_>>().ok_or_else(|| {
-            invalid("id2label", "an id stands twice in different spellings".to_owned())
-        })
     }
+}
+
+fn label_count(found: &Value) -> Result<usize> {
+    let count = found.as_u64().and_then(|count| usize::try_from(count).ok());
+    count
+        .filter(|count| *count <= MOST_LABELS)
+        .ok_or_else(|| invalid("num_labels", format!("found {found}, expected 0 to {MOST_LABELS}")))
+}
+
+/// The labels in the order of their ids, which must be all from 0 on.
+fn named_labels(id2label: &BTreeMap<String, Value>) -> Result<Vec<String>> {
+    let invalid = |message: String| Err(invalid("id2label", message));
+    if id2label.len() > MOST_LABELS {
+        return invalid(format!("found {} labels, expected at most {MOST_LABELS}", id2label.len()));
+    }
+    let mut labels = BTreeMap::new();
+    for (id, label) in id2label {
+        let Ok(index) = id.parse::<usize>() else {
+            return invalid(format!("found the id {id:?}, expected a number"));
+        };
+        let label = match label {
+            Value::String(label) => label.clone(),
+            Value::Number(label) => label.to_string(),
+            other => {
+                return invalid(format!("{id}: found {other}, expected a string or a number"));
+            }
+        };
+        if labels.insert(index, label).is_some() {
+            return invalid(format!("found the id {index} twice, in different spellings"));
+        }
+    }
+    let last = labels.last_key_value().map_or(0, |(last, _)| *last);
+    let gaps = (0..last).filter(|index| !labels.contains_key(index));
+    let gaps: Vec<_> = gaps.take(SHOWN_GAPS).map(|index| index.to_string()).collect();
+    if !gaps.is_empty() {
+        let more = if gaps.len() == SHOWN_GAPS { " .." } else { "" };
+        let gaps = gaps.join(", ");
+        return invalid(format!("found no label of {gaps}{more}, expected all of 0 to {last}"));
+    }
+    Ok(labels.into_values().collect())
 }
 
 fn invalid(key: &str, message: String) -> Error {
