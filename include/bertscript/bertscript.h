@@ -1760,10 +1760,10 @@ bertscript_status bertscript_encode_options_set_add_special_tokens(bertscript_en
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Chooses whether special tokens in the text are read as plain text, which is
- * wanted for text that nobody vouches for.
+ * Chooses whether special tokens in the text are read as plain text, as untrusted
+ * text should be.
  *
- * @param split_special_tokens 0 or 1; 0 unless set
+ * @param split_special_tokens 0 or 1; as `tokenizer_config.json` says unless set
  *
  * Thread safety: one thread at a time.
  */
@@ -2136,6 +2136,37 @@ bertscript_status bertscript_task_options_set_long_texts(bertscript_task_options
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * Chooses whether special tokens in texts are read as plain text, as untrusted
+ * text should be, for every task but to fill masks, where the mask is a special
+ * token.
+ *
+ * @param split_special_tokens 0 or 1; as the file's `tokenizer_config.json` says
+ *        unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_split_special_tokens(bertscript_task_options *options,
+                                                                   int32_t split_special_tokens,
+                                                                   bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Sets the max length of a text, for every task; of a window, to answer questions
+ * and where `long_texts` is `window`.
+ *
+ * @param max_length tokens, special tokens included, 1 to the model's limit, which
+ *        it is unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_max_length(bertscript_task_options *options,
+                                                         size_t max_length,
+                                                         bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * Sets how many results are returned, the best first: to classify, to answer and
  * to fill masks.
  *
@@ -2371,8 +2402,9 @@ BERTSCRIPT_NOEXCEPT;
  * @param texts the texts, UTF-8, `count` of them
  * @param lengths the length of each in bytes; NULL if they are NUL-terminated
  * @param count how many texts there are; 0 is accepted
- * @param options of `batch_tokens`, `long_texts`, `pooling`, `normalize`,
- *        `prompt`, `prompt_name`, `truncate_dim`; NULL for none
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+ *        `max_length`, `pooling`, `normalize`, `prompt`, `prompt_name`,
+ *        `truncate_dim`; NULL for none
  * @param embeddings gets a float32 tensor `[count, dimension]` in host memory,
  *        in the texts' order
  * @param truncated gets 1 for each text whose end was cut off, and 0 for the
@@ -2424,8 +2456,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param pair_lengths the length of each in bytes; NULL if they are
  *        NUL-terminated
  * @param count how many texts there are; 0 is accepted
- * @param options of `batch_tokens`, `long_texts`, `top_k`,
- *        `function_to_apply`; NULL for none
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+ *        `max_length`, `top_k`, `function_to_apply`; NULL for none
  * @param out gets the labels
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -2551,8 +2583,9 @@ BERTSCRIPT_NOEXCEPT;
  * @param texts the texts, UTF-8, `count` of them
  * @param lengths the length of each in bytes; NULL if they are NUL-terminated
  * @param count how many texts there are; 0 is accepted
- * @param options of `batch_tokens`, `long_texts`, `aggregation_strategy`,
- *        `ignore_labels`, `stride`; NULL for none
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+ *        `max_length`, `aggregation_strategy`, `ignore_labels`, `stride`; NULL for
+ *        none
  * @param out gets the entities
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -2647,9 +2680,9 @@ BERTSCRIPT_API void bertscript_entities_free(bertscript_entities *entities) BERT
  * @param context_lengths the length of each in bytes; NULL if they are
  *        NUL-terminated
  * @param count how many questions there are; 0 is accepted
- * @param options of `batch_tokens`, `long_texts`, `top_k`, `max_answer_len`,
- *        `max_seq_len`, `doc_stride`, `handle_impossible_answer`,
- *        `align_to_words`; NULL for none
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+ *        `max_length`, `top_k`, `max_answer_len`, `max_seq_len`, `doc_stride`,
+ *        `handle_impossible_answer`, `align_to_words`; NULL for none
  * @param out gets the answers
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -2744,8 +2777,8 @@ BERTSCRIPT_API void bertscript_answers_free(bertscript_answers *answers) BERTSCR
  * @param texts the texts, UTF-8, `count` of them
  * @param lengths the length of each in bytes; NULL if they are NUL-terminated
  * @param count how many texts there are; 0 is accepted
- * @param options of `batch_tokens`, `long_texts`, `top_k`, `targets`; NULL for
- *        none
+ * @param options of `batch_tokens`, `long_texts`, `max_length`, `top_k`,
+ *        `targets`, and `split_special_tokens`, which must not be 1; NULL for none
  * @param out gets the fillings
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertForMaskedLM` or

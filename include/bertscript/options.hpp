@@ -47,10 +47,10 @@ struct TraceOptions {
 /// does not have is an error.
 struct TaskOptions {
     std::optional<CancelToken> cancel_token;
-    std::optional<std::size_t> batch_tokens, top_k, truncate_dim, stride;
+    std::optional<std::size_t> batch_tokens, max_length, top_k, truncate_dim, stride;
     std::optional<std::size_t> max_answer_len, max_seq_len, doc_stride;
     std::optional<std::string> long_texts, prompt, prompt_name, function_to_apply, aggregation_strategy;
-    std::optional<bool> normalize, handle_impossible_answer, align_to_words;
+    std::optional<bool> split_special_tokens, normalize, handle_impossible_answer, align_to_words;
     std::optional<std::vector<std::string>> pooling, ignore_labels, targets;
 };
 
@@ -140,6 +140,8 @@ inline FilledTask fill(const TaskOptions &chosen) {
     filled.set(chosen.cancel_token, bertscript_task_options_set_cancel_token);
     filled.set(chosen.batch_tokens, bertscript_task_options_set_batch_tokens);
     filled.set(chosen.long_texts, bertscript_task_options_set_long_texts);
+    filled.set(chosen.split_special_tokens, bertscript_task_options_set_split_special_tokens);
+    filled.set(chosen.max_length, bertscript_task_options_set_max_length);
     filled.set(chosen.top_k, bertscript_task_options_set_top_k);
     filled.set(chosen.pooling, bertscript_task_options_set_pooling);
     filled.set(chosen.normalize, bertscript_task_options_set_normalize);

@@ -199,7 +199,7 @@ fn tokenizer(assets: &Assets) {
         details: true,
         ..EncodeOptions::default()
     };
-    let literal = EncodeOptions { split_special_tokens: true, ..EncodeOptions::default() };
+    let literal = EncodeOptions { split_special_tokens: Some(true), ..EncodeOptions::default() };
     // Several ask libtorch how many threads it has, which Miri cannot call.
     let together = if cfg!(miri) { 1 } else { texts.len() };
     for options in [cut, literal, EncodeOptions::default()] {

@@ -59,7 +59,7 @@ fn tokens_equal_transformers() {
                 ..EncodeOptions::default()
             },
             "split" => EncodeOptions {
-                split_special_tokens: true,
+                split_special_tokens: Some(true),
                 add_special_tokens: false,
                 ..EncodeOptions::default()
             },

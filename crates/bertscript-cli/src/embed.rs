@@ -55,6 +55,20 @@ pub(crate) struct Embed {
     /// window
     #[arg(long, value_name = "HOW", default_value = "truncate")]
     long_texts: LongTexts,
+    /// Read special tokens in the text as plain text, as untrusted text should be
+    /// [default: as tokenizer_config.json says]
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included [default: the
+    /// model's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
     #[command(flatten)]
     place: Place,
 }
@@ -73,6 +87,8 @@ impl Embed {
             prompt_name: self.prompt_name.clone(),
             truncate_dim: self.truncate_dim,
             long_texts: self.long_texts,
+            split_special_tokens: self.split_special_tokens,
+            max_length: self.max_length,
             batch_tokens: self.batch_tokens,
             cancel: cancel.clone(),
         };
@@ -87,7 +103,7 @@ impl Embed {
         sink.finish()?;
         drop(progress);
         if done.truncated > 0 {
-            let limit = module.tokenizer()?.max_length();
+            let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
             output::say(&format!(
                 "longer than {limit} tokens, and cut off there: {} of {} texts (--long-texts chooses otherwise)",
                 done.truncated, done.texts

@@ -99,6 +99,21 @@ pub(crate) struct Predict {
     /// window [default: window for answers, truncate for all else]
     #[arg(long, value_name = "HOW")]
     long_texts: Option<LongTexts>,
+    /// Read special tokens in the text as plain text, as untrusted text should be
+    /// [default: as tokenizer_config.json says]; not of fill-mask, where the mask is a
+    /// special token
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included [default: the
+    /// model's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
     #[command(flatten)]
     place: Place,
 }
@@ -170,7 +185,7 @@ impl Predict {
         }
         drop(progress);
         if truncated > 0 {
-            let limit = module.tokenizer()?.max_length();
+            let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
             output::say(&format!(
                 "longer than {limit} tokens, and cut off there: {truncated} of {texts} texts (--long-texts chooses otherwise)"
             ));
@@ -244,13 +259,16 @@ impl Predict {
         task: Task,
         chunk: &Chunk,
     ) -> anyhow::Result<(String, usize)> {
-        let batch_tokens = self.batch_tokens;
+        let (batch_tokens, max_length) = (self.batch_tokens, self.max_length);
+        let split_special_tokens = self.split_special_tokens;
         let long_texts = self.long_texts.unwrap_or_default();
         let blame = |error| chunk.blame(error);
         let classify = ClassifyOptions {
             function_to_apply: self.function_to_apply,
             top_k: self.top_k.map(NonZeroUsize::get),
             long_texts,
+            split_special_tokens,
+            max_length,
             batch_tokens,
             ..ClassifyOptions::default()
         };
@@ -274,6 +292,8 @@ impl Predict {
                         None => long_texts,
                     },
                     stride: self.stride.unwrap_or(0),
+                    split_special_tokens,
+                    max_length,
                     batch_tokens,
                     cancel: usual.cancel,
                 };
@@ -291,6 +311,8 @@ impl Predict {
                     handle_impossible_answer: self.handle_impossible_answer,
                     align_to_words: !self.no_align_to_words,
                     long_texts: self.long_texts.unwrap_or(usual.long_texts),
+                    split_special_tokens,
+                    max_length,
                     batch_tokens,
                     ..usual
                 };
@@ -304,6 +326,8 @@ impl Predict {
                     top_k: self.top_k.map_or(usual.top_k, NonZeroUsize::get),
                     targets: self.targets.clone(),
                     long_texts,
+                    split_special_tokens,
+                    max_length,
                     batch_tokens,
                     ..usual
                 };
@@ -339,6 +363,8 @@ impl Predict {
         let options = EmbedOptions {
             batch_tokens: self.batch_tokens,
             long_texts: self.long_texts.unwrap_or_default(),
+            split_special_tokens: self.split_special_tokens,
+            max_length: self.max_length,
             ..EmbedOptions::default()
         };
         // The query stands first in each text, where there is one.

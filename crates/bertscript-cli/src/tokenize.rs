@@ -50,9 +50,16 @@ pub(crate) struct Tokenize {
     /// Leave out [CLS] and [SEP]
     #[arg(long)]
     no_special_tokens: bool,
-    /// Read special tokens in the text as plain text
-    #[arg(long)]
-    split_special_tokens: bool,
+    /// Read special tokens in the text as plain text, as untrusted text should be
+    /// [default: as tokenizer_config.json says]
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    split_special_tokens: Option<bool>,
 }
 
 impl Tokenize {

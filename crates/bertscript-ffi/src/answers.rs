@@ -61,9 +61,9 @@ impl bertscript_answers {
 /// @param context_lengths the length of each in bytes; NULL if they are
 ///        NUL-terminated
 /// @param count how many questions there are; 0 is accepted
-/// @param options of `batch_tokens`, `long_texts`, `top_k`, `max_answer_len`,
-///        `max_seq_len`, `doc_stride`, `handle_impossible_answer`,
-///        `align_to_words`; NULL for none
+/// @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+///        `max_length`, `top_k`, `max_answer_len`, `max_seq_len`, `doc_stride`,
+///        `handle_impossible_answer`, `align_to_words`; NULL for none
 /// @param out gets the answers
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -125,6 +125,8 @@ fn answer_options(chosen: &bertscript_task_options) -> Result<AnswerOptions, Fai
             .unwrap_or(usual.handle_impossible_answer),
         align_to_words: chosen.align_to_words.unwrap_or(usual.align_to_words),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
+        split_special_tokens: chosen.split_special_tokens,
+        max_length: chosen.max_length,
         batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })

@@ -49,8 +49,8 @@ impl bertscript_classifications {
 /// @param pair_lengths the length of each in bytes; NULL if they are
 ///        NUL-terminated
 /// @param count how many texts there are; 0 is accepted
-/// @param options of `batch_tokens`, `long_texts`, `top_k`,
-///        `function_to_apply`; NULL for none
+/// @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+///        `max_length`, `top_k`, `function_to_apply`; NULL for none
 /// @param out gets the labels
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -146,6 +146,8 @@ unsafe fn classify_options(
         function_to_apply: chosen.function_to_apply,
         top_k: chosen.top_k,
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
+        split_special_tokens: chosen.split_special_tokens,
+        max_length: chosen.max_length,
         batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })

@@ -16,8 +16,9 @@ use std::ffi::c_char;
 /// @param texts the texts, UTF-8, `count` of them
 /// @param lengths the length of each in bytes; NULL if they are NUL-terminated
 /// @param count how many texts there are; 0 is accepted
-/// @param options of `batch_tokens`, `long_texts`, `pooling`, `normalize`,
-///        `prompt`, `prompt_name`, `truncate_dim`; NULL for none
+/// @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+///        `max_length`, `pooling`, `normalize`, `prompt`, `prompt_name`,
+///        `truncate_dim`; NULL for none
 /// @param embeddings gets a float32 tensor `[count, dimension]` in host memory,
 ///        in the texts' order
 /// @param truncated gets 1 for each text whose end was cut off, and 0 for the
@@ -74,6 +75,8 @@ fn embed_options(chosen: &bertscript_task_options) -> Result<EmbedOptions, Failu
         prompt_name: chosen.prompt_name.clone(),
         truncate_dim: chosen.truncate_dim,
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
+        split_special_tokens: chosen.split_special_tokens,
+        max_length: chosen.max_length,
         batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })

@@ -42,10 +42,10 @@ pub unsafe extern "C" fn bertscript_encode_options_set_add_special_tokens(
     }
 }
 
-/// Chooses whether special tokens in the text are read as plain text, which is
-/// wanted for text that nobody vouches for.
+/// Chooses whether special tokens in the text are read as plain text, as untrusted
+/// text should be.
 ///
-/// @param split_special_tokens 0 or 1; 0 unless set
+/// @param split_special_tokens 0 or 1; as `tokenizer_config.json` says unless set
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]
@@ -57,7 +57,8 @@ pub unsafe extern "C" fn bertscript_encode_options_set_split_special_tokens(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.0.split_special_tokens = flag(split_special_tokens, "split_special_tokens")?;
+            let split = flag(split_special_tokens, "split_special_tokens")?;
+            options.0.split_special_tokens = Some(split);
             Ok(())
         })
     }

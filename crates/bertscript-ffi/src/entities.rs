@@ -63,8 +63,9 @@ impl bertscript_entities {
 /// @param texts the texts, UTF-8, `count` of them
 /// @param lengths the length of each in bytes; NULL if they are NUL-terminated
 /// @param count how many texts there are; 0 is accepted
-/// @param options of `batch_tokens`, `long_texts`, `aggregation_strategy`,
-///        `ignore_labels`, `stride`; NULL for none
+/// @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+///        `max_length`, `aggregation_strategy`, `ignore_labels`, `stride`; NULL for
+///        none
 /// @param out gets the entities
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
@@ -105,6 +106,8 @@ fn entities_options(chosen: &bertscript_task_options) -> Result<EntitiesOptions,
         ignore_labels: chosen.ignore_labels.clone().unwrap_or(usual.ignore_labels),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
         stride: chosen.stride.unwrap_or(usual.stride),
+        split_special_tokens: chosen.split_special_tokens,
+        max_length: chosen.max_length,
         batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })

@@ -57,8 +57,8 @@ impl bertscript_fillings {
 /// @param texts the texts, UTF-8, `count` of them
 /// @param lengths the length of each in bytes; NULL if they are NUL-terminated
 /// @param count how many texts there are; 0 is accepted
-/// @param options of `batch_tokens`, `long_texts`, `top_k`, `targets`; NULL for
-///        none
+/// @param options of `batch_tokens`, `long_texts`, `max_length`, `top_k`,
+///        `targets`, and `split_special_tokens`, which must not be 1; NULL for none
 /// @param out gets the fillings
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertForMaskedLM` or
@@ -99,6 +99,8 @@ fn fill_mask_options(chosen: &bertscript_task_options) -> Result<FillMaskOptions
         top_k: chosen.top_k.unwrap_or(usual.top_k),
         targets: chosen.targets.clone(),
         long_texts: chosen.long_texts.unwrap_or(usual.long_texts),
+        split_special_tokens: chosen.split_special_tokens,
+        max_length: chosen.max_length,
         batch_tokens: chosen.batch_tokens,
         cancel: chosen.cancel.clone(),
     })

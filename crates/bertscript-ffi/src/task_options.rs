@@ -11,7 +11,7 @@ pub use labels::*;
 use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
 use crate::guard::Failure;
-use crate::pointers::{free, set, text};
+use crate::pointers::{flag, free, set, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{AggregationStrategy, Cancel, FunctionToApply, LongTexts, PoolingMode};
 use std::ffi::c_char;
@@ -27,6 +27,8 @@ pub struct bertscript_task_options {
     pub(crate) cancel: Cancel,
     pub(crate) batch_tokens: Option<usize>,
     pub(crate) long_texts: Option<LongTexts>,
+    pub(crate) split_special_tokens: Option<bool>,
+    pub(crate) max_length: Option<usize>,
     pub(crate) top_k: Option<usize>,
     pub(crate) pooling: Option<Vec<PoolingMode>>,
     pub(crate) normalize: Option<bool>,
@@ -48,7 +50,7 @@ pub struct bertscript_task_options {
 impl bertscript_task_options {
     /// Refuses what was set but is not among the options of a task.
     pub(crate) fn only(&self, task: &str, known: &[&str]) -> Result<(), Failure> {
-        let every_task = ["batch_tokens", "long_texts"];
+        let every_task = ["batch_tokens", "long_texts", "split_special_tokens", "max_length"];
         let is_set = [
             ("top_k", self.top_k.is_some()),
             ("pooling", self.pooling.is_some()),
@@ -150,6 +152,56 @@ pub unsafe extern "C" fn bertscript_task_options_set_long_texts(
     unsafe {
         set(options, err, |options| {
             options.long_texts = Some(text(long_texts, "long_texts")?.parse()?);
+            Ok(())
+        })
+    }
+}
+
+/// Chooses whether special tokens in texts are read as plain text, as untrusted
+/// text should be, for every task but to fill masks, where the mask is a special
+/// token.
+///
+/// @param split_special_tokens 0 or 1; as the file's `tokenizer_config.json` says
+///        unless set
+///
+/// Thread safety: one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_task_options_set_split_special_tokens(
+    options: *mut bertscript_task_options,
+    split_special_tokens: i32,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    // SAFETY: by the contract of the function.
+    unsafe {
+        set(options, err, |options| {
+            let split = flag(split_special_tokens, "split_special_tokens")?;
+            options.split_special_tokens = Some(split);
+            Ok(())
+        })
+    }
+}
+
+/// Sets the max length of a text, for every task; of a window, to answer questions
+/// and where `long_texts` is `window`.
+///
+/// @param max_length tokens, special tokens included, 1 to the model's limit, which
+///        it is unless set
+///
+/// Thread safety: one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_task_options_set_max_length(
+    options: *mut bertscript_task_options,
+    max_length: usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    // SAFETY: by the contract of the function.
+    unsafe {
+        set(options, err, |options| {
+            if max_length == 0 {
+                let message = "max_length: found 0, expected at least 1";
+                return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+            }
+            options.max_length = Some(max_length);
             Ok(())
         })
     }

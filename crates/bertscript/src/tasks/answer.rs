@@ -29,6 +29,12 @@ pub struct AnswerOptions {
     pub align_to_words: bool,
     /// What becomes of long contexts; here, windows unless told otherwise.
     pub long_texts: LongTexts,
+    /// Whether special tokens in a text are read as plain text, as untrusted text
+    /// should be; if none, as the tokenizer's configuration says.
+    pub split_special_tokens: Option<bool>,
+    /// The max length of a window in tokens, whatever `max_seq_len` is, at most the
+    /// model's; the model's if none.
+    pub max_length: Option<usize>,
     /// The budget of a batch, in tokens with padding; otherwise what suits the device,
     /// 4096 on the CPU and 32768 on a CUDA device.
     pub batch_tokens: Option<usize>,
@@ -46,6 +52,8 @@ impl Default for AnswerOptions {
             handle_impossible_answer: false,
             align_to_words: true,
             long_texts: LongTexts::Window,
+            split_special_tokens: None,
+            max_length: None,
             batch_tokens: None,
             cancel: Cancel::default(),
         }
@@ -110,10 +118,11 @@ impl Module {
         if let Some(alone) = texts.iter().position(|text| text.text_pair.is_none()) {
             return Err(invalid("the context is missing").at_text(alone));
         }
-        let limit = self.tokenizer()?.max_length();
+        let limit = self.text_limit(options.max_length)?;
         let max_length = options.max_seq_len.unwrap_or(384).min(limit);
         let encode = EncodeOptions {
             truncation: Truncation::OnlySecond,
+            split_special_tokens: options.split_special_tokens,
             max_length: Some(max_length),
             stride: options.doc_stride.unwrap_or((max_length / 2).min(128)),
             ..EncodeOptions::default()

@@ -100,7 +100,19 @@ impl Module {
         Pass { batch_tokens: batch_tokens.unwrap_or(usual), cancel }
     }
 
-    /// Encodes texts up to the model's limit.
+    /// The max length of a text: the model's limit, or a lower one that was asked for.
+    pub(super) fn text_limit(&self, max_length: Option<usize>) -> Result<usize> {
+        let limit = self.tokenizer()?.max_length();
+        match max_length {
+            Some(length) if !(1..=limit).contains(&length) => {
+                let message = format!("found {length}, expected 1 to {limit}");
+                Err(Error::new(ErrorKind::InvalidInput, message).at("max_length"))
+            }
+            length => Ok(length.unwrap_or(limit)),
+        }
+    }
+
+    /// Encodes texts up to the limit.
     pub(super) fn encode_for_task(
         &self,
         texts: &[Text<'_>],
@@ -109,7 +121,7 @@ impl Module {
     ) -> Result<Vec<Encoding>> {
         let _entered = torchscript::enter()?;
         let tokenizer = self.tokenizer()?;
-        let limit = options.max_length.unwrap_or(tokenizer.max_length());
+        let limit = self.text_limit(options.max_length)?;
         let truncation = match options.truncation {
             _ if long_texts == LongTexts::Refuse => Truncation::DoNotTruncate,
             Truncation::DoNotTruncate => Truncation::LongestFirst,

@@ -51,6 +51,12 @@ pub struct ClassifyOptions {
     /// What becomes of long texts. The logits of windows are averaged, weighted
     /// by their tokens.
     pub long_texts: LongTexts,
+    /// Whether special tokens in a text are read as plain text, as untrusted text
+    /// should be; if none, as the tokenizer's configuration says.
+    pub split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included, at most the
+    /// model's; the model's if none.
+    pub max_length: Option<usize>,
     /// The budget of a batch, in tokens with padding; otherwise what suits the device,
     /// 4096 on the CPU and 32768 on a CUDA device.
     pub batch_tokens: Option<usize>,
@@ -132,7 +138,12 @@ impl Module {
             return Err(Error::new(ErrorKind::InvalidInput, message).at("top_k"));
         }
         let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
-        let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
+        let encode = EncodeOptions {
+            split_special_tokens: options.split_special_tokens,
+            max_length: options.max_length,
+            details: false,
+            ..EncodeOptions::default()
+        };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         // Of each text: the sum over its windows, and their tokens.
         let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];

@@ -30,6 +30,12 @@ pub struct EmbedOptions {
     /// What becomes of long texts. The embedding of windows is their mean,
     /// weighted by their tokens.
     pub long_texts: LongTexts,
+    /// Whether special tokens in a text are read as plain text, as untrusted text
+    /// should be; if none, as the tokenizer's configuration says.
+    pub split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included, at most the
+    /// model's; the model's if none.
+    pub max_length: Option<usize>,
     /// The budget of a batch, in tokens with padding; otherwise what suits the device,
     /// 4096 on the CPU and 32768 on a CUDA device.
     pub batch_tokens: Option<usize>,
@@ -76,9 +82,14 @@ impl Module {
                 prompted.map(|(text, text_pair)| Text { text, text_pair }).collect()
             }
         };
-        let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
-        let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        let prompt_length = self.prompt_length(&prompt)?;
+        let encode = EncodeOptions {
+            split_special_tokens: options.split_special_tokens,
+            max_length: options.max_length,
+            details: false,
+            ..EncodeOptions::default()
+        };
+        let encodings = self.encode_for_task(&texts, options.long_texts, encode.clone())?;
+        let prompt_length = self.prompt_length(&prompt, encode)?;
 
         // Of several windows of a text, the first begins with the prompt.
         let begins = |row: usize| {
@@ -174,11 +185,10 @@ impl Module {
     }
 
     /// How many tokens at the start of every sequence are the prompt's.
-    fn prompt_length(&self, prompt: &str) -> Result<usize> {
+    fn prompt_length(&self, prompt: &str, encode: EncodeOptions) -> Result<usize> {
         if prompt.is_empty() {
             return Ok(0);
         }
-        let encode = EncodeOptions { details: false, ..EncodeOptions::default() };
         let encoding = self.encode_for_task(&[prompt.into()], LongTexts::Truncate, encode)?;
         let length = encoding[0].len();
         // What closes a sequence does not stand after the prompt.

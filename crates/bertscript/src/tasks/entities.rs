@@ -58,6 +58,12 @@ pub struct EntitiesOptions {
     pub long_texts: LongTexts,
     /// How many tokens two windows share.
     pub stride: usize,
+    /// Whether special tokens in a text are read as plain text, as untrusted text
+    /// should be; if none, as the tokenizer's configuration says.
+    pub split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included, at most the
+    /// model's; the model's if none.
+    pub max_length: Option<usize>,
     /// The budget of a batch, in tokens with padding; otherwise what suits the device,
     /// 4096 on the CPU and 32768 on a CUDA device.
     pub batch_tokens: Option<usize>,
@@ -72,6 +78,8 @@ impl Default for EntitiesOptions {
             ignore_labels: vec!["O".to_owned()],
             long_texts: LongTexts::default(),
             stride: 0,
+            split_special_tokens: None,
+            max_length: None,
             batch_tokens: None,
             cancel: Cancel::default(),
         }
@@ -159,7 +167,12 @@ impl Module {
             return Err(Error::new(ErrorKind::InvalidInput, message).at("aggregation_strategy"));
         }
         let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
-        let encode = EncodeOptions { stride: options.stride, ..EncodeOptions::default() };
+        let encode = EncodeOptions {
+            split_special_tokens: options.split_special_tokens,
+            max_length: options.max_length,
+            stride: options.stride,
+            ..EncodeOptions::default()
+        };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let mut scores = vec![Vec::new(); encodings.len()];
         let pass = self.pass(options.batch_tokens, &options.cancel);

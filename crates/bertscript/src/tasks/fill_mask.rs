@@ -18,6 +18,12 @@ pub struct FillMaskOptions {
     pub targets: Option<Vec<String>>,
     /// What becomes of long texts. Windows are of no use here.
     pub long_texts: LongTexts,
+    /// Must not be true, nor be left to a tokenizer's configuration that says so:
+    /// the mask is a special token, and could not be found.
+    pub split_special_tokens: Option<bool>,
+    /// The max length of a text in tokens, special tokens included, at most the
+    /// model's; the model's if none.
+    pub max_length: Option<usize>,
     /// The budget of a batch, in tokens with padding; otherwise what suits the device,
     /// 4096 on the CPU and 32768 on a CUDA device.
     pub batch_tokens: Option<usize>,
@@ -31,6 +37,8 @@ impl Default for FillMaskOptions {
             top_k: 5,
             targets: None,
             long_texts: LongTexts::default(),
+            split_special_tokens: None,
+            max_length: None,
             batch_tokens: None,
             cancel: Cancel::default(),
         }
@@ -85,14 +93,20 @@ impl Module {
         let (mask_id, mask) = tokenizer
             .mask_token()
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the tokenizer has no mask token"))?;
+        if options.split_special_tokens.unwrap_or(tokenizer.split_special_tokens()) {
+            let message = format!("found true, expected false: {mask} is a special token");
+            return Err(invalid(message).at("split_special_tokens"));
+        }
         let targets =
             options.targets.as_ref().map(|targets| ids(tokenizer, targets)).transpose()?;
         let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
-        let encodings = self.encode_for_task(
-            &texts,
-            options.long_texts,
-            EncodeOptions { details: false, ..EncodeOptions::default() },
-        )?;
+        let encode = EncodeOptions {
+            split_special_tokens: options.split_special_tokens,
+            max_length: options.max_length,
+            details: false,
+            ..EncodeOptions::default()
+        };
+        let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let masks = |encoding: &Encoding| -> Vec<usize> {
             let ids = encoding.input_ids.iter().enumerate();
             ids.filter(|(_, id)| **id == mask_id).map(|(place, _)| place).collect()

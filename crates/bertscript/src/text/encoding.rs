@@ -99,9 +99,9 @@ pub(super) fn unknown(what: &str, found: &str, known: &str) -> Error {
 pub struct EncodeOptions {
     /// Whether `[CLS]` and `[SEP]` are added.
     pub add_special_tokens: bool,
-    /// Whether special tokens in the text are read as plain text. Wanted for
-    /// text that nobody vouches for.
-    pub split_special_tokens: bool,
+    /// Whether special tokens in the text are read as plain text, as untrusted
+    /// text should be; if none, as `tokenizer_config.json` says.
+    pub split_special_tokens: Option<bool>,
     /// What is taken away from a sequence that is too long.
     pub truncation: Truncation,
     /// The greatest length, special tokens included; the model's if none.
@@ -123,7 +123,7 @@ impl Default for EncodeOptions {
     fn default() -> Self {
         Self {
             add_special_tokens: true,
-            split_special_tokens: false,
+            split_special_tokens: None,
             truncation: Truncation::default(),
             max_length: None,
             stride: 0,

@@ -28,6 +28,7 @@ pub struct Tokenizer {
     literal: OnceLock<tokenizers::Tokenizer>,
     processor: Option<PostProcessorWrapper>,
     max_length: usize,
+    split_special_tokens: bool,
     pad: Option<PadToken>,
     truncation_side: TruncationDirection,
     cls: Option<i64>,
@@ -67,6 +68,7 @@ impl Tokenizer {
         let left = side("padding_side");
         Ok(Self {
             max_length: max_length(assets)?,
+            split_special_tokens: settings.flag("split_special_tokens")?.unwrap_or(false),
             pad: special("pad_token", "[PAD]").map(|(id, token)| PadToken { id, token, left }),
             truncation_side: match side("truncation_side") {
                 true => TruncationDirection::Left,
@@ -86,6 +88,12 @@ impl Tokenizer {
     /// `max_seq_length`, `model_max_length` and `max_position_embeddings`.
     pub fn max_length(&self) -> usize {
         self.max_length
+    }
+
+    /// Whether special tokens in a text are read as plain text unless a call says
+    /// otherwise: `split_special_tokens` of `tokenizer_config.json`.
+    pub fn split_special_tokens(&self) -> bool {
+        self.split_special_tokens
     }
 
     /// The id that fills up short sequences; 0 where none is defined.
@@ -192,8 +200,8 @@ impl Tokenizer {
         }
     }
 
-    fn inner(&self, split_special_tokens: bool) -> &tokenizers::Tokenizer {
-        if !split_special_tokens {
+    fn inner(&self, split_special_tokens: Option<bool>) -> &tokenizers::Tokenizer {
+        if !split_special_tokens.unwrap_or(self.split_special_tokens) {
             return &self.inner;
         }
         self.literal.get_or_init(|| {

@@ -32,7 +32,7 @@ impl Sequence<'_> {
         let words = [self.word()?, self.word()?];
         let words = words.each_ref().map(|word| word.as_ptr());
         let count = self.input.int_in_range(0..=words.len())?;
-        let which = self.input.int_in_range(0..=17)?;
+        let which = self.input.int_in_range(0..=19)?;
         let (word, words) = (words[0], words.as_ptr());
         self.call(|err| unsafe {
             match which {
@@ -53,7 +53,9 @@ impl Sequence<'_> {
                 14 => bertscript_task_options_set_aggregation_strategy(options, word, err),
                 15 => bertscript_task_options_set_ignore_labels(options, words, count, err),
                 16 => bertscript_task_options_set_targets(options, words, count, err),
-                _ => bertscript_task_options_set_stride(options, size, err),
+                17 => bertscript_task_options_set_stride(options, size, err),
+                18 => bertscript_task_options_set_split_special_tokens(options, flag, err),
+                _ => bertscript_task_options_set_max_length(options, size, err),
             }
         });
         Ok(())
