@@ -185,6 +185,8 @@ fn a_text_without_tokens_is_refused_by_its_number() {
     let mut tokenizer: Value = serde_json::from_slice(&tokenizer).unwrap();
     tokenizer["post_processor"] = Value::Null;
     std::fs::write(directory.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let class = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+    std::fs::write(directory.join("tokenizer_config.json"), class).unwrap();
     let config = r#"{"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 64}"#;
     std::fs::write(directory.join("config.json"), config).unwrap();

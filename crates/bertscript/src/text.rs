@@ -7,6 +7,7 @@ mod limits;
 mod parallel;
 mod pooling;
 mod recipe;
+mod settings;
 mod tokenizer;
 mod truncation;
 mod vocab;

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::str::FromStr;
+use tokenizers::Encoding as Raw;
 
 /// A text, or two that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +167,52 @@ pub struct Encoding {
 }
 
 impl Encoding {
+    /// What the `tokenizers` crate says of a window.
+    pub(super) fn new(
+        raw: &Raw,
+        sample: usize,
+        truncated: bool,
+        details: bool,
+        chars: &[Chars; 2],
+    ) -> Result<Self> {
+        // A special token of `tokenizer.json` may have more ids than texts.
+        let lists = [
+            ("token types", raw.get_type_ids().len()),
+            ("tokens", raw.get_tokens().len()),
+            ("offsets", raw.get_offsets().len()),
+            ("words", raw.get_word_ids().len()),
+            ("places in the mask", raw.get_attention_mask().len()),
+            ("places in the mask of special tokens", raw.get_special_tokens_mask().len()),
+        ];
+        if let Some((list, length)) = lists.iter().find(|(_, length)| *length != raw.len()) {
+            let message = format!("the tokenizer gives {length} {list}, expected {}", raw.len());
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let wide = |ids: &[u32]| ids.iter().map(|id| i64::from(*id)).collect();
+        let mut encoding = Self {
+            sample,
+            input_ids: wide(raw.get_ids()),
+            token_type_ids: wide(raw.get_type_ids()),
+            attention_mask: wide(raw.get_attention_mask()),
+            truncated,
+            ..Self::default()
+        };
+        if details {
+            encoding.special_tokens_mask = wide(raw.get_special_tokens_mask());
+            encoding.tokens = raw.get_tokens().to_vec();
+            encoding.offsets = raw.get_offsets().to_vec();
+            encoding.word_ids = raw.get_word_ids().to_vec();
+            encoding.sequence_ids = raw.get_sequence_ids();
+            let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
+            let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
+                let chars = &chars[sequence.unwrap_or(0).min(1)];
+                (chars.before(*start), chars.before(*end))
+            };
+            encoding.char_offsets = places.map(to_chars).collect();
+        }
+        Ok(encoding)
+    }
+
     /// Number of tokens, padding included.
     pub fn len(&self) -> usize {
         self.input_ids.len()
@@ -191,6 +238,29 @@ impl Encoding {
             extend(&mut self.word_ids, missing, &None, left);
             extend(&mut self.sequence_ids, missing, &None, left);
         }
+    }
+}
+
+/// The number of characters before each byte of a text that is not ASCII.
+pub(super) struct Chars(Option<Vec<usize>>);
+
+impl Chars {
+    pub(super) fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self(None);
+        }
+        let mut count = 0;
+        let mut before = Vec::with_capacity(text.len() + 1);
+        for character in text.chars() {
+            before.extend(std::iter::repeat_n(count, character.len_utf8()));
+            count += 1;
+        }
+        before.push(count);
+        Self(Some(before))
+    }
+
+    fn before(&self, byte: usize) -> usize {
+        self.0.as_ref().map_or(byte, |before| before.get(byte).copied().unwrap_or(byte))
     }
 }
 

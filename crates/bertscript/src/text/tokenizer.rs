@@ -1,11 +1,12 @@
 //! The tokenizer: what transformers' `BertTokenizer` does, on the `tokenizers`
 //! crate.
 
-use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
+use super::encoding::{Chars, EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
 use super::limits::{LONGEST_PADDING, check_filled, check_text, max_length};
 use super::parallel;
+use super::settings::Settings;
 use super::truncation::shares;
-use super::vocab::{Settings, build, failed};
+use super::vocab::{build, failed};
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
-    Decoder as _, Encoding as Raw, PostProcessor, PostProcessorWrapper, TruncationDirection,
+    Decoder as _, Encoding as Raw, PaddingDirection, PaddingParams, PostProcessor,
+    PostProcessorWrapper, TruncationDirection, TruncationParams,
 };
 
 /// A tokenizer. It may be shared by threads.
@@ -29,6 +31,7 @@ pub struct Tokenizer {
     processor: Option<PostProcessorWrapper>,
     max_length: usize,
     split_special_tokens: bool,
+    has_token_types: bool,
     pad: Option<PadToken>,
     truncation_side: TruncationDirection,
     cls: Option<i64>,
@@ -56,28 +59,36 @@ impl Tokenizer {
     pub fn from_assets(assets: &Assets) -> Result<Self> {
         let settings = Settings::read(assets)?;
         let mut inner = contained(|| build(assets, &settings))?;
+        let (padding, truncation) = (inner.get_padding().cloned(), inner.get_truncation().cloned());
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
         let processor = inner.get_post_processor().cloned();
         inner.with_post_processor(None::<PostProcessorWrapper>);
-        let special = |role: &str, usual: &str| {
-            let token = settings.special_token(role).unwrap_or_else(|| usual.to_owned());
-            Some((i64::from(inner.token_to_id(&token)?), token))
+        let special = |role| -> Result<Option<(i64, String)>> {
+            let token = settings.special_token(role)?;
+            let id = |token: String| Some((i64::from(inner.token_to_id(&token)?), token));
+            Ok(token.and_then(id))
         };
-        let side = |key| settings.get(key).and_then(|value| value.as_str()) == Some("left");
-        let left = side("padding_side");
+        let pads_left =
+            matches!(&padding, Some(PaddingParams { direction: PaddingDirection::Left, .. }));
+        let cuts_left = matches!(
+            &truncation,
+            Some(TruncationParams { direction: TruncationDirection::Left, .. })
+        );
+        let left = settings.is_left("padding_side", pads_left)?;
         Ok(Self {
             max_length: max_length(assets)?,
             split_special_tokens: settings.flag("split_special_tokens")?.unwrap_or(false),
-            pad: special("pad_token", "[PAD]").map(|(id, token)| PadToken { id, token, left }),
-            truncation_side: match side("truncation_side") {
+            has_token_types: settings.has_token_types(),
+            pad: special("pad_token")?.map(|(id, token)| PadToken { id, token, left }),
+            truncation_side: match settings.is_left("truncation_side", cuts_left)? {
                 true => TruncationDirection::Left,
                 false => TruncationDirection::Right,
             },
-            cls: special("cls_token", "[CLS]").map(|(id, _)| id),
-            sep: special("sep_token", "[SEP]").map(|(id, _)| id),
-            mask: special("mask_token", "[MASK]"),
-            unk: special("unk_token", "[UNK]").map(|(id, _)| id),
+            cls: special("cls_token")?.map(|(id, _)| id),
+            sep: special("sep_token")?.map(|(id, _)| id),
+            mask: special("mask_token")?,
+            unk: special("unk_token")?.map(|(id, _)| id),
             inner,
             literal: OnceLock::new(),
             processor,
@@ -280,7 +291,14 @@ impl Tokenizer {
             .chain(further.into_iter().filter(|_| options.return_overflowing_tokens));
         let truncated = truncated && !options.return_overflowing_tokens;
         let chars = [Chars::of(text.text), Chars::of(text.text_pair.unwrap_or_default())];
-        windows.map(|raw| convert(&raw, sample, truncated, options.details, &chars)).collect()
+        let convert = |raw| {
+            let mut encoding = Encoding::new(&raw, sample, truncated, options.details, &chars)?;
+            if !self.has_token_types {
+                encoding.token_type_ids.fill(0);
+            }
+            Ok(encoding)
+        };
+        windows.map(convert).collect()
     }
 
     /// Cuts a text, or two, to the greatest length; whether anything was cut.
@@ -322,74 +340,6 @@ impl Tokenizer {
         }
         Ok(lengths.0 + lengths.1.unwrap_or(0) > room)
     }
-}
-
-/// The number of characters before each byte of a text that is not ASCII.
-struct Chars(Option<Vec<usize>>);
-
-impl Chars {
-    fn of(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self(None);
-        }
-        let mut count = 0;
-        let mut before = Vec::with_capacity(text.len() + 1);
-        for character in text.chars() {
-            before.extend(std::iter::repeat_n(count, character.len_utf8()));
-            count += 1;
-        }
-        before.push(count);
-        Self(Some(before))
-    }
-
-    fn before(&self, byte: usize) -> usize {
-        self.0.as_ref().map_or(byte, |before| before.get(byte).copied().unwrap_or(byte))
-    }
-}
-
-fn convert(
-    raw: &Raw,
-    sample: usize,
-    truncated: bool,
-    details: bool,
-    chars: &[Chars; 2],
-) -> Result<Encoding> {
-    // A special token of `tokenizer.json` may have more ids than texts.
-    let lists = [
-        ("token types", raw.get_type_ids().len()),
-        ("tokens", raw.get_tokens().len()),
-        ("offsets", raw.get_offsets().len()),
-        ("words", raw.get_word_ids().len()),
-        ("places in the mask", raw.get_attention_mask().len()),
-        ("places in the mask of special tokens", raw.get_special_tokens_mask().len()),
-    ];
-    if let Some((list, length)) = lists.iter().find(|(_, length)| *length != raw.len()) {
-        let message = format!("the tokenizer gives {length} {list}, expected {}", raw.len());
-        return Err(Error::new(ErrorKind::Config, message));
-    }
-    let wide = |ids: &[u32]| ids.iter().map(|id| i64::from(*id)).collect();
-    let mut encoding = Encoding {
-        sample,
-        input_ids: wide(raw.get_ids()),
-        token_type_ids: wide(raw.get_type_ids()),
-        attention_mask: wide(raw.get_attention_mask()),
-        truncated,
-        ..Encoding::default()
-    };
-    if details {
-        encoding.special_tokens_mask = wide(raw.get_special_tokens_mask());
-        encoding.tokens = raw.get_tokens().to_vec();
-        encoding.offsets = raw.get_offsets().to_vec();
-        encoding.word_ids = raw.get_word_ids().to_vec();
-        encoding.sequence_ids = raw.get_sequence_ids();
-        let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
-        let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
-            let chars = &chars[sequence.unwrap_or(0).min(1)];
-            (chars.before(*start), chars.before(*end))
-        };
-        encoding.char_offsets = places.map(to_chars).collect();
-    }
-    Ok(encoding)
 }
 
 /// The `tokenizers` crate panics on some files that make no sense, while it reads

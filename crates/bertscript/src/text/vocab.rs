@@ -3,109 +3,17 @@
 //! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
 
 use super::growth;
+use super::settings::Settings;
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer};
-
-/// The special tokens and what they are called unless a file says otherwise.
-const SPECIAL_TOKENS: [(&str, &str); 5] = [
-    ("unk_token", "[UNK]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-
-/// What the files beside the vocabulary say of it.
-pub(super) struct Settings {
-    config: Map<String, Value>,
-    special_tokens: Map<String, Value>,
-}
-
-impl Settings {
-    pub(super) fn read(assets: &Assets) -> Result<Self> {
-        Ok(Self {
-            config: assets.json("tokenizer_config.json")?.unwrap_or_default(),
-            special_tokens: assets.json("special_tokens_map.json")?.unwrap_or_default(),
-        })
-    }
-
-    /// A setting of `tokenizer_config.json`; what is absent differs from null.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
-        self.config.get(key)
-    }
-
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
-        match self.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(*value)),
-            Some(other) => {
-                let message = format!("{key}: found {other}, expected true or false");
-                Err(Error::new(ErrorKind::Config, message).at("tokenizer_config.json"))
-            }
-        }
-    }
-
-    /// The special token of a role, such as `cls_token`.
-    pub(super) fn special_token(&self, role: &str) -> Option<String> {
-        let files = [&self.config, &self.special_tokens];
-        files.into_iter().find_map(|file| content(file.get(role)?)).map(str::to_owned)
-    }
-
-    /// Further tokens that stand for themselves wherever they are in a text.
-    fn added_tokens(&self, assets: &Assets) -> Result<Vec<AddedToken>> {
-        let mut added: Vec<(u64, AddedToken)> = Vec::new();
-        let mut known = HashSet::new();
-        if let Some(tokens) = self.get("added_tokens_decoder").and_then(Value::as_object) {
-            for (id, token) in tokens {
-                let is = |key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
-                let Some(content) = token.get("content").and_then(Value::as_str) else { continue };
-                let token = AddedToken::from(content, is("special"))
-                    .single_word(is("single_word"))
-                    .lstrip(is("lstrip"))
-                    .rstrip(is("rstrip"))
-                    .normalized(is("normalized"));
-                known.insert(token.content.clone());
-                added.push((id.parse().unwrap_or(u64::MAX), token));
-            }
-        }
-        let file: Map<String, Value> = assets.json("added_tokens.json")?.unwrap_or_default();
-        for (content, id) in file {
-            if !known.contains(&content) {
-                added.push((id.as_u64().unwrap_or(u64::MAX), AddedToken::from(content, false)));
-            }
-        }
-        // Those without a place in the vocabulary get the next ids, in this order.
-        added.sort_by_key(|(id, _)| *id);
-        Ok(added.into_iter().map(|(_, token)| token).collect())
-    }
-
-    /// Special tokens without a role.
-    fn extra_special_tokens(&self) -> impl Iterator<Item = AddedToken> {
-        // Renamed in transformers 5.
-        let lists = ["additional_special_tokens", "extra_special_tokens"];
-        let values = lists.into_iter().filter_map(|list| {
-            self.get(list).or_else(|| self.special_tokens.get(list))?.as_array()
-        });
-        values.flatten().filter_map(content).map(|content| AddedToken::from(content, true))
-    }
-}
-
-/// The text of a token, which stands alone or in an object with its flags.
-fn content(token: &Value) -> Option<&str> {
-    match token {
-        Value::Object(token) => token.get("content")?.as_str(),
-        other => other.as_str(),
-    }
-}
+use tokenizers::{AddedToken, NormalizerWrapper, PaddingParams, Tokenizer, TruncationParams};
 
 /// Builds the tokenizer of `tokenizer.json`, or else of `vocab.txt`.
 pub(super) fn build(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
@@ -128,59 +36,87 @@ pub(super) fn build(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
 }
 
 fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
-    if let Some(text) = assets.get("tokenizer.json") {
-        return from_json(text, settings).map_err(|error| error.at("tokenizer.json"));
+    let in_json = |error: Error| error.at("tokenizer.json");
+    match (assets.get("tokenizer.json"), assets.get("vocab.txt")) {
+        (Some(text), _) if settings.is_word_piece() => {
+            let file = Vocabulary::from_json(text).map_err(in_json)?;
+            word_piece(file, assets, settings)
+        }
+        (Some(text), _) => {
+            let mut tokenizer = from_json(text).map_err(in_json)?;
+            let tokens = settings.added_tokens(assets, Vec::new(), &tokenizer)?;
+            tokenizer.add_tokens(tokens).map_err(failed)?;
+            Ok(tokenizer)
+        }
+        (None, Some(text)) if settings.is_word_piece() => {
+            let vocab = read_vocab(text).map_err(|error| error.at("vocab.txt"))?;
+            word_piece(Vocabulary { vocab, ..Vocabulary::default() }, assets, settings)
+        }
+        (None, found) => {
+            let expected = match found {
+                Some(_) => "the tokenizer's class needs tokenizer.json, found only vocab.txt",
+                None => "no tokenizer is here: neither tokenizer.json nor vocab.txt",
+            };
+            Err(Error::new(ErrorKind::Unsupported, expected))
+        }
     }
-    let Some(vocab) = assets.get("vocab.txt") else {
-        let message = "no tokenizer is here: neither tokenizer.json nor vocab.txt";
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    };
-    let vocab = read_vocab(vocab).map_err(|error| error.at("vocab.txt"))?;
-    from_vocab(vocab, assets, settings)
 }
 
-fn from_json(text: &[u8], settings: &Settings) -> Result<Tokenizer> {
+fn from_json(text: &[u8]) -> Result<Tokenizer> {
     // The tokenizers crate panics on a decoder whose JSON is not whole.
     serde_json::from_slice::<Value>(text).map_err(|error| failed(error.into()))?;
-    let mut tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
+    let tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
     growth::check(&tokenizer)?;
-    // transformers lets tokenizer_config.json have the last word.
-    if let Some(NormalizerWrapper::BertNormalizer(found)) = tokenizer.get_normalizer() {
-        let mut normalizer = *found;
-        if let Some(lowercase) = settings.flag("do_lower_case")? {
-            normalizer.lowercase = lowercase;
-        }
-        if let Some(chinese) = settings.flag("tokenize_chinese_chars")? {
-            normalizer.handle_chinese_chars = chinese;
-        }
-        if settings.get("strip_accents").is_some() {
-            normalizer.strip_accents = settings.flag("strip_accents")?;
-        }
-        tokenizer.with_normalizer(Some(normalizer)).map_err(failed)?;
-    }
-    let special = SPECIAL_TOKENS.iter().filter_map(|(role, _)| settings.special_token(role));
-    let special = special.map(|token| AddedToken::from(token, true));
-    let special: Vec<_> = special.chain(settings.extra_special_tokens()).collect();
-    tokenizer.add_special_tokens(special).map_err(failed)?;
     Ok(tokenizer)
 }
 
-fn from_vocab(
+/// What a WordPiece tokenizer takes of its files.
+#[derive(Default)]
+struct Vocabulary {
     vocab: AHashMap<String, u32>,
-    assets: &Assets,
-    settings: &Settings,
-) -> Result<Tokenizer> {
-    let special = |role: &str| {
-        let (_, usual) =
-            SPECIAL_TOKENS.iter().find(|(known, _)| *known == role).unwrap_or(&("", ""));
-        settings.special_token(role).unwrap_or_else(|| (*usual).to_owned())
-    };
-    let unk = special("unk_token");
-    if !vocab.contains_key(&unk) {
-        let message = format!("the vocabulary has no token {unk:?} for unknown words");
-        return Err(Error::new(ErrorKind::Config, message).at("vocab.txt"));
+    added_tokens: Vec<(u64, AddedToken)>,
+    padding: Option<PaddingParams>,
+    truncation: Option<TruncationParams>,
+}
+
+impl Vocabulary {
+    /// Reads `tokenizer.json`. All of it must be well-formed, although its normalizer,
+    /// pre-tokenizer and post-processor do not count.
+    fn from_json(text: &[u8]) -> Result<Self> {
+        let invalid = |error: serde_json::Error| failed(error.into());
+        let mut file: Value = serde_json::from_slice(text).map_err(invalid)?;
+        let model = file.get_mut("model").and_then(Value::as_object_mut);
+        let model = model.ok_or_else(|| failed("expected a model".into()))?;
+        // Old files do not name it.
+        if let Some(kind) = model.get("type").filter(|kind| *kind != "WordPiece") {
+            let message =
+                format!("model: found {kind}, expected \"WordPiece\", of which BertTokenizer is");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let vocab = model.insert("vocab".to_owned(), Value::Object(Map::new()));
+        let vocab = serde_json::from_value(vocab.unwrap_or_default()).map_err(invalid)?;
+        let added = file.get_mut("added_tokens").map(Value::take).unwrap_or_default();
+        let mut added_tokens = Vec::new();
+        for token in added.as_array().into_iter().flatten() {
+            let id = token["id"].as_u64();
+            let id =
+                id.ok_or_else(|| failed("added_tokens: found a token without an id".into()))?;
+            added_tokens.push((id, AddedToken::deserialize(token).map_err(invalid)?));
+        }
+        file["added_tokens"] = Value::Array(Vec::new());
+        let rest = Tokenizer::from_bytes(file.to_string()).map_err(failed)?;
+        let (padding, truncation) = (rest.get_padding().cloned(), rest.get_truncation().cloned());
+        Ok(Self { vocab, added_tokens, padding, truncation })
     }
-    let model = WordPiece::builder().vocab(vocab).unk_token(unk).build().map_err(failed)?;
+}
+
+fn word_piece(file: Vocabulary, assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
+    let unk = settings.required_token("unk_token")?;
+    if !file.vocab.contains_key(&unk) {
+        let message = format!("the vocabulary has no token {unk:?} for unknown words");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let model = WordPiece::builder().vocab(file.vocab).unk_token(unk).build().map_err(failed)?;
     let mut tokenizer = Tokenizer::new(model);
     let lowercase = settings.flag("do_lower_case")?.unwrap_or(true);
     let chinese = settings.flag("tokenize_chinese_chars")?.unwrap_or(true);
@@ -189,12 +125,13 @@ fn from_vocab(
     tokenizer.with_normalizer(Some(normalizer)).map_err(failed)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
-    tokenizer.add_tokens(settings.added_tokens(assets)?).map_err(failed)?;
-    let tokens = SPECIAL_TOKENS.iter().map(|(role, _)| AddedToken::from(special(role), true));
-    let tokens: Vec<_> = tokens.chain(settings.extra_special_tokens()).collect();
-    tokenizer.add_special_tokens(tokens).map_err(failed)?;
+    tokenizer.with_padding(file.padding);
+    tokenizer.with_truncation(file.truncation).map_err(failed)?;
+    let tokens = settings.added_tokens(assets, file.added_tokens, &tokenizer)?;
+    tokenizer.add_tokens(tokens).map_err(failed)?;
 
-    let (cls, sep) = (special("cls_token"), special("sep_token"));
+    let cls = settings.required_token("cls_token")?;
+    let sep = settings.required_token("sep_token")?;
     let id = |token: &str| tokenizer.token_to_id(token).unwrap_or(0);
     let template = TemplateProcessing::builder()
         .try_single(format!("{cls}:0 $A:0 {sep}:0"))

@@ -1,0 +1,322 @@
+//! What the files beside a vocabulary say of a tokenizer.
+//!
+//! Sources: `AutoTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py>,
+//! and `PreTrainedTokenizerBase._from_pretrained`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py>
+
+use crate::assets::Assets;
+use crate::error::{Error, ErrorKind, Result};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashSet};
+use tokenizers::{AddedToken, Tokenizer};
+
+const FILE: &str = "tokenizer_config.json";
+
+/// The special tokens that every class knows, in the order in which those beyond the
+/// vocabulary get their ids.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// A tokenizer class of transformers.
+#[derive(Debug, Clone, Copy)]
+struct Class {
+    /// Whether it builds WordPiece from the vocabulary, whatever else `tokenizer.json`
+    /// says; the others are that file as it is.
+    is_word_piece: bool,
+    /// Whether `token_type_ids` are among its `model_input_names`.
+    has_token_types: bool,
+    /// Its special tokens unless a file names others.
+    tokens: &'static [(&'static str, &'static str)],
+}
+
+const BERT: Class = Class {
+    is_word_piece: true,
+    has_token_types: true,
+    tokens: &[
+        ("unk_token", "[UNK]"),
+        ("sep_token", "[SEP]"),
+        ("pad_token", "[PAD]"),
+        ("cls_token", "[CLS]"),
+        ("mask_token", "[MASK]"),
+    ],
+};
+const TOKENIZERS_BACKEND: Class =
+    Class { is_word_piece: false, has_token_types: false, tokens: &[] };
+const XLM_ROBERTA: Class = Class {
+    is_word_piece: false,
+    has_token_types: false,
+    tokens: &[
+        ("bos_token", "<s>"),
+        ("eos_token", "</s>"),
+        ("unk_token", "<unk>"),
+        ("sep_token", "</s>"),
+        ("pad_token", "<pad>"),
+        ("cls_token", "<s>"),
+        ("mask_token", "<mask>"),
+    ],
+};
+
+impl Class {
+    /// The class that `tokenizer_class` names; without one that of `config.json`, which is
+    /// BERT's. A tokenizer.json alone is read as it is.
+    fn of(name: Option<&str>, assets: &Assets) -> Result<Self> {
+        Ok(match name {
+            None if assets.get("config.json").is_none()
+                && assets.get("tokenizer.json").is_some() =>
+            {
+                TOKENIZERS_BACKEND
+            }
+            None => BERT,
+            Some("PreTrainedTokenizerFast" | "TokenizersBackend") => TOKENIZERS_BACKEND,
+            Some(name) => match name.strip_suffix("Fast").unwrap_or(name) {
+                "BertTokenizer"
+                | "ConvBertTokenizer"
+                | "LxmertTokenizer"
+                | "MobileBertTokenizer"
+                | "SqueezeBertTokenizer" => BERT,
+                "DistilBertTokenizer" => Self { has_token_types: false, ..BERT },
+                "XLMRobertaTokenizer" => XLM_ROBERTA,
+                _ => {
+                    let message = format!(
+                        "tokenizer_class: found {name:?}, expected BertTokenizer, \
+                         DistilBertTokenizer, XLMRobertaTokenizer, PreTrainedTokenizerFast or \
+                         TokenizersBackend"
+                    );
+                    return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
+                }
+            },
+        })
+    }
+}
+
+/// The settings of a tokenizer.
+pub(super) struct Settings {
+    class: Class,
+    values: Map<String, Value>,
+}
+
+impl Settings {
+    pub(super) fn read(assets: &Assets) -> Result<Self> {
+        let mut values: Map<String, Value> = assets.json(FILE)?.unwrap_or_default();
+        let model: Map<String, Value> = assets.json("config.json")?.unwrap_or_default();
+        let named = |values: &Map<String, Value>| {
+            values.get("tokenizer_class")?.as_str().map(str::to_owned)
+        };
+        let class = Class::of(named(&values).or_else(|| named(&model)).as_deref(), assets)?;
+        rename_extra_tokens(&mut values);
+        if !values.contains_key("added_tokens_decoder") {
+            // The older file has the last word, and none once tokens have their flags here.
+            for (key, value) in
+                assets.json::<Map<_, _>>("special_tokens_map.json")?.unwrap_or_default()
+            {
+                merge(&mut values, key, value);
+            }
+            rename_extra_tokens(&mut values);
+        }
+        Ok(Self { class, values })
+    }
+
+    /// Whether the tokenizer is WordPiece, built from its vocabulary.
+    pub(super) fn is_word_piece(&self) -> bool {
+        self.class.is_word_piece
+    }
+
+    /// Whether the model is told which of two texts a token is of.
+    pub(super) fn has_token_types(&self) -> bool {
+        match self.values.get("model_input_names").and_then(Value::as_array) {
+            Some(names) => names.iter().any(|name| name == "token_type_ids"),
+            None => self.class.has_token_types,
+        }
+    }
+
+    /// A setting; what is absent differs from null.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(other) => Err(unexpected(key, other, "true or false")),
+        }
+    }
+
+    /// Whether a side, `left` or `right`, is the left one; as `usual` where none is named.
+    pub(super) fn is_left(&self, key: &str, usual: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(usual),
+            Some(Value::String(side)) if side == "left" => Ok(true),
+            Some(Value::String(side)) if side == "right" => Ok(false),
+            Some(other) => Err(unexpected(key, other, "left or right")),
+        }
+    }
+
+    /// The special token of a role, such as `cls_token`.
+    pub(super) fn special_token(&self, role: &str) -> Result<Option<String>> {
+        Ok(self.role(role)?.map(|token| token.content))
+    }
+
+    /// A special token without which there is no such tokenizer.
+    pub(super) fn required_token(&self, role: &str) -> Result<String> {
+        self.special_token(role)?.ok_or_else(|| unexpected(role, &Value::Null, "a token"))
+    }
+
+    fn role(&self, role: &str) -> Result<Option<AddedToken>> {
+        match self.get(role) {
+            Some(value) => token(role, value),
+            None => {
+                let usual = self.class.tokens.iter().find(|(known, _)| *known == role);
+                Ok(usual.map(|(_, token)| AddedToken::from(*token, true)))
+            }
+        }
+    }
+
+    /// The tokens that are recognised wherever they are in a text, in the order in which
+    /// those beyond the vocabulary get their ids: first those whose ids a file names, such
+    /// as `tokenizer.json`, then special ones.
+    pub(super) fn added_tokens(
+        &self,
+        assets: &Assets,
+        of_tokenizer_json: Vec<(u64, AddedToken)>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<AddedToken>> {
+        let present: HashSet<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
+        let roles = ROLES.into_iter().filter_map(|role| self.role(role).transpose());
+        let roles = roles.collect::<Result<Vec<_>>>()?;
+        let (of_model, extra) = (self.model_tokens()?, self.extra_tokens()?);
+        let contents = |tokens: &[AddedToken]| -> HashSet<String> {
+            tokens.iter().map(|token| token.content.clone()).collect()
+        };
+        let mut named = contents(&roles);
+        named.extend(contents(&of_model));
+        let extra_contents = contents(&extra);
+        let is_special =
+            |content: &String| named.contains(content) || extra_contents.contains(content);
+
+        let with_ids = self.tokens_with_ids(assets, of_tokenizer_json, is_special)?;
+        let mut tokens: Vec<_> = with_ids.filter(|token| !present.contains(token)).collect();
+        tokens.iter_mut().for_each(|token| token.special |= named.contains(&token.content));
+        let mut known = contents(&tokens);
+        known.extend(present.into_iter().map(|token| token.content));
+
+        let is_new = |token: &&AddedToken| {
+            !known.contains(&token.content) && tokenizer.token_to_id(&token.content).is_none()
+        };
+        let new = of_model.iter().filter(is_new).count();
+        if new > 1 {
+            let message = format!(
+                "extra_special_tokens: found {new} names of tokens without ids, expected a list: names have no order"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
+        }
+        for mut token in roles.into_iter().chain(of_model).chain(extra) {
+            if known.insert(token.content.clone()) {
+                token.special = true;
+                tokens.push(token);
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens whose ids a file names, by their ids.
+    fn tokens_with_ids(
+        &self,
+        assets: &Assets,
+        of_tokenizer_json: Vec<(u64, AddedToken)>,
+        is_special: impl Fn(&String) -> bool,
+    ) -> Result<impl Iterator<Item = AddedToken>> {
+        const KEY: &str = "added_tokens_decoder";
+        let mut tokens = BTreeMap::new();
+        if let Some(Value::Object(found)) = self.get(KEY) {
+            for (id, value) in found {
+                let found = id.parse::<u64>().ok().zip(token(KEY, value)?);
+                let (id, token) = found
+                    .ok_or_else(|| unexpected(KEY, &id.as_str().into(), "a token by its id"))?;
+                tokens.insert(id, token);
+            }
+        } else {
+            let file: Map<String, Value> = assets.json("added_tokens.json")?.unwrap_or_default();
+            for (content, id) in file {
+                let is_special = is_special(&content);
+                let token = AddedToken::from(content, is_special);
+                tokens.insert(id.as_u64().unwrap_or(u64::MAX), token);
+            }
+            tokens.extend(of_tokenizer_json);
+        }
+        Ok(tokens.into_values())
+    }
+
+    /// The special tokens of a model that have names of their own.
+    fn model_tokens(&self) -> Result<Vec<AddedToken>> {
+        let is_own = |(key, value): &(&String, &Value)| {
+            let is_token = value.is_string() || value.is_object();
+            key.ends_with("_token") && !ROLES.contains(&key.as_str()) && is_token
+        };
+        let named = self.get("extra_special_tokens").and_then(Value::as_object);
+        let all = self.values.iter().filter(is_own).chain(named.into_iter().flatten());
+        all.filter_map(|(key, value)| token(key, value).transpose()).collect()
+    }
+
+    /// The special tokens that have none.
+    fn extra_tokens(&self) -> Result<Vec<AddedToken>> {
+        const KEY: &str = "extra_special_tokens";
+        let list = self.get(KEY).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(|value| token(KEY, value).transpose()).collect()
+    }
+}
+
+/// The name of the list before transformers 5.
+fn rename_extra_tokens(values: &mut Map<String, Value>) {
+    let is_empty = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(tokens) => tokens.is_empty(),
+        other => other.is_null(),
+    };
+    if values.get("extra_special_tokens").is_none_or(is_empty)
+        && let Some(list) = values.remove("additional_special_tokens")
+    {
+        values.insert("extra_special_tokens".to_owned(), list);
+    }
+}
+
+/// Puts a value of `special_tokens_map.json` in the place of another.
+fn merge(values: &mut Map<String, Value>, key: String, mut value: Value) {
+    let known = values.get_mut(&key).and_then(Value::as_array_mut);
+    if let ("extra_special_tokens", Some(known), Value::Array(more)) =
+        (key.as_str(), known, &mut value)
+    {
+        more.retain(|token| !known.contains(token));
+        known.append(more);
+        return;
+    }
+    if let Value::Object(token) = &mut value
+        && key != "extra_special_tokens"
+    {
+        token.insert("special".to_owned(), true.into());
+    }
+    values.insert(key, value);
+}
+
+/// A token, which stands alone or in an object with its flags.
+fn token(key: &str, value: &Value) -> Result<Option<AddedToken>> {
+    let content = match value {
+        Value::Null => return Ok(None),
+        Value::Object(token) => token.get("content").and_then(Value::as_str),
+        other => other.as_str(),
+    };
+    let Some(content) = content else { return Err(unexpected(key, value, "a token")) };
+    let flag = |flag: &str| value.get(flag).and_then(Value::as_bool);
+    let is_special = value.is_string() || flag("special") == Some(true);
+    Ok(Some(
+        AddedToken::from(content, is_special)
+            .single_word(flag("single_word").unwrap_or(false))
+            .lstrip(flag("lstrip").unwrap_or(false))
+            .rstrip(flag("rstrip").unwrap_or(false))
+            .normalized(flag("normalized").unwrap_or(!is_special)),
+    ))
+}
+
+fn unexpected(key: &str, found: &Value, expected: &str) -> Error {
+    let message = format!("{key}: found {found}, expected {expected}");
+    Error::new(ErrorKind::Config, message).at(FILE)
+}
