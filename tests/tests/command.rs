@@ -1,6 +1,8 @@
 //! The command itself: help, completions, manual, JSON, streams.
 
-use bertscript_tests::{bertscript, bertscript_ok, fixture, scratch};
+use bertscript::{Archive, Checkpoint, ErrorKind, LoadOptions, PreTrained, trace};
+use bertscript_tests::{bertscript, bertscript_ok, copy_of, fixture, scratch};
+use std::path::Path;
 
 #[test]
 fn help_names_every_command_and_exit_code() {
@@ -42,7 +44,14 @@ fn json_is_all_that_stdout_gets() {
     assert_eq!(json(&["inspect", directory, "--json"])["parameters"], 44);
     let verify = json(&["verify", file, "--json"]);
     assert_eq!(verify["equal"], true);
-    assert_eq!(verify["checks"].as_array().unwrap().len(), 10);
+    let checks = verify["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 13);
+    for check in checks {
+        let case = check["case"].as_str().unwrap();
+        let is_left_to_the_program = case.contains("holes") || case.contains("zeros");
+        let plan = if is_left_to_the_program { "scripted" } else { "packed" };
+        assert_eq!(check["plan"], plan, "{case}");
+    }
 }
 
 #[test]
@@ -92,4 +101,73 @@ fn options_that_would_do_nothing_are_refused() {
     let both = ["predict", file, "--stride", "2", "--long-texts", "truncate", "the cat"];
     refused(&both, "cannot be used with");
     bertscript_ok(&["predict", file, "--stride", "2", "the cat"]);
+}
+
+/// An archive whose configuration is not that of its program: by the native plan, which
+/// reads it, results differ from the program's.
+fn another_activation(file: &Path) -> (PreTrained, Checkpoint, tempfile::TempDir) {
+    let checkpoint = Checkpoint::open(&fixture("model")).unwrap();
+    let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
+    let other = copy_of("model");
+    let config = other.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains(r#""gelu""#), "{text}");
+    std::fs::write(&config, text.replace(r#""gelu""#, r#""relu""#)).unwrap();
+    let other_checkpoint = Checkpoint::open(other.path()).unwrap();
+    Archive::new(&model, &other_checkpoint).unwrap().save(&trace(&model).unwrap(), file).unwrap();
+    (model, other_checkpoint, other)
+}
+
+#[test]
+fn verify_runs_batches_by_the_plan_that_load_chooses() {
+    let scratch = scratch();
+    let file = scratch.path().join("model.pt");
+    another_activation(&file);
+    let directory = fixture("model");
+    let (file, directory) = (file.to_str().unwrap(), directory.to_str().unwrap());
+    let output = bertscript(&["verify", file, "--checkpoint", directory]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("shape ")).collect();
+    assert!(rows.iter().any(|row| row.starts_with("shape 5x64  ")), "{text}");
+    for row in rows {
+        let by_program = row.contains("holes in the mask") || row.contains("a row of zeros");
+        let (plan, verdict) = if by_program { ("scripted", "ok") } else { ("packed", "DIFFERS") };
+        assert!(row.contains(&format!("  {plan}  ")) && row.ends_with(verdict), "{text}");
+    }
+    // The program itself is the checkpoint's.
+    let scripted =
+        bertscript_ok(&["verify", file, "--checkpoint", directory, "--plan", "scripted"]);
+    assert!(!scripted.contains("packed"), "{scripted}");
+}
+
+#[test]
+fn export_compares_the_written_file_as_load_takes_it() {
+    let scratch = scratch();
+    let file = scratch.path().join("model.pt");
+    let (model, checkpoint, _folder) = another_activation(&file);
+    std::fs::remove_file(&file).unwrap();
+    let error = bertscript::export(&model, &checkpoint, &[], &file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Verification);
+    let message = error.to_string();
+    assert!(message.contains("plan packed: ") && message.contains("shape 5x16"), "{message}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_last_line_of_verify_is_the_verdict() {
+    let scratch = scratch();
+    let file = scratch.path().join("model.pt");
+    let (file, own, other) = (file.to_str().unwrap(), fixture("model"), fixture("model-eps"));
+    let (own, other) = (own.to_str().unwrap(), other.to_str().unwrap());
+    bertscript_ok(&["export", own, "-o", file]);
+    let text = bertscript_ok(&["verify", file, "--checkpoint", own]);
+    let verdict = format!("equal to the model of {own} within the bounds");
+    assert_eq!(text.lines().last(), Some(verdict.as_str()), "{text}");
+
+    let output = bertscript(&["verify", file, "--checkpoint", other]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with(&format!("NOT equal to the model of {other}: ")), "{text}");
 }

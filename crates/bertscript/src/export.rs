@@ -3,20 +3,27 @@
 use crate::archive::Archive;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
+use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
+use crate::module::Module;
 use crate::trace::{FixedShape, prove, record};
+use crate::verify::one_batch;
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc;
 
 /// Traces a model and writes it to `path`, with what stands beside its weights
 /// in the checkpoint; for any shape, or for `shapes` only. It is what
 /// [`trace`](crate::trace()), [`Archive::new`] and [`Archive::save`] do, but the
-/// disk writes while the processor proves. The file appears once it is proven.
+/// disk writes while the processor proves. Then the file is loaded as
+/// [`Module::load`] does, and compared with the model, too. It appears once all is
+/// proven.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if `path` is a file of the checkpoint, or something
-/// other than a regular file; those of [`trace`](crate::trace()) and [`Archive::save`].
+/// other than a regular file; those of [`trace`](crate::trace()) and [`Archive::save`];
+/// and [`ErrorKind::Verification`] if what the file computes differs from the model.
 pub fn export(
     model: &PreTrained,
     checkpoint: &Checkpoint,
@@ -29,9 +36,12 @@ pub fn export(
     let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
     let mut written = None;
     atomic_file::write(path, |temporary| {
-        let write = || -> Result<Archive> {
-            let archive = archive.with_digest_of(&script)?;
-            archive.write(&script, temporary)?;
+        let (is_written, written_file) = mpsc::channel();
+        let script = &script;
+        let write = move || -> Result<Archive> {
+            let archive = archive.with_digest_of(script)?;
+            archive.write(script, temporary)?;
+            let _ = is_written.send(());
             // Here already, so that the disk need not be waited for later.
             File::open(temporary)
                 .and_then(|file| file.sync_all())
@@ -43,7 +53,11 @@ pub fn export(
                 std::thread::Builder::new().spawn_scoped(scope, write).map_err(|error| {
                     Error::new(ErrorKind::Io, "cannot start a thread").because(error)
                 })?;
-            let proven = prove(&script, model, shapes);
+            let proven = prove(script, model, shapes).and_then(|()| match written_file.recv() {
+                Ok(()) => one_batch(&Module::load(temporary, Device::Cpu, None)?, model),
+                // It failed, and says why when it is joined.
+                Err(_) => Ok(()),
+            });
             let archive = writer
                 .join()
                 .unwrap_or_else(|panic| Err(Error::from(torchscript::Error::from_panic(&*panic))));

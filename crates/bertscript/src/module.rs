@@ -251,7 +251,14 @@ impl Module {
             {
                 let outputs = packed.forward(&rows)?;
                 let (names, shape) = (&metadata.outputs, inputs.shape());
-                return Outputs::padded(outputs, names, &shape, &rows.lengths, self.dtype);
+                return Outputs::padded(
+                    outputs,
+                    names,
+                    &shape,
+                    &rows.lengths,
+                    self.dtype,
+                    self.plan,
+                );
             }
         }
         let named = [

@@ -172,8 +172,8 @@ fn check_shape(
 }
 
 /// Inputs of a given shape with every kind of value in them: ids over the whole
-/// vocabulary, rows of different lengths (the fifth is all padding), all token
-/// types. The same each time.
+/// vocabulary, rows of different lengths with padding at their ends, all token types.
+/// The same each time.
 pub(crate) struct Example {
     pub(crate) input_ids: Tensor,
     pub(crate) attention_mask: Tensor,
@@ -199,19 +199,37 @@ impl Example {
     pub(crate) fn of_shape(shape: &[i64], model: &PreTrained) -> Result<Self> {
         let config = model.config();
         let length = shape.last().copied().unwrap_or(1);
-        let rows: i64 = shape.iter().rev().skip(1).product();
-        let tensor = |value: &dyn Fn(i64, i64) -> i64| -> Result<Tensor> {
-            let values: Vec<_> =
-                (0..rows * length).map(|i| value(i / length, i % length)).collect();
-            Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
-        };
+        // Five lengths, from the whole row down to one token.
+        let tokens = |row: i64| 1 + (length - 1) * (4 - row % 5) / 4;
         Ok(Self {
             // A prime far from any size walks through the vocabulary.
-            input_ids: tensor(&|row, column| (row * 7919 + column * 104_729) % config.vocab_size)?,
-            attention_mask: tensor(&|row, column| {
-                i64::from(column <= length - 1 - row * length / 4)
+            input_ids: filled(shape, |row, column| {
+                (row * 7919 + column * 104_729) % config.vocab_size
             })?,
-            token_type_ids: tensor(&|_, column| column * config.type_vocab_size / length)?,
+            attention_mask: filled(shape, |row, column| i64::from(column < tokens(row)))?,
+            token_type_ids: filled(shape, |row, column| {
+                (row + column * config.type_vocab_size / length) % config.type_vocab_size
+            })?,
         })
     }
+
+    /// The same with a mask in whose rows not only the ends are zeros.
+    pub(crate) fn with_holes(self, shape: &[i64]) -> Result<Self> {
+        let attention_mask = filled(shape, |row, column| i64::from((row + column) % 3 != 1))?;
+        Ok(Self { attention_mask, ..self })
+    }
+
+    /// The same with a mask whose last row is zeros.
+    pub(crate) fn with_empty_row(self) -> Result<Self> {
+        let _ = self.attention_mask.f_flatten(0, -2)?.f_get(-1)?.f_zero_()?;
+        Ok(self)
+    }
+}
+
+/// An int64 tensor of a shape, by row and column.
+fn filled(shape: &[i64], value: impl Fn(i64, i64) -> i64) -> Result<Tensor> {
+    let length = shape.last().copied().unwrap_or(1);
+    let count: i64 = shape.iter().product();
+    let values: Vec<_> = (0..count).map(|i| value(i / length, i % length)).collect();
+    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
 }

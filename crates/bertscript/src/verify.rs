@@ -5,18 +5,22 @@
 use crate::archive::weights_sha256;
 use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
+use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
 use crate::module::{Inputs, Module, Outputs, Plan};
 use crate::trace::Example;
 use serde::Serialize;
 use tch::Tensor;
+use torchscript::InferenceMode;
 
 /// The outputs of one run against their reference.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// What was run, such as `batch 5, length 64`.
+    /// What was run, such as `shape 5x64`.
     pub case: String,
+    /// The plan that computed it.
+    pub plan: Plan,
     /// One comparison for each output.
     pub outputs: Vec<Comparison>,
 }
@@ -75,44 +79,126 @@ pub fn check_weights(module: &Module) -> Result<bool> {
     Err(Error::new(ErrorKind::Verification, message).at("weights"))
 }
 
-/// Runs module and model on batches and lengths up to the greatest, with and
-/// without padding; a program of fixed shapes on those, and on smaller ones.
+/// Runs module and model on batches of rows of different lengths, up to the max, and on
+/// masks that only the program takes: with holes, with a row of zeros, and none. A
+/// program of fixed shapes runs on those, and on smaller ones.
 pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> {
-    let mut checks = Vec::new();
-    for shape in shapes(module, model) {
-        let Example { input_ids, attention_mask, token_type_ids } =
-            Example::of_shape(&shape, model)?;
-        let expected = model.forward(ModelInputs {
-            input_ids: &input_ids,
-            attention_mask: Some(&attention_mask),
-            token_type_ids: &token_type_ids,
-            ragged: None,
-        })?;
-        let names = model.outputs().into_iter().map(|output| output.name);
-        let expected: Vec<_> = names.zip(expected).collect();
-        let mask = attention_mask.shallow_clone();
-        let inputs =
-            Inputs::new(input_ids).attention_mask(attention_mask).token_type_ids(token_type_ids);
-        let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
-        checks.push(Check {
-            case: format!("shape {}", sizes.join("x")),
-            outputs: compare(module, &module.run(&inputs)?, &expected, Some(&mask))?,
-        });
-    }
-    Ok(checks)
+    let reference = Reference::new(model)?;
+    let (shapes, of_masks) = shapes(module, model);
+    let cases = shapes.into_iter().map(|shape| (shape, Mask::Padding));
+    let masks = [Mask::Holes, Mask::EmptyRow, Mask::None].map(|mask| (of_masks.clone(), mask));
+    cases.chain(masks).map(|(shape, mask)| reference.check(module, &shape, mask)).collect()
 }
 
-fn shapes(module: &Module, model: &PreTrained) -> Vec<Vec<i64>> {
+/// Runs module and model on one batch of rows of different lengths.
+///
+/// # Errors
+/// [`ErrorKind::Verification`] if they differ.
+pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
+    let fixed = module.metadata().and_then(|metadata| metadata.fixed_shapes.last().cloned());
+    let length = model.config().max_position_embeddings.min(16);
+    let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model));
+    let check = Reference::new(model)?.check(module, &shape, Mask::Padding)?;
+    match check.outputs.iter().find(|output| !output.is_equal()) {
+        None => Ok(()),
+        Some(output) => {
+            let message = format!(
+                "{} of {} differs from the model by {:.1e}, expected at most {:.1e}",
+                output.output, check.case, output.max_abs_error, output.bound
+            );
+            let place = format!("plan {}", check.plan);
+            Err(Error::new(ErrorKind::Verification, message).at(place))
+        }
+    }
+}
+
+/// The attention mask of a case.
+#[derive(Clone, Copy)]
+enum Mask {
+    /// Rows of different lengths, with zeros at their ends.
+    Padding,
+    /// Zeros anywhere.
+    Holes,
+    /// As [`Self::Padding`], and a row of nothing else.
+    EmptyRow,
+    None,
+}
+
+/// A model that modules are compared with.
+struct Reference<'a> {
+    model: &'a PreTrained,
+    /// In half precision, the same weights in float32: what both round.
+    exact: Option<PreTrained>,
+}
+
+impl<'a> Reference<'a> {
+    fn new(model: &'a PreTrained) -> Result<Self> {
+        let exact = (model.dtype() != Dtype::F32).then(|| model.in_float32()).transpose()?;
+        Ok(Self { model, exact })
+    }
+
+    fn check(&self, module: &Module, shape: &[i64], mask: Mask) -> Result<Check> {
+        let example = Example::of_shape(shape, self.model)?;
+        let (example, note) = match mask {
+            Mask::Padding => (example, ""),
+            Mask::Holes => (example.with_holes(shape)?, ", holes in the mask"),
+            Mask::EmptyRow => (example.with_empty_row()?, ", a row of zeros"),
+            Mask::None => (example, ", no mask"),
+        };
+        let Example { input_ids, attention_mask, token_type_ids } = example;
+        let attention_mask = Some(attention_mask).filter(|_| !matches!(mask, Mask::None));
+        let run = |model: &PreTrained| {
+            let _inference = InferenceMode::enter();
+            model.forward(ModelInputs {
+                input_ids: &input_ids,
+                attention_mask: attention_mask.as_ref(),
+                token_type_ids: &token_type_ids,
+                ragged: None,
+            })
+        };
+        let own = run(self.model)?;
+        let exact = self.exact.as_ref().map(run).transpose()?;
+        let names = self.model.outputs().into_iter().map(|output| output.name);
+        let expected = names.zip(own).enumerate().map(|(i, (name, own))| match &exact {
+            None => Expected { name, values: own, own: None },
+            Some(exact) => Expected { name, values: exact[i].shallow_clone(), own: Some(own) },
+        });
+        let expected: Vec<_> = expected.collect();
+
+        let inputs = Inputs::new(input_ids.shallow_clone());
+        let inputs = inputs.token_type_ids(token_type_ids.shallow_clone());
+        let outputs = module.run(&match &attention_mask {
+            Some(mask) => inputs.attention_mask(mask.shallow_clone()),
+            None => inputs,
+        })?;
+        let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
+        let case = format!("shape {}{note}", sizes.join("x"));
+        compare(case, module, &outputs, &expected, attention_mask.as_ref())
+    }
+}
+
+/// What an output should be.
+struct Expected {
+    name: String,
+    values: Tensor,
+    /// Of values in float32 for a module in half precision: what libtorch computes in that.
+    own: Option<Tensor>,
+}
+
+/// The shapes of rows with padding, and one for other masks.
+fn shapes(module: &Module, model: &PreTrained) -> (Vec<Vec<i64>>, Vec<i64>) {
     let fixed = module.metadata().map_or(&[][..], |metadata| &metadata.fixed_shapes);
-    if !fixed.is_empty() {
+    if let Some(last) = fixed.last() {
         let smaller = |shape: &Vec<i64>| shape.iter().map(|size| (size * 2 / 3).max(1)).collect();
-        return fixed.iter().flat_map(|shape| [smaller(shape), shape.clone()]).collect();
+        let shapes = fixed.iter().flat_map(|shape| [smaller(shape), shape.clone()]).collect();
+        return (shapes, last.clone());
     }
     let longest = model.config().max_position_embeddings;
     let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
     lengths.dedup();
     let shape = |batch| move |length: &i64| Example::shape(batch, *length, model);
-    lengths.iter().map(shape(1)).chain(lengths.iter().map(shape(5))).collect()
+    let shapes = lengths.iter().map(shape(1)).chain(lengths.iter().map(shape(5))).collect();
+    (shapes, Example::shape(5, longest.min(64), model))
 }
 
 /// Runs the module on named tensors and compares the outputs that the reference
@@ -131,31 +217,41 @@ pub fn against_reference(
     }
     let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
     let mask = mask.map(|(_, mask)| mask.shallow_clone());
-    let outputs = compare(module, &module.run_named(inputs)?, reference, mask.as_ref())?;
-    Ok(Check { case: "given inputs".to_owned(), outputs })
+    let outputs = module.run_named(inputs)?;
+    let expected = reference.iter().map(|(name, values)| {
+        let (name, values) = (name.clone(), values.shallow_clone());
+        Expected { name, values, own: None }
+    });
+    let case = "given inputs".to_owned();
+    compare(case, module, &outputs, &expected.collect::<Vec<_>>(), mask.as_ref())
 }
 
 fn compare(
+    case: String,
     module: &Module,
     outputs: &Outputs,
-    reference: &[(String, Tensor)],
+    reference: &[Expected],
     mask: Option<&Tensor>,
-) -> Result<Vec<Comparison>> {
+) -> Result<Check> {
     let tolerance = tolerance(module.dtype());
     // By a packed plan nothing is computed where there is padding.
-    let mask = mask.filter(|_| module.plan() != Plan::Scripted);
-    let compared = reference.iter().map(|(name, expected)| {
-        let found = outputs.get(name)?;
+    let mask = mask.filter(|_| outputs.plan() != Plan::Scripted);
+    let compared = reference.iter().map(|expected| {
+        let name = &expected.name;
         let info = module.metadata().and_then(|m| m.outputs.iter().find(|o| o.name == *name));
-        match (mask, info) {
-            (Some(mask), Some(info)) if info.shape.get(1).is_some_and(|size| size == "S") => {
-                let found = at_tokens(found, mask)?;
-                Comparison::new(name, &found, &at_tokens(expected, mask)?, tolerance)
-            }
-            _ => Comparison::new(name, found, expected, tolerance),
+        let per_token = info.is_some_and(|o| o.shape.get(1).is_some_and(|size| size == "S"));
+        let masked = |values: &Tensor| match mask.filter(|_| per_token) {
+            Some(mask) => at_tokens(values, mask),
+            None => Ok(values.shallow_clone()),
+        };
+        let (found, values) = (masked(outputs.get(name)?)?, masked(&expected.values)?);
+        match &expected.own {
+            Some(own) => Comparison::rounded(name, &found, &values, &masked(own)?, tolerance),
+            None => Comparison::new(name, &found, &values, tolerance),
         }
     });
-    compared.collect()
+    let outputs_compared = compared.collect::<Result<_>>()?;
+    Ok(Check { case, plan: outputs.plan(), outputs: outputs_compared })
 }
 
 /// `values` `[B,S,..]`, with zeros where the mask has them; as they are, if that

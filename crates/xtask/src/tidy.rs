@@ -28,13 +28,13 @@ const ORDER: [&str; 21] = [
     "models",
     "trace",
     "archive",
-    "export",
     "text",
     "packed",
     "ragged",
     "module",
     "tasks",
     "verify",
+    "export",
 ];
 
 /// Names that say nothing.

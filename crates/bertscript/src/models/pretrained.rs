@@ -153,6 +153,22 @@ impl PreTrained {
         Ok(model)
     }
 
+    /// The same model, its weights as they are, computing in float32.
+    pub(crate) fn in_float32(&self) -> Result<Self> {
+        let mut state = StateDict::default();
+        for (name, tensor) in &self.parameters {
+            state.insert(name.clone(), tensor.shallow_clone(), "the model");
+        }
+        let options = LoadOptions {
+            dtype: Some(Dtype::F32),
+            attention: Some(self.attention),
+            hidden_states: self.hidden_states,
+            attentions: self.attentions,
+            ..LoadOptions::default()
+        };
+        Self::from_state_dict(self.architecture, self.config.clone(), state, &options)
+    }
+
     /// The tracer must not take two parameters for one: only those that are
     /// tied on purpose may share a storage.
     fn check_storages(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What a model answers, by name.
 
+use super::Plan;
 use crate::archive::OutputInfo;
 use crate::error::{Error, ErrorKind, Result};
 use tch::Tensor;
@@ -9,6 +10,7 @@ use torchscript::Value;
 #[derive(Debug)]
 pub struct Outputs {
     pub(super) tensors: Vec<(String, Tensor)>,
+    pub(super) plan: Plan,
 }
 
 impl Outputs {
@@ -20,7 +22,7 @@ impl Outputs {
             return Err(Error::new(ErrorKind::Archive, message));
         }
         let names = names.iter().map(|output| output.name.clone());
-        Ok(Self { tensors: names.zip(tensors).collect() })
+        Ok(Self { tensors: names.zip(tensors).collect(), plan: Plan::Scripted })
     }
 
     /// The value of any other program: a dict has names of its own, of a tuple
@@ -28,7 +30,13 @@ impl Outputs {
     pub(super) fn numbered(value: Value) -> Result<Self> {
         let mut tensors = Vec::new();
         flatten("output", value, &mut tensors)?;
-        Ok(Self { tensors })
+        Ok(Self { tensors, plan: Plan::Scripted })
+    }
+
+    /// The plan that computed them: [`Plan::Scripted`] where a module with another plan
+    /// left its inputs to the program.
+    pub fn plan(&self) -> Plan {
+        self.plan
     }
 
     /// The output of this name.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on inputs and results, records no trace")]
 
-use super::{Inputs, Outputs};
+use super::{Inputs, Outputs, Plan};
 use crate::archive::OutputInfo;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +85,7 @@ impl Outputs {
             .iter()
             .zip(outputs)
             .map(|(info, rows)| Ok((info.name.clone(), rows.f_reshape(sizes(info, shape)?)?)));
-        Ok(Self { tensors: tensors.collect::<Result<_>>()? })
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, plan: Plan::Packed })
     }
 
     /// The outputs of texts with `lengths` tokens as tensors for inputs of a
@@ -96,6 +96,7 @@ impl Outputs {
         shape: &[i64],
         lengths: &[usize],
         dtype: Dtype,
+        plan: Plan,
     ) -> Result<Self> {
         check_count(outputs.len(), names)?;
         let longest = shape.last().map_or(0, |length| *length as usize);
@@ -133,6 +134,6 @@ impl Outputs {
             let tensor = tensor.f_to_kind(dtype.kind())?;
             Ok((info.name.clone(), tensor))
         });
-        Ok(Self { tensors: tensors.collect::<Result<_>>()? })
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, plan })
     }
 }

@@ -9,6 +9,7 @@ use crate::packed::{PackOptions, Packed};
 use crate::ragged::RaggedBert;
 use crate::weights::Weights;
 use once_cell::sync::OnceCell;
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use torchscript::MappedFile;
 
 /// How a module computes. The results of the first two are equal, but for the order
 /// in which numbers are added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Plan {
     /// By the program in the file, as libtorch runs it: any program, device and
     /// dtype.

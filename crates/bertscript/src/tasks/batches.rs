@@ -158,7 +158,8 @@ impl Module {
                 let longest = lengths.iter().copied().max().unwrap_or(0);
                 let shape = [lengths.len() as i64, longest as i64];
                 let names = &metadata.outputs;
-                each(rows, &Outputs::padded(outputs, names, &shape, lengths, Dtype::F32)?)
+                let plan = self.plan();
+                each(rows, &Outputs::padded(outputs, names, &shape, lengths, Dtype::F32, plan)?)
             });
         }
         let pad = self.tokenizer()?.pad_token_id();
