@@ -88,11 +88,46 @@ def test_cmake_finds_builds_and_runs(tmp_path, prefix, file):
     builds_and_runs(build, file)
 
 
-@pytest.mark.parametrize("wrong", [dict(version="0.2"), dict(version="99"), dict(components="COMPONENTS torch")])
+WRONG = [
+    dict(version="0.2"),
+    dict(version="99"),
+    dict(version="0.0.1...0.0.9"),
+    dict(version="0.0.1...<0.1.0"),
+    dict(version="0.2...1"),
+    dict(components="COMPONENTS torch"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_cmake_refuses_what_is_not_there(tmp_path, prefix, wrong):
     done, _ = find(tmp_path, prefix, **wrong)
     assert done.returncode != 0
     assert "bertscript" in done.stderr
+
+
+RIGHT = [
+    dict(version="0.1...0.9"),
+    dict(version="0.0.1...<1"),
+    dict(components="COMPONENTS c"),
+    dict(components="COMPONENTS cxx c"),
+    dict(components="OPTIONAL_COMPONENTS torch"),
+]
+
+
+@pytest.mark.parametrize("right", RIGHT)
+def test_cmake_takes_ranges_and_components(tmp_path, prefix, right):
+    done, _ = find(tmp_path, prefix, **right)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_project_may_ask_for_it_more_than_once(tmp_path, prefix):
+    sources = [f'add_subdirectory("{ROOT}/cmake" from-{place})' for place in ("here", "there")]
+    package = f'find_package(bertscript REQUIRED PATHS "{prefix}" NO_DEFAULT_PATH)'
+    for number, how in enumerate([sources, [package, *sources], [sources[0], package, sources[1]]]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        done, _ = configure(folder, "\n".join(how), ROOT / "examples-c/embed.c")
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_tree_of_a_packager_is_found_where_it_ends_up(tmp_path, file):
