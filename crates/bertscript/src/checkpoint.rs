@@ -10,6 +10,7 @@ mod torch_file;
 pub(crate) use modules::{MODULES_FILE, ModuleEntry, read_modules};
 pub(crate) use safetensors::from_bytes as safetensors_from_bytes;
 pub use safetensors::{read as read_safetensors, write as write_safetensors};
+pub(crate) use state_dict::Entry;
 pub use state_dict::{Renamed, StateDict};
 
 use crate::assets::Assets;

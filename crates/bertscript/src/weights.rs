@@ -10,13 +10,14 @@ mod init;
 
 pub(crate) use init::{Init, RandomInit};
 
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{Entry, StateDict};
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use tch::Tensor;
+use torchscript::dtype_name;
 
 /// The tensors of a checkpoint under a name prefix.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ struct Store {
     /// Tensors that were cast, by the storage they came from, so that those who
     /// share one still do.
     cast: BTreeMap<usize, Tensor>,
+    /// Whether weights must be finite.
+    is_checked: bool,
 }
 
 /// What a model took from its weights.
@@ -59,8 +62,15 @@ impl Weights {
             initialized: Vec::new(),
             missing: Vec::new(),
             cast: BTreeMap::new(),
+            is_checked: false,
         };
         Self { store: Rc::new(RefCell::new(store)), prefix: String::new() }
+    }
+
+    /// Refuses weights that are not finite, also after the cast.
+    pub(crate) fn checked(self) -> Self {
+        self.store.borrow_mut().is_checked = true;
+        self
     }
 
     /// The cursor one level deeper.
@@ -86,11 +96,18 @@ impl Weights {
             }
             let kind = entry.tensor.kind();
             if !kind_is_floating(kind) {
-                let message =
-                    format!("expected a floating-point tensor, found {kind:?} in {}", entry.file);
+                let message = format!(
+                    "expected a floating-point tensor, found {} in {}",
+                    dtype_name(kind),
+                    entry.file
+                );
                 return Err(Error::new(ErrorKind::Checkpoint, message).at(path));
             }
-            store.cast(&entry.tensor)?
+            let cast = store.cast(&entry.tensor)?;
+            if store.is_checked {
+                check_finite(&entry, &cast).map_err(|error| error.at(&path))?;
+            }
+            cast
         } else if let Some(random) = &store.random {
             store.initialized.push(path.clone());
             random.tensor(&path, shape, init)?.f_to_kind(store.dtype.kind())?
@@ -154,6 +171,37 @@ impl Store {
 
 fn kind_is_floating(kind: tch::Kind) -> bool {
     matches!(kind, tch::Kind::Float | tch::Kind::Half | tch::Kind::BFloat16 | tch::Kind::Double)
+}
+
+/// Refuses a weight that is no number, or that the cast made infinite.
+fn check_finite(entry: &Entry, cast: &Tensor) -> Result<()> {
+    if largest(cast)?.is_finite() {
+        return Ok(());
+    }
+    let (largest, dtype) = (largest(&entry.tensor)?, dtype_name(cast.kind()));
+    let file = &entry.file;
+    Err(match largest.is_finite() {
+        true => {
+            let message = format!("found {largest:e} in {file}, which is more than {dtype} holds");
+            Error::new(ErrorKind::Unsupported, message)
+        }
+        false => {
+            let found = if largest.is_nan() { "NaN" } else { "an infinite value" };
+            let message = format!("found {found} in {file}, expected finite weights");
+            Error::new(ErrorKind::Checkpoint, message)
+        }
+    })
+}
+
+/// The value of the largest magnitude; NaN if there is one.
+fn largest(tensor: &Tensor) -> Result<f64> {
+    if tensor.numel() == 0 {
+        return Ok(0.);
+    }
+    let (min, max) = tensor.f_aminmax(None, false)?;
+    let (min, max) = (min.f_double_value(&[])?, max.f_double_value(&[])?);
+    // Where there is a NaN, both are.
+    Ok(if max.abs() > min.abs() { max } else { min })
 }
 
 /// The first names, and how many more there are.

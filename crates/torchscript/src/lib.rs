@@ -65,7 +65,7 @@ pub use cuda::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{CudaCapture, CudaEvent, CudaGraph};
-pub use mapped::MappedFile;
+pub use mapped::{MappedFile, dtype_name};
 pub use memory::{Borrowed, DLPack, filled_tensor};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use process::{Entered, MIN_STACK, check_cuda, end_pool, enter, fork_count};

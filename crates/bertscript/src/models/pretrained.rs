@@ -114,7 +114,7 @@ impl PreTrained {
         let random = options
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
-        let weights = Weights::new(state, dtype, random);
+        let weights = Weights::new(state, dtype, random).checked();
         let model = architecture.load(&weights, &config, AttentionForm::Padded(attention))?;
         let loaded = weights.finish()?;
         for pair in pairs {
