@@ -208,14 +208,16 @@ pub unsafe extern "C" fn bertscript_module_output_name(
     name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
-/// The same module on another device or in another dtype. What is there already
-/// is shared.
+/// The same module on another device or in another dtype, by the same plan. What is
+/// there already is shared.
 ///
 /// @param device `cpu`, `cuda` or `cuda:N`; NULL to stay
 /// @param dtype `float32`, `float16` or `bfloat16`; NULL to stay
 /// @param out the module
 ///
-/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
+/// `BERTSCRIPT_UNSUPPORTED` of `packed-int8` in float16 or on a CUDA device: choose another
+/// plan before.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -296,7 +298,8 @@ pub unsafe extern "C" fn bertscript_module_plan(module: *const bertscript_module
 }
 
 /// Writes the module to a TorchScript file, whole or not at all; its weights are
-/// saved for the CPU, wherever they are.
+/// saved for the CPU, wherever they are. The plan is no property of a file: what is loaded
+/// from it has the plan that files are loaded with.
 ///
 /// @param path the file to write, UTF-8
 ///

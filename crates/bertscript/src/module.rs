@@ -91,14 +91,16 @@ impl Module {
         Self::prepare(script, Some(archive), tch::Device::Cpu, None)
     }
 
-    /// The same program on another device or in another dtype. What is already
-    /// there is shared.
+    /// The same program on another device or in another dtype, by the same plan. What
+    /// is already there is shared.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if the device cannot be had.
+    /// [`ErrorKind::Device`] if the device cannot be had; [`ErrorKind::Unsupported`] if
+    /// the plan is not possible there.
     pub fn to(&self, device: Option<Device>, dtype: Option<Dtype>) -> Result<Self> {
         let device = device.map_or(Ok(self.device), Device::resolve)?;
         let dtype = dtype.unwrap_or(self.dtype);
+        plan::check_kernels(self.plan, device, dtype)?;
         let mut module = self.share()?;
         if (device, dtype) != (self.device, self.dtype) {
             module.script.to(Some(device), Some(dtype.kind()))?;
@@ -106,9 +108,6 @@ impl Module {
             module.packed = Arc::default();
             module.file = None;
             module.wait()?;
-            if module.plan == Plan::PackedInt8 && !module.has_kernels() {
-                module.plan = Plan::Packed;
-            }
         }
         Ok(module)
     }
@@ -129,7 +128,8 @@ impl Module {
     }
 
     /// Writes the program to a file, whole or not at all; its weights are saved
-    /// for the CPU, wherever they are.
+    /// for the CPU, wherever they are. The plan is no property of a file: a module is
+    /// loaded from it as from any other.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a program of somebody else, of which not

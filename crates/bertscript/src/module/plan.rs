@@ -80,14 +80,7 @@ impl Module {
             let message = format!("{reason}: only the plan scripted is possible");
             return Err(Error::new(ErrorKind::Unsupported, message).at("plan"));
         }
-        if plan == Plan::PackedInt8 && !self.has_kernels() {
-            let message = format!(
-                "found {} on {}, expected float32 or bfloat16 on cpu",
-                self.dtype,
-                Device::from(self.device)
-            );
-            return Err(Error::new(ErrorKind::Unsupported, message).at("plan packed-int8"));
-        }
+        check_kernels(plan, self.device, self.dtype)?;
         Ok(Self { plan, ..self.share()? })
     }
 
@@ -111,8 +104,8 @@ impl Module {
     }
 
     /// Whether the kernels of this library compute on this device in this dtype.
-    pub(super) fn has_kernels(&self) -> bool {
-        self.device == tch::Device::Cpu && self.dtype != Dtype::F16
+    fn has_kernels(&self) -> bool {
+        has_kernels(self.device, self.dtype)
     }
 
     /// The model by this library's kernels, whose weights are laid out when it is
@@ -171,6 +164,20 @@ impl Module {
         weights.finish()?;
         Ok(loaded)
     }
+}
+
+fn has_kernels(device: tch::Device, dtype: Dtype) -> bool {
+    device == tch::Device::Cpu && dtype != Dtype::F16
+}
+
+/// Refuses a plan that needs the kernels of this library where they do not compute.
+pub(super) fn check_kernels(plan: Plan, device: tch::Device, dtype: Dtype) -> Result<()> {
+    if plan != Plan::PackedInt8 || has_kernels(device, dtype) {
+        return Ok(());
+    }
+    let device = Device::from(device);
+    let message = format!("found {dtype} on {device}, expected float32 or bfloat16 on cpu");
+    Err(Error::new(ErrorKind::Unsupported, message).at("plan packed-int8"))
 }
 
 /// What is packed of an archive, besides its weights.
