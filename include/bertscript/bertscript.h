@@ -514,7 +514,7 @@ typedef struct {
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /**
  * The version of the library, such as `0.1.0`.
@@ -739,7 +739,7 @@ BERTSCRIPT_API const char *bertscript_dtype_name(bertscript_dtype dtype) BERTSCR
  * @param dtype one of `BERTSCRIPT_FLOAT32` and so on
  * @param shape the size of each of `ndim` dimensions; NULL if `ndim` is 0
  * @param ndim the number of dimensions
- * @param data the elements, row-major
+ * @param data the elements, row-major; of bool each 0 or 1
  * @param nbytes the size of `data`, which must be that of the shape
  * @param out the tensor
  *
@@ -820,6 +820,21 @@ bertscript_status bertscript_tensor_to_device(const bertscript_tensor *tensor,
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * The same numbers as float32, such as those of float16 and bfloat16; the same memory
+ * where they are float32 already.
+ *
+ * @param out the tensor, on the same device
+ *
+ * Ownership: the caller frees it.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_tensor_to_float32(const bertscript_tensor *tensor,
+                                               bertscript_tensor **out,
+                                               bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * The elements, in host memory, row-major.
  *
  * @param data gets their place
@@ -880,7 +895,7 @@ BERTSCRIPT_API void bertscript_tensor_free(bertscript_tensor *tensor) BERTSCRIPT
  * @param strides how many elements lie between two of each dimension; NULL for
  *        row-major order
  * @param ndim the number of dimensions
- * @param data the elements; aligned to their size
+ * @param data the elements; aligned to their size; of bool each 0 or 1
  * @param nbytes the size of `data`, which shape and strides must keep to
  * @param device where `data` is: `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
  * @param release called with `user` once, when the memory is not needed any
@@ -914,7 +929,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param managed a DLPack tensor on the CPU or a CUDA device
  * @param out the tensor
  *
- * Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` with the field that makes no sense;
+ * `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
  * `BERTSCRIPT_DEVICE_UNAVAILABLE`.
  * Ownership: on success the tensor owns `managed` and calls its deleter at its
  * end; on failure `managed` stays the caller's. The caller frees the tensor.
@@ -1309,14 +1325,16 @@ const char *bertscript_module_output_name(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The same module on another device or in another dtype. What is there already
- * is shared.
+ * The same module on another device or in another dtype, by the same plan. What is
+ * there already is shared.
  *
  * @param device `cpu`, `cuda` or `cuda:N`; NULL to stay
  * @param dtype `float32`, `float16` or `bfloat16`; NULL to stay
  * @param out the module
  *
- * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+ * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
+ * `BERTSCRIPT_UNSUPPORTED` of `packed-int8` in float16 or on a CUDA device: choose another
+ * plan before.
  * Ownership: the caller frees the module.
  * Thread safety: any thread.
  */
@@ -1364,7 +1382,8 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * Writes the module to a TorchScript file, whole or not at all; its weights are
- * saved for the CPU, wherever they are.
+ * saved for the CPU, wherever they are. The plan is no property of a file: what is loaded
+ * from it has the plan that files are loaded with.
  *
  * @param path the file to write, UTF-8
  *
@@ -1842,7 +1861,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * Fills up to a multiple of this.
  *
- * @param pad_to_multiple_of tokens, at least 1; 1 unless set
+ * @param pad_to_multiple_of tokens, 1 to 1048576; 1 unless set
  *
  * Thread safety: one thread at a time.
  */
@@ -2108,7 +2127,7 @@ BERTSCRIPT_NOEXCEPT;
  * Sets the budget of a batch, for every task: more is faster on large machines
  * and takes more memory.
  *
- * @param batch_tokens tokens, with padding; unless set, 4096 on the CPU and 32768 on
+ * @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and 32768 on
  *        a CUDA device
  *
  * Thread safety: one thread at a time.
@@ -2206,7 +2225,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * Sets the greatest length of a window, question included, to answer questions.
  *
- * @param max_seq_len tokens; 384 unless set, or the model's limit if that is less
+ * @param max_seq_len tokens, at least 1; 384 unless set, or the model's limit if that is less
  *
  * Thread safety: one thread at a time.
  */
@@ -2287,7 +2306,7 @@ bertscript_status bertscript_task_options_set_normalize(bertscript_task_options 
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Puts a text before every text to embed.
+ * Puts a text before every text to embed; not beside a `prompt_name`.
  *
  * @param prompt UTF-8, such as `query: `
  *
@@ -2300,7 +2319,7 @@ bertscript_status bertscript_task_options_set_prompt(bertscript_task_options *op
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Puts a prompt of the file before every text to embed.
+ * Puts a prompt of the file before every text to embed; not beside a `prompt`.
  *
  * @param prompt_name its name in the file, such as `query`
  *
@@ -2315,7 +2334,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * Keeps the first dimensions of embeddings only.
  *
- * @param truncate_dim how many, up to the dimension of the embeddings
+ * @param truncate_dim how many, 1 to the dimension of the embeddings
  *
  * Thread safety: one thread at a time.
  */
@@ -2385,7 +2404,7 @@ BERTSCRIPT_NOEXCEPT;
  * Fills masks with these tokens only.
  *
  * @param targets tokens of the vocabulary, UTF-8, `count` of them
- * @param count how many there are
+ * @param count how many there are, at least 1
  *
  * Thread safety: one thread at a time.
  */
@@ -2403,7 +2422,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param lengths the length of each in bytes; NULL if they are NUL-terminated
  * @param count how many texts there are; 0 is accepted
  * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
- *        `max_length`, `pooling`, `normalize`, `prompt`, `prompt_name`,
+ *        `max_length`, `pooling`, `normalize`, `prompt` or `prompt_name`,
  *        `truncate_dim`; NULL for none
  * @param embeddings gets a float32 tensor `[count, dimension]` in host memory,
  *        in the texts' order
@@ -2428,13 +2447,63 @@ bertscript_status bertscript_module_embed(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * Embeds texts as `bertscript_module_embed` does, with the same results, to memory of the
+ * caller's.
+ *
+ * @param texts the texts, UTF-8, `count` of them
+ * @param lengths the length of each in bytes; NULL if they are NUL-terminated
+ * @param count how many texts there are; 0 is accepted
+ * @param options as of `bertscript_module_embed`; NULL for none
+ * @param embeddings gets `count` rows of as many floats as `bertscript_module_embedding_dim`
+ *        says, one after the other
+ * @param capacity the room there, in floats
+ * @param written gets the number of floats, also if the room is too small
+ *        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and nothing is embedded); may be NULL
+ * @param truncated gets 1 for each text whose end was cut off, and 0 for the
+ *        others, `count` of them; may be NULL
+ *
+ * Errors: those of `bertscript_module_embed`.
+ * Ownership: the memory stays the caller's; the texts may go at once.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_embed_into(const bertscript_module *module,
+                                               const char *const *texts,
+                                               const size_t *lengths,
+                                               size_t count,
+                                               const bertscript_task_options *options,
+                                               float *embeddings,
+                                               size_t capacity,
+                                               size_t *written,
+                                               int32_t *truncated,
+                                               bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How many numbers an embedding has that `bertscript_module_embed` makes.
+ *
+ * @param options as of `bertscript_module_embed`; NULL for none
+ * @param dimension gets the number
+ *
+ * Errors: those of `bertscript_module_embed`, but for the ones of texts.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_embedding_dim(const bertscript_module *module,
+                                                  const bertscript_task_options *options,
+                                                  size_t *dimension,
+                                                  bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * How similar embeddings are, by the measure that the file's recipe names,
  * otherwise by their cosine.
  *
  * @param a a tensor `[N, D]`
- * @param b a tensor `[M, D]`
+ * @param b a tensor `[M, D]`, on the same device
  * @param out gets a tensor `[N, M]`
  *
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for tensors of another form, or of two widths.
  * Ownership: the caller frees the tensor.
  * Thread safety: any number of threads at once.
  */
@@ -2865,7 +2934,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_fillings_free(bertscript_fillings *fillings) BERTSCRIPT_NOEXCEPT;
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+}  /* extern "C" */
+#endif  /* __cplusplus */
 
 #endif  /* BERTSCRIPT_H */

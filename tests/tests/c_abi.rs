@@ -15,9 +15,10 @@ fn ok(command: &mut Command) -> String {
 #[test]
 fn the_header_compiles_as_every_c_and_cpp() {
     let header = root().join("include/bertscript/bertscript.h");
-    let strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];
+    let strict =
+        ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror", "-fsyntax-only"];
     for compiler in installed(&["gcc", "clang"]) {
-        for standard in ["c99", "c11", "c17"] {
+        for standard in ["c89", "c99", "c11", "c17"] {
             ok(Command::new(compiler)
                 .arg(format!("-std={standard}"))
                 .args(strict)

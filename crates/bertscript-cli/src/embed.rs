@@ -92,8 +92,7 @@ impl Embed {
             batch_tokens: self.batch_tokens,
             cancel: cancel.clone(),
         };
-        // No text at all says how wide an embedding is, and whether there is one.
-        let width = module.embed([""; 0], &options)?.values.size()[1];
+        let width = module.embedding_dim(&options)?;
         let mut sink = target.open(width as u64)?;
         progress.stage("embedding");
         let mut done = Done::default();

@@ -1,9 +1,10 @@
 //! How texts are encoded.
 
 use crate::error::bertscript_error;
-use crate::pointers::{flag, free, set, text};
-use crate::status::bertscript_status;
-use bertscript::EncodeOptions;
+use crate::guard::Failure;
+use crate::pointers::{flag, free, positive, set, text};
+use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
+use bertscript::{EncodeOptions, LONGEST_PADDING};
 use std::ffi::c_char;
 
 /// How texts are encoded. The names and the defaults are those of transformers'
@@ -168,7 +169,7 @@ pub unsafe extern "C" fn bertscript_encode_options_set_padding(
 
 /// Fills up to a multiple of this.
 ///
-/// @param pad_to_multiple_of tokens, at least 1; 1 unless set
+/// @param pad_to_multiple_of tokens, 1 to 1048576; 1 unless set
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]
@@ -180,7 +181,14 @@ pub unsafe extern "C" fn bertscript_encode_options_set_pad_to_multiple_of(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.0.pad_to_multiple_of = Some(pad_to_multiple_of);
+            let multiple = positive(pad_to_multiple_of, "pad_to_multiple_of")?;
+            if multiple > LONGEST_PADDING {
+                let message = format!(
+                    "pad_to_multiple_of: found {multiple}, expected at most {LONGEST_PADDING}"
+                );
+                return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+            }
+            options.0.pad_to_multiple_of = Some(multiple);
             Ok(())
         })
     }

@@ -16,6 +16,11 @@ impl Failure {
     pub(crate) fn new(status: bertscript_status, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), detail: String::new() }
     }
+
+    /// Names the argument concerned.
+    pub(crate) fn at(self, argument: &str) -> Self {
+        Self { message: format!("{argument}: {}", self.message), ..self }
+    }
 }
 
 impl From<bertscript::Error> for Failure {

@@ -1,8 +1,7 @@
 //! Texts of the caller.
 
 use crate::guard::Failure;
-use crate::pointers::{array, text};
-use crate::status::BERTSCRIPT_INVALID_UTF8;
+use crate::pointers::{array, text, text_of};
 use bertscript::Text;
 use std::ffi::c_char;
 
@@ -29,11 +28,7 @@ impl Given {
                 return unsafe { text(*pointer, &name) };
             }
             // SAFETY: as above.
-            let bytes = unsafe { array::<u8>(pointer.cast(), *self.lengths.add(index), &name)? };
-            std::str::from_utf8(bytes).map_err(|error| {
-                let message = format!("{name}: not UTF-8 at byte {}", error.valid_up_to());
-                Failure::new(BERTSCRIPT_INVALID_UTF8, message)
-            })
+            unsafe { text_of(*pointer, *self.lengths.add(index), &name) }
         });
         each.collect()
     }

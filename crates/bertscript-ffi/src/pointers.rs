@@ -6,7 +6,8 @@ use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_INVALID_UTF8,
     BERTSCRIPT_NULL_POINTER, bertscript_status,
 };
-use std::ffi::{CStr, CString, c_char};
+use bertscript::LONGEST_TEXT;
+use std::ffi::{CString, c_char};
 
 /// A handle or an input that must be there.
 ///
@@ -76,7 +77,16 @@ pub(crate) unsafe fn set<T>(
     unsafe { guard(err, || change(place(options, "options")?)) }
 }
 
-/// A NUL-terminated text.
+/// A count of which there must be one at least.
+pub(crate) fn positive(value: usize, name: &str) -> Result<usize, Failure> {
+    if value == 0 {
+        let message = format!("{name}: found 0, expected at least 1");
+        return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+    }
+    Ok(value)
+}
+
+/// A NUL-terminated text, which is not looked through beyond the limit of texts.
 ///
 /// # Safety
 /// `pointer` is NULL or points to a NUL-terminated string.
@@ -84,9 +94,36 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     if pointer.is_null() {
         return Err(null(name));
     }
+    // SAFETY: by the contract of this function: no NUL stands before.
+    let ends = |index: &usize| unsafe { *pointer.add(*index) == 0 };
+    let length = (0..=LONGEST_TEXT).find(ends).ok_or_else(|| {
+        let message =
+            format!("{name}: found more than {LONGEST_TEXT} bytes, expected at most that");
+        Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
+    })?;
     // SAFETY: by the contract of this function.
-    let bytes = unsafe { CStr::from_ptr(pointer) };
-    bytes.to_str().map_err(|error| {
+    utf8(unsafe { std::slice::from_raw_parts(pointer.cast(), length) }, name)
+}
+
+/// A text of `length` bytes, which are not looked at beyond the limit of texts.
+///
+/// # Safety
+/// `pointer` is NULL or points to `length` bytes.
+pub(crate) unsafe fn text_of<'a>(
+    pointer: *const c_char,
+    length: usize,
+    name: &str,
+) -> Result<&'a str, Failure> {
+    if length > LONGEST_TEXT {
+        let message = format!("{name}: found {length} bytes, expected at most {LONGEST_TEXT}");
+        return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+    }
+    // SAFETY: by the contract of this function.
+    utf8(unsafe { array(pointer.cast(), length, name)? }, name)
+}
+
+fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Failure> {
+    std::str::from_utf8(bytes).map_err(|error| {
         let message = format!("{name}: not UTF-8 at byte {}", error.valid_up_to());
         Failure::new(BERTSCRIPT_INVALID_UTF8, message)
     })

@@ -11,7 +11,7 @@ pub use labels::*;
 use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
 use crate::guard::Failure;
-use crate::pointers::{flag, free, set, text};
+use crate::pointers::{flag, free, positive, set, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{AggregationStrategy, Cancel, FunctionToApply, LongTexts, PoolingMode};
 use std::ffi::c_char;
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_cancel_token(
 /// Sets the budget of a batch, for every task: more is faster on large machines
 /// and takes more memory.
 ///
-/// @param batch_tokens tokens, with padding; unless set, 4096 on the CPU and 32768 on
+/// @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and 32768 on
 ///        a CUDA device
 ///
 /// Thread safety: one thread at a time.
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_batch_tokens(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.batch_tokens = Some(batch_tokens);
+            options.batch_tokens = Some(positive(batch_tokens, "batch_tokens")?);
             Ok(())
         })
     }
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_top_k(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.top_k = Some(top_k);
+            options.top_k = Some(positive(top_k, "top_k")?);
             Ok(())
         })
     }

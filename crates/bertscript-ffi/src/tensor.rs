@@ -15,7 +15,7 @@ use bertscript::Device;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
-use torchscript::SharedTensor;
+use torchscript::{SharedTensor, dtype_name};
 
 /// The type of a tensor's elements.
 pub type bertscript_dtype = i32;
@@ -94,7 +94,9 @@ impl bertscript_tensor {
     pub(crate) fn new(tensor: &Tensor) -> Result<Self, Failure> {
         let kind = tensor.f_kind()?;
         let dtype = DTYPES.iter().find(|(.., known)| *known == kind).ok_or_else(|| {
-            Failure::new(BERTSCRIPT_UNSUPPORTED, format!("a tensor of {kind:?} has no dtype here"))
+            let message =
+                format!("found a tensor of {}, which has no number here", dtype_name(kind));
+            Failure::new(BERTSCRIPT_UNSUPPORTED, message)
         })?;
         let tensor = tensor.f_contiguous()?;
         let (dtype, shape) = (dtype.0, tensor.size());
@@ -137,7 +139,7 @@ fn numel(shape: &[i64], kind: Kind) -> Result<i64, Failure> {
 /// @param dtype one of `BERTSCRIPT_FLOAT32` and so on
 /// @param shape the size of each of `ndim` dimensions; NULL if `ndim` is 0
 /// @param ndim the number of dimensions
-/// @param data the elements, row-major
+/// @param data the elements, row-major; of bool each 0 or 1
 /// @param nbytes the size of `data`, which must be that of the shape
 /// @param out the tensor
 ///
@@ -163,6 +165,10 @@ pub unsafe extern "C" fn bertscript_tensor_copy_from(
         if nbytes != expected {
             let message =
                 format!("nbytes: found {nbytes}, expected {expected} for the shape {shape:?}");
+            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+        }
+        if kind == Kind::Bool && data.iter().any(|byte| *byte > 1) {
+            let message = "data: found a bool that is neither 0 nor 1";
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
         *out = bertscript_tensor::new(&Tensor::f_from_data_size(data, shape, kind)?)?.into_raw();
@@ -253,6 +259,29 @@ pub unsafe extern "C" fn bertscript_tensor_to_device(
             unsafe { (get(tensor, "tensor")?, text(device, "device")?, place(out, "out")?) };
         let device = device.parse::<Device>()?.resolve()?;
         *out = bertscript_tensor::new(&tensor.tensor().f_to_device(device)?)?.into_raw();
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
+}
+
+/// The same numbers as float32, such as those of float16 and bfloat16; the same memory
+/// where they are float32 already.
+///
+/// @param out the tensor, on the same device
+///
+/// Ownership: the caller frees it.
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_tensor_to_float32(
+    tensor: *const bertscript_tensor,
+    out: *mut *mut bertscript_tensor,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let (tensor, out) = unsafe { (get(tensor, "tensor")?, place(out, "out")?) };
+        *out = bertscript_tensor::new(&tensor.tensor().f_to_kind(Kind::Float)?)?.into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.

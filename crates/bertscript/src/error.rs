@@ -133,6 +133,7 @@ impl From<torchscript::Error> for Error {
             torchscript::ErrorKind::Panic => ErrorKind::Panic,
             torchscript::ErrorKind::Io => ErrorKind::Io,
             torchscript::ErrorKind::ProcessState => ErrorKind::ProcessState,
+            torchscript::ErrorKind::Argument => ErrorKind::InvalidInput,
             _ => ErrorKind::Torch,
         };
         // An error of ours that crossed a traced closure comes back as itself.

@@ -15,6 +15,7 @@ mod vocab;
 pub use dense::Dense;
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
 pub(crate) use limits::check_filled;
+pub use limits::{LONGEST_PADDING, LONGEST_TEXT};
 pub(crate) use parallel::shut_down;
 pub use pooling::PoolingMode;
 pub(crate) use recipe::normalize;

@@ -12,25 +12,42 @@
 
 namespace {
 
+struct Dtype {
+  DLDataTypeCode code;
+  uint8_t bits;
+  c10::ScalarType type;
+};
+
 // Those that tch knows: what it does not must be refused before it is taken.
-c10::ScalarType scalar_type(const DLDataType& type) {
-  TORCH_CHECK(type.lanes == 1, "DLPack: found ", type.lanes, " lanes, expected 1");
-  const c10::ScalarType dtype = at::toScalarType(type);
-  switch (dtype) {
-    case c10::ScalarType::Byte:
-    case c10::ScalarType::Char:
-    case c10::ScalarType::Short:
-    case c10::ScalarType::Int:
-    case c10::ScalarType::Long:
-    case c10::ScalarType::Half:
-    case c10::ScalarType::Float:
-    case c10::ScalarType::Double:
-    case c10::ScalarType::Bool:
-    case c10::ScalarType::BFloat16:
-      return dtype;
-    default:
-      TORCH_CHECK(false, "DLPack: found dtype ", dtype, ", which is not supported");
+constexpr Dtype DTYPES[] = {
+    {kDLUInt, 8, c10::ScalarType::Byte},   {kDLInt, 8, c10::ScalarType::Char},
+    {kDLInt, 16, c10::ScalarType::Short},  {kDLInt, 32, c10::ScalarType::Int},
+    {kDLInt, 64, c10::ScalarType::Long},   {kDLFloat, 16, c10::ScalarType::Half},
+    {kDLFloat, 32, c10::ScalarType::Float}, {kDLFloat, 64, c10::ScalarType::Double},
+    {kDLBool, 8, c10::ScalarType::Bool},   {kDLBfloat, 16, c10::ScalarType::BFloat16},
+};
+
+std::string code_name(uint8_t code) {
+  switch (code) {
+    case kDLInt: return "int";
+    case kDLUInt: return "uint";
+    case kDLFloat: return "float";
+    case kDLBfloat: return "bfloat";
+    case kDLComplex: return "complex";
+    case kDLBool: return "bool";
+    default: return c10::str("code ", static_cast<int>(code), " of ");
   }
+}
+
+c10::ScalarType scalar_type(const DLDataType& type) {
+  require(type.lanes == 1, "lanes: found ", type.lanes, ", expected 1");
+  for (const Dtype& known : DTYPES) {
+    if (type.code == known.code && type.bits == known.bits) {
+      return known.type;
+    }
+  }
+  throw ArgumentRefused{c10::str("dtype: found ", code_name(type.code), static_cast<int>(type.bits),
+                                 ", expected float16, float32, float64, bfloat16, int8, int16, int32, int64, uint8 or bool")};
 }
 
 c10::Device torch_device(const DLDevice& device) {
@@ -40,12 +57,12 @@ c10::Device torch_device(const DLDevice& device) {
       return c10::Device(c10::kCPU);
     case kDLCUDA:
     case kDLCUDAManaged:
-      TORCH_CHECK(
-          device.device_id >= 0 && device.device_id <= std::numeric_limits<c10::DeviceIndex>::max(),
-          "DLPack: found the CUDA device ", device.device_id);
+      require(device.device_id >= 0 && device.device_id <= std::numeric_limits<c10::DeviceIndex>::max(),
+              "device: found cuda:", device.device_id);
       return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device.device_id));
     default:
-      TORCH_CHECK(false, "DLPack: found device type ", device.device_type, ", expected CPU or CUDA");
+      throw ArgumentRefused{
+          c10::str("device: found type ", static_cast<int>(device.device_type), ", expected CPU or CUDA")};
   }
 }
 
@@ -57,7 +74,7 @@ std::vector<int64_t> strides_of(const int64_t* strides, const std::vector<int64_
   std::vector<int64_t> dense(sizes.size(), 1);
   for (size_t i = sizes.size(); i-- > 1;) {
     const bool fits = !__builtin_mul_overflow(dense[i], std::max<int64_t>(sizes[i], 1), &dense[i - 1]);
-    TORCH_CHECK(fits, "found the shape ", c10::IntArrayRef(sizes), ", which no memory holds");
+    require(fits, "shape: found ", c10::IntArrayRef(sizes), ", which no memory holds");
   }
   return dense;
 }
@@ -68,14 +85,15 @@ void check_reach(const std::vector<int64_t>& sizes, const std::vector<int64_t>& 
   bool fits = true;
   for (size_t i = 0; i < sizes.size(); ++i) {
     int64_t further = 0;
-    TORCH_CHECK(sizes[i] >= 0 && strides[i] >= 0, "found size ", sizes[i], " with stride ", strides[i]);
+    require(sizes[i] >= 0, "shape: found a size of ", sizes[i], ", expected none below 0");
+    require(strides[i] >= 0, "strides: found ", strides[i], ", expected none below 0");
     fits &= !__builtin_mul_overflow(count, sizes[i], &count);
     fits &= !__builtin_mul_overflow(std::max<int64_t>(sizes[i], 1) - 1, strides[i], &further);
     fits &= !__builtin_add_overflow(reach, further, &reach);
   }
   const auto element = static_cast<int64_t>(c10::elementSize(dtype));
   fits &= !__builtin_mul_overflow(count, element, &count) && !__builtin_mul_overflow(reach, element, &reach);
-  TORCH_CHECK(fits, "found the shape ", c10::IntArrayRef(sizes), ", which no memory holds");
+  require(fits, "shape: found ", c10::IntArrayRef(sizes), ", which no memory holds");
 }
 
 // A contiguous tensor over the memory, or a copy if it lies otherwise there.
@@ -86,7 +104,7 @@ at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* st
   const auto places = strides_of(strides, sizes);
   check_reach(sizes, places, dtype);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(dtype) == 0;
-  TORCH_CHECK(aligned, "found memory that is not aligned for ", dtype);
+  require(aligned, "data: not aligned to ", c10::elementSize(dtype), " bytes");
   const auto taken = std::make_shared<bool>(false);
   // The device is given, so that libtorch does not ask a driver about the pointer.
   const at::Tensor view = at::for_blob(data, sizes)
@@ -99,6 +117,11 @@ at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* st
                               .options(at::TensorOptions().dtype(dtype).device(device))
                               .target_device(device)
                               .make_tensor();
+  if (dtype == c10::ScalarType::Bool && view.numel() > 0) {
+    // Compilers take any other byte for what they like.
+    const auto largest = view.view(c10::ScalarType::Byte).max().item<uint8_t>();
+    require(largest <= 1, "data: found a bool that is neither 0 nor 1");
+  }
   at::Tensor tensor = view.contiguous();
   *taken = true;
   return tensor;
@@ -133,15 +156,15 @@ ts_error* ts_tensor_borrow(
 ts_error* ts_tensor_from_dlpack(DLManagedTensorVersioned* managed, at::Tensor** out) {
   return guard([&] {
     const DLTensor& source = managed->dl_tensor;
-    TORCH_CHECK(source.ndim >= 0 && source.ndim <= 64, "DLPack: found ", source.ndim, " dimensions, expected 0 to 64");
-    TORCH_CHECK(source.ndim == 0 || source.shape != nullptr, "DLPack: the shape is NULL");
+    require(source.ndim >= 0 && source.ndim <= 64, "ndim: found ", source.ndim, ", expected 0 to 64");
+    require(source.ndim == 0 || source.shape != nullptr, "shape: found NULL");
     std::vector<int64_t> sizes(source.shape, source.shape + source.ndim);
     bool empty = false;
     for (int64_t size : sizes) {
-      TORCH_CHECK(size >= 0, "DLPack: found a size of ", size);
+      require(size >= 0, "shape: found a size of ", size, ", expected none below 0");
       empty |= size == 0;
     }
-    TORCH_CHECK(empty || source.data != nullptr, "DLPack: the data is NULL");
+    require(empty || source.data != nullptr, "data: found NULL");
     void* data = source.data == nullptr ? nullptr : static_cast<char*>(source.data) + source.byte_offset;
     const auto release = [managed] {
       if (managed->deleter != nullptr) {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+#include <c10/util/StringUtil.h>
 #include <torch/csrc/jit/api/module.h>
 
 #include <cerrno>
@@ -19,6 +20,7 @@ enum ts_error_kind : int {
   TS_ERROR_CALLBACK = 3,
   TS_ERROR_FOREIGN = 4,
   TS_ERROR_IO = 5,
+  TS_ERROR_ARGUMENT = 6,
 };
 
 struct ts_error {
@@ -46,6 +48,18 @@ struct SystemFailed {
   }
 };
 
+// Thrown for an argument that makes no sense, before libtorch sees it.
+struct ArgumentRefused {
+  std::string message;
+};
+
+template <class... Words>
+void require(bool holds, const Words&... message) {
+  if (!holds) {
+    throw ArgumentRefused{c10::str(message...)};
+  }
+}
+
 // Stands in for a report that could not be allocated; ts_error_free knows it.
 inline ts_error* last_resort() noexcept {
   static ts_error error{TS_ERROR_OUT_OF_MEMORY, {}};
@@ -62,6 +76,8 @@ ts_error* guard(F&& body) noexcept {
       return new ts_error{TS_ERROR_CALLBACK, "the callback failed"};
     } catch (const SystemFailed& e) {
       return e.error();
+    } catch (const ArgumentRefused& e) {
+      return new ts_error{TS_ERROR_ARGUMENT, e.message};
     } catch (const c10::OutOfMemoryError& e) {
       return new ts_error{TS_ERROR_OUT_OF_MEMORY, e.what_without_backtrace()};
     } catch (const c10::Error& e) {

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Io,
     /// The process or the thread is in no state for the call: [`crate::enter`] says why.
     ProcessState,
+    /// An argument makes no sense, and was refused before libtorch saw it.
+    Argument,
     /// An argument cannot be handed to C++, or a result has another type than expected.
     Type,
 }
@@ -136,6 +138,7 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
         3 => ErrorKind::Callback,
         4 => ErrorKind::ForeignException,
         5 => ErrorKind::Io,
+        6 => ErrorKind::Argument,
         _ => libtorch_kind(&message),
     };
     Err(Error::new(kind, message))
@@ -143,6 +146,7 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
 
 /// A C string; names and sources must not hold a NUL.
 pub(crate) fn c_string(text: &str) -> Result<CString> {
-    CString::new(text)
-        .map_err(|_| Error::new(ErrorKind::Type, format!("{text:?} holds a NUL character")))
+    CString::new(text).map_err(|_| {
+        Error::new(ErrorKind::Argument, format!("found NUL in {text:?}, expected none"))
+    })
 }

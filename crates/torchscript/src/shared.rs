@@ -1,6 +1,7 @@
 //! A tensor that threads read together.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mapped::dtype_name;
 use tch::{Device, Kind, Tensor};
 
 /// A tensor that nothing writes to.
@@ -43,8 +44,11 @@ impl SharedTensor {
     fn values<T>(&self, kind: Kind) -> Result<&[T]> {
         let tensor = &self.0;
         if tensor.kind() != kind || tensor.device() != Device::Cpu || !tensor.is_contiguous() {
-            let message =
-                format!("expected a contiguous {kind:?} tensor on the CPU, found {tensor:?}");
+            let message = format!(
+                "found a tensor of {}, expected a contiguous one of {} on the CPU",
+                dtype_name(tensor.kind()),
+                dtype_name(kind)
+            );
             return Err(Error::new(ErrorKind::Type, message));
         }
         if tensor.numel() == 0 {

@@ -77,8 +77,9 @@ impl Value {
         }
     }
 
-    fn unexpected(&self, expected: &str) -> Error {
-        let found = match self {
+    /// Its type in words, such as `a Tensor`.
+    pub fn type_name(&self) -> &str {
+        match self {
             Self::None => "None",
             Self::Tensor(_) => "a Tensor",
             Self::Bool(_) => "a bool",
@@ -89,8 +90,12 @@ impl Value {
             Self::List(_) => "a list",
             Self::Dict(_) => "a dict",
             Self::Other(name) => name,
-        };
-        Error::new(ErrorKind::Type, format!("expected {expected}, found {found}"))
+        }
+    }
+
+    fn unexpected(&self, expected: &str) -> Error {
+        let message = format!("expected {expected}, found {}", self.type_name());
+        Error::new(ErrorKind::Type, message)
     }
 
     /// Hands the value to C++.

@@ -35,7 +35,12 @@ fn generate() -> Result<String> {
         cbindgen::Builder::new().with_config(config).with_src(directory.join("src/lib.rs"));
     let mut text = Vec::new();
     builder.generate().context("cbindgen cannot read bertscript-ffi")?.write(&mut text);
-    String::from_utf8(text).context("the header is not UTF-8")
+    let mut text = String::from_utf8(text).context("the header is not UTF-8")?;
+    // cbindgen ends its conditions with comments that C89 does not have.
+    for comment in ["__cplusplus", "extern \"C\""] {
+        text = text.replace(&format!("// {comment}"), &format!("/* {comment} */"));
+    }
+    Ok(text)
 }
 
 /// What the documentation of the functions leaves out: a parameter, who owns

@@ -164,7 +164,7 @@ const MANAGED: &str = "struct DLManagedTensorVersioned *";
 
 /// Whether the call writes there.
 fn is_output(parameter: &Parameter) -> bool {
-    let places = ["size_t *", "int32_t *", "char *", "const void **"];
+    let places = ["size_t *", "int32_t *", "float *", "char *", "const void **"];
     places.contains(&parameter.kind.as_str())
         || parameter.handle_out().is_some()
         || parameter.name == "destination"

@@ -2,7 +2,7 @@
 
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
-use crate::pointers::{flag, set};
+use crate::pointers::{flag, positive, set};
 use crate::status::bertscript_status;
 
 /// Sets the greatest length of an answer.
@@ -19,7 +19,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_answer_len(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.max_answer_len = Some(max_answer_len);
+            options.max_answer_len = Some(positive(max_answer_len, "max_answer_len")?);
             Ok(())
         })
     }
@@ -27,7 +27,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_answer_len(
 
 /// Sets the greatest length of a window, question included, to answer questions.
 ///
-/// @param max_seq_len tokens; 384 unless set, or the model's limit if that is less
+/// @param max_seq_len tokens, at least 1; 384 unless set, or the model's limit if that is less
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_seq_len(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.max_seq_len = Some(max_seq_len);
+            options.max_seq_len = Some(positive(max_seq_len, "max_seq_len")?);
             Ok(())
         })
     }

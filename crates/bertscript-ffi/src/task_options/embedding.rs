@@ -3,7 +3,7 @@
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
 use crate::guard::Failure;
-use crate::pointers::{flag, set, text, texts};
+use crate::pointers::{flag, positive, set, text, texts};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use std::ffi::c_char;
 
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_normalize(
     }
 }
 
-/// Puts a text before every text to embed.
+/// Puts a text before every text to embed; not beside a `prompt_name`.
 ///
 /// @param prompt UTF-8, such as `query: `
 ///
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_prompt(
     }
 }
 
-/// Puts a prompt of the file before every text to embed.
+/// Puts a prompt of the file before every text to embed; not beside a `prompt`.
 ///
 /// @param prompt_name its name in the file, such as `query`
 ///
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_prompt_name(
 
 /// Keeps the first dimensions of embeddings only.
 ///
-/// @param truncate_dim how many, up to the dimension of the embeddings
+/// @param truncate_dim how many, 1 to the dimension of the embeddings
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_truncate_dim(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.truncate_dim = Some(truncate_dim);
+            options.truncate_dim = Some(positive(truncate_dim, "truncate_dim")?);
             Ok(())
         })
     }

@@ -2,8 +2,9 @@
 
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
+use crate::guard::Failure;
 use crate::pointers::{set, text, texts};
-use crate::status::bertscript_status;
+use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use std::ffi::c_char;
 
 /// Chooses what makes scores of logits, to classify.
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_stride(
 /// Fills masks with these tokens only.
 ///
 /// @param targets tokens of the vocabulary, UTF-8, `count` of them
-/// @param count how many there are
+/// @param count how many there are, at least 1
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]
@@ -108,7 +109,12 @@ pub unsafe extern "C" fn bertscript_task_options_set_targets(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            options.targets = Some(texts(targets, count, "targets")?);
+            let targets = texts(targets, count, "targets")?;
+            if targets.is_empty() {
+                let message = "targets: found none, expected at least one";
+                return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+            }
+            options.targets = Some(targets);
             Ok(())
         })
     }

@@ -26,7 +26,7 @@ pub struct DLManagedTensorVersioned {
 /// @param strides how many elements lie between two of each dimension; NULL for
 ///        row-major order
 /// @param ndim the number of dimensions
-/// @param data the elements; aligned to their size
+/// @param data the elements; aligned to their size; of bool each 0 or 1
 /// @param nbytes the size of `data`, which shape and strides must keep to
 /// @param device where `data` is: `cpu`, `cuda` or `cuda:N`; NULL for `cpu`
 /// @param release called with `user` once, when the memory is not needed any
@@ -64,8 +64,17 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
             // SAFETY: as above.
             false => Some(unsafe { array(strides, ndim, "strides")? }),
         };
-        let reach = reach(shape, strides, count)
-            .ok_or_else(|| invalid(format!("strides: found {strides:?} for {shape:?}")))?;
+        let reach = reach(shape, strides, count).ok_or_else(|| {
+            let strides = strides.unwrap_or_default();
+            invalid(match strides.iter().any(|stride| *stride < 0) {
+                true => format!(
+                    "strides: found {strides:?} for the shape {shape:?}, expected none below 0"
+                ),
+                false => format!(
+                    "strides: found {strides:?} for the shape {shape:?}, which no memory holds"
+                ),
+            })
+        })?;
         let needed = reach.checked_mul(size as i64).and_then(|needed| usize::try_from(needed).ok());
         if needed.is_none_or(|needed| nbytes < needed) {
             let needed = needed.map_or("more than memory holds".to_owned(), |n| n.to_string());
@@ -108,7 +117,8 @@ fn reach(shape: &[i64], strides: Option<&[i64]>, count: i64) -> Option<i64> {
 /// @param managed a DLPack tensor on the CPU or a CUDA device
 /// @param out the tensor
 ///
-/// Errors: `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` with the field that makes no sense;
+/// `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
 /// `BERTSCRIPT_DEVICE_UNAVAILABLE`.
 /// Ownership: on success the tensor owns `managed` and calls its deleter at its
 /// end; on failure `managed` stays the caller's. The caller frees the tensor.
@@ -137,7 +147,9 @@ pub unsafe extern "C" fn bertscript_tensor_from_dlpack(
             Device::Cuda(index).resolve()?;
         }
         // SAFETY: as above.
-        let tensor = unsafe { dlpack.into_tensor() }.map_err(bertscript::Error::from)?;
+        let tensor = unsafe { dlpack.into_tensor() };
+        let refused = |error| Failure::from(bertscript::Error::from(error)).at("managed");
+        let tensor = tensor.map_err(refused)?;
         *out = bertscript_tensor::new(&tensor)?.into_raw();
         Ok(())
     };

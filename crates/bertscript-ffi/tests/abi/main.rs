@@ -4,6 +4,7 @@
 
 mod handles;
 mod log;
+mod mistakes;
 mod models;
 mod tasks;
 mod tensors;

@@ -203,16 +203,19 @@ impl Metadata {
         };
         let expected = Limits::of(config);
         if self.limits != expected {
+            let json = |limits| serde_json::to_string(limits).unwrap_or_default();
+            let (found, expected) = (json(&self.limits), json(&expected));
             return invalid(format!(
-                "limits: found {:?}, expected those of config.json, {expected:?}",
-                self.limits
+                "limits: found {found}, expected those of config.json, {expected}"
             ));
         }
         let found = self.inputs.first().map_or(&[][..], |input| &input.shape);
         let expected = self.architecture().map(|class| symbols(class.input_shape()));
         match expected {
             Ok(expected) if found != expected => invalid(format!(
-                "inputs: found the shape {found:?}, expected {expected:?} of {}",
+                "inputs: found the shape [{}], expected [{}] of {}",
+                found.join(", "),
+                expected.join(", "),
                 self.architecture
             )),
             _ => Ok(()),

@@ -226,7 +226,7 @@ impl<R: BufRead> Machine<'_, R> {
                 return Ok(());
             }
             Global::Device => Object::Opaque,
-            other => return Err(malformed(format!("a call of {other:?}"))),
+            _ => return Err(malformed("a call of a name that is no function")),
         };
         self.push(made);
         Ok(())

@@ -8,7 +8,7 @@ use safetensors::tensor::{Metadata, TensorView, serialize};
 use std::io::Read;
 use std::path::Path;
 use tch::{Kind, Tensor};
-use torchscript::MappedFile;
+use torchscript::{MappedFile, dtype_name};
 
 /// The limit of the reference implementation.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -41,6 +41,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
         let tensor = mapped
             .tensor(offset, &shape, kind)
             .map_err(|error| Error::from(error).at(format!("{}: {name}", path.display())))?;
+        check_bools(&name, &tensor).map_err(|error| error.at_path(path))?;
         tensors.push((name, tensor));
     }
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
@@ -104,9 +105,24 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, Tensor)>> {
             Error::new(ErrorKind::Unsupported, message)
         })?;
         let shape = shape_of(name, view.shape())?;
-        Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+        check_bools(name, &tensor)?;
+        Ok((name.to_owned(), tensor))
     });
     tensors.collect()
+}
+
+/// Refuses bools of other bytes than 0 and 1, which compilers take for what they like.
+fn check_bools(name: &str, tensor: &Tensor) -> Result<()> {
+    if tensor.kind() != Kind::Bool || tensor.numel() == 0 {
+        return Ok(());
+    }
+    let largest = tensor.f_view_dtype(Kind::Uint8)?.f_max()?.f_int64_value(&[])?;
+    if largest <= 1 {
+        return Ok(());
+    }
+    let message = format!("{name}: found a bool of the byte {largest}, expected 0 or 1");
+    Err(Error::new(ErrorKind::Checkpoint, message))
 }
 
 /// A shape as libtorch has it. Of an empty tensor the other sizes may be any.
@@ -151,7 +167,7 @@ struct Owned<'a> {
 impl<'a> Owned<'a> {
     fn new((name, tensor): &'a (String, Tensor)) -> Result<Self> {
         let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
-            let message = format!("a tensor of {:?} cannot be written", tensor.kind());
+            let message = format!("a tensor of {} cannot be written", dtype_name(tensor.kind()));
             Error::new(ErrorKind::Unsupported, message).at(name)
         })?;
         let shape = tensor.size().iter().map(|&size| size as usize).collect();

@@ -6,6 +6,7 @@ use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::check_filled;
 use tch::{Kind, Tensor};
+use torchscript::dtype_name;
 
 /// The inputs of a run, by name; the order of arguments cannot be mistaken.
 ///
@@ -192,22 +193,6 @@ fn index(mut at: i64, shape: &[i64]) -> Vec<i64> {
         .collect();
     place.reverse();
     place
-}
-
-fn dtype_name(kind: Kind) -> String {
-    match kind {
-        Kind::Int64 => "int64".to_owned(),
-        Kind::Int => "int32".to_owned(),
-        Kind::Int16 => "int16".to_owned(),
-        Kind::Int8 => "int8".to_owned(),
-        Kind::Uint8 => "uint8".to_owned(),
-        Kind::Bool => "bool".to_owned(),
-        Kind::Half => "float16".to_owned(),
-        Kind::BFloat16 => "bfloat16".to_owned(),
-        Kind::Float => "float32".to_owned(),
-        Kind::Double => "float64".to_owned(),
-        other => format!("{other:?}"),
-    }
 }
 
 fn invalid(argument: &str, message: String) -> Error {

@@ -85,7 +85,7 @@ fn flatten(name: &str, value: Value, tensors: &mut Vec<(String, Tensor)>) -> Res
             }
         }
         other => {
-            let message = format!("{name}: expected tensors, found {other:?}");
+            let message = format!("{name}: found {}, expected tensors", other.type_name());
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     }

@@ -20,7 +20,7 @@ pub struct EmbedOptions {
     pub pooling: Option<Vec<PoolingMode>>,
     /// Whether embeddings are brought to length 1 where the recipe does not.
     pub normalize: bool,
-    /// What is put before every text.
+    /// What is put before every text, if not a prompt of the file.
     pub prompt: Option<String>,
     /// Which prompt of the file is put before every text; without it and
     /// `prompt`, the file's default.
@@ -64,12 +64,75 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,
     ) -> Result<Embeddings> {
+        let (values, truncated) = self.embed_rows(texts, options)?;
+        Ok(Embeddings { values: tensor(&values)?, truncated })
+    }
+
+    /// Embeds texts to memory of the caller's, row after row, the same numbers as
+    /// [`Self::embed`]; the texts whose end was cut off, by number.
+    ///
+    /// # Errors
+    /// Those of [`Self::embed`]; [`ErrorKind::InvalidInput`] if the embeddings do not
+    /// fill `room`.
+    pub fn embed_into<'a, T: Into<Text<'a>>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: &EmbedOptions,
+        room: &mut [f32],
+    ) -> Result<Vec<usize>> {
+        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let width = self.embedding_dim(options)?;
+        if texts.len().checked_mul(width) != Some(room.len()) {
+            let (found, rows) = (room.len(), texts.len());
+            let message = format!("found {found} values, expected {rows} rows of {width}");
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("room"));
+        }
+        let (values, truncated) = self.embed_rows(texts, options)?;
+        copy_rows(&values, room);
+        Ok(truncated)
+    }
+
+    /// The dimension of the embeddings that [`Self::embed`] makes by these options.
+    ///
+    /// # Errors
+    /// Those of [`Self::embed`], but for the ones of texts.
+    pub fn embedding_dim(&self, options: &EmbedOptions) -> Result<usize> {
+        let [_output] = self.outputs_of(&EMBED)?;
+        let chosen = options.pooling.clone().map(Recipe::pooling);
+        let recipe = self.chosen_recipe(chosen.as_ref())?;
+        recipe.pools()?;
+        self.prompt(options)?;
+        self.tokenizer()?;
+        Ok(self.dimensions(recipe, options)?.1)
+    }
+
+    fn chosen_recipe<'a>(&'a self, chosen: Option<&'a Recipe>) -> Result<&'a Recipe> {
+        chosen.map_or_else(|| self.recipe()?.ok_or_else(no_recipe), Ok)
+    }
+
+    /// How many dimensions a recipe gives, and how many of them are kept.
+    fn dimensions(&self, recipe: &Recipe, options: &EmbedOptions) -> Result<(usize, usize)> {
+        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
+        let width = recipe.dimension(hidden_size) as usize;
+        let kept = options.truncate_dim.or(recipe.truncate_dim).unwrap_or(width);
+        if !(1..=width).contains(&kept) {
+            let message = format!("found {kept}, expected 1 to {width}");
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("truncate_dim"));
+        }
+        Ok((width, kept))
+    }
+
+    /// The embeddings `[N,D]` in the order of the texts, and the texts whose end was cut
+    /// off, by number.
+    fn embed_rows<'a, T: Into<Text<'a>>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: &EmbedOptions,
+    ) -> Result<(Matrix<f32>, Vec<usize>)> {
         let [output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(Recipe::pooling);
-        let recipe = match &chosen {
-            Some(recipe) => recipe,
-            None => self.recipe()?.ok_or_else(no_recipe)?,
-        };
+        let recipe = self.chosen_recipe(chosen.as_ref())?;
+        let (width, kept) = self.dimensions(recipe, options)?;
         let prompt = self.prompt(options)?;
         let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
         let prompted: Vec<String>;
@@ -125,8 +188,6 @@ impl Module {
                 pooled.into_iter().map(finish).collect::<Result<_>>()?
             }
         };
-        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
-        let width = recipe.dimension(hidden_size) as usize;
         let mut values = Matrix::new(width);
         values.set_rows(encodings.len());
         for (rows, embeddings) in batches {
@@ -140,29 +201,31 @@ impl Module {
                 normalize(&mut values);
             }
         }
-        if let Some(dimensions) = options.truncate_dim.or(recipe.truncate_dim) {
-            if !(1..=width).contains(&dimensions) {
-                let message = format!("found {dimensions}, expected 1 to {width}");
-                return Err(Error::new(ErrorKind::InvalidInput, message).at("truncate_dim"));
-            }
-            values = first_columns(&values, dimensions);
+        if kept < width {
+            values = first_columns(&values, kept);
         }
         if options.normalize {
             normalize(&mut values);
         }
-        let values = tensor(&values)?;
         let truncated = encodings.iter().filter(|encoding| encoding.truncated);
-        Ok(Embeddings { values, truncated: truncated.map(|encoding| encoding.sample).collect() })
+        Ok((values, truncated.map(|encoding| encoding.sample).collect()))
     }
 
     /// How alike two sets of embeddings are, `[N,D]` and `[M,D]` to `[N,M]`, in
     /// the measure that the file's recipe names; cosine without one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for tensors of another form, or of two widths.
     pub fn similarity(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let recipe = self.recipe().ok().flatten();
         recipe.map(|recipe| recipe.similarity).unwrap_or_default().of(a, b)
     }
 
     fn prompt(&self, options: &EmbedOptions) -> Result<String> {
+        if options.prompt.is_some() && options.prompt_name.is_some() {
+            let message = "found prompt_name too, expected one of the two";
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("prompt"));
+        }
         if let Some(prompt) = &options.prompt {
             return Ok(prompt.clone());
         }
@@ -295,8 +358,10 @@ fn first_columns(values: &Matrix<f32>, width: usize) -> Matrix<f32> {
 /// `[N,D]`
 fn tensor(values: &Matrix<f32>) -> Result<Tensor> {
     let shape = [values.len() as i64, values.width() as i64];
-    Ok(torchscript::filled_tensor(&shape, |to| {
-        let rows = to.chunks_exact_mut(values.width().max(1));
-        rows.enumerate().for_each(|(row, to)| to.copy_from_slice(values.row(row)));
-    })?)
+    Ok(torchscript::filled_tensor(&shape, |to| copy_rows(values, to))?)
+}
+
+fn copy_rows(values: &Matrix<f32>, to: &mut [f32]) {
+    let rows = to.chunks_exact_mut(values.width().max(1));
+    rows.enumerate().for_each(|(row, to)| to.copy_from_slice(values.row(row)));
 }

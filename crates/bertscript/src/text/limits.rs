@@ -6,10 +6,10 @@ use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-/// In bytes; no book is longer. A tokenizer needs a hundred times as much.
-const LONGEST_TEXT: usize = 16 << 20;
-/// No sequence is filled up further: memory must hold it.
-pub(super) const LONGEST_PADDING: usize = 1 << 20;
+/// The limit of a text, in bytes; no book is longer. A tokenizer needs a hundred times as much.
+pub const LONGEST_TEXT: usize = 16 << 20;
+/// The limit of padding, in tokens: no sequence is filled up further, as memory must hold it.
+pub const LONGEST_PADDING: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
 /// ones would take any memory.
 const MOST_FILLED: usize = 1 << 28;

@@ -9,6 +9,7 @@ use super::encoding::unknown;
 use super::pooling::PoolingMode;
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
+use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use bertscript_kernels::Matrix;
 use serde::{Deserialize, Serialize};
@@ -250,7 +251,30 @@ fn pooling_modes(config: &Map<String, Value>) -> Result<Vec<PoolingMode>> {
 
 impl Similarity {
     /// Every row of `a` `[N,D]` with every row of `b` `[M,D]`: `[N,M]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for tensors of another form, of two widths, or on two
+    /// devices.
     pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let invalid = |name: &str, message: String| {
+            Err(Error::new(ErrorKind::InvalidInput, message).at(name))
+        };
+        for (name, shape) in [("a", a.size()), ("b", b.size())] {
+            if shape.len() != 2 {
+                return invalid(
+                    name,
+                    format!("found shape {shape:?}, expected 2 dimensions, [N, D]"),
+                );
+            }
+        }
+        let (found, expected) = (b.size()[1], a.size()[1]);
+        if found != expected {
+            return invalid("b", format!("found width {found}, expected that of a, {expected}"));
+        }
+        let (found, expected) = (Device::from(b.device()), Device::from(a.device()));
+        if found != expected {
+            return invalid("b", format!("found {found}, expected the device of a, {expected}"));
+        }
         let (a, b) = (a.f_to_kind(Kind::Float)?, b.f_to_kind(Kind::Float)?);
         let product = |a: &Tensor, b: &Tensor| a.f_matmul(&b.f_transpose(0, 1)?);
         Ok(match self {
