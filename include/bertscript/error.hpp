@@ -6,9 +6,12 @@
 #include <bertscript/bertscript.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -154,6 +157,19 @@ Outcome<T> outcome(bertscript_status status, bertscript_error *error, Make make)
 
 inline Outcome<void> outcome(bertscript_status status, bertscript_error *error) {
     return outcome<void>(status, error, [] {});
+}
+
+/// Refuses the first string that holds a NUL, at which C would cut it; each comes with its
+/// parameter's name.
+inline std::optional<Error> find_nul(std::initializer_list<std::pair<const char *, std::string_view>> strings) {
+    for (const auto &[name, value] : strings) {
+        const std::size_t at = value.find('\0');
+        if (at != std::string_view::npos) {
+            return Error(BERTSCRIPT_INVALID_ARGUMENT,
+                         std::string(name) + ": found NUL at byte " + std::to_string(at) + ", expected none");
+        }
+    }
+    return std::nullopt;
 }
 
 /// Owns a handle of the C interface.

@@ -25,13 +25,16 @@ class Model : public detail::Shared<bertscript_model, bertscript_model_free, ber
 
     /// Reads a Hugging Face checkpoint as it is.
     static Outcome<Model> from_pretrained(const std::string &directory, const BuildOptions &options = {}) {
+        if (auto refused = detail::find_nul({{"directory", directory}})) {
+            return detail::fail<Model>(*refused);
+        }
         auto filled = detail::fill(options);
         bertscript_model *model = nullptr;
         if (filled.status == BERTSCRIPT_OK) {
             filled.status = bertscript_model_from_pretrained(directory.c_str(), filled.options.get(), &model,
                                                              &filled.error);
         }
-        return detail::outcome<Model>(filled.status, filled.error, [&] { return Model(model); });
+        return detail::outcome<Model>(filled, [&] { return Model(model); });
     }
 
     /// Traces it to a module that runs on the CPU.
@@ -41,16 +44,19 @@ class Model : public detail::Shared<bertscript_model, bertscript_model_free, ber
         if (filled.status == BERTSCRIPT_OK) {
             filled.status = bertscript_model_trace(get(), filled.options.get(), &module, &filled.error);
         }
-        return detail::outcome<Module>(filled.status, filled.error, [&] { return Module(module); });
+        return detail::outcome<Module>(filled, [&] { return Module(module); });
     }
 
     /// Traces it and writes it to one TorchScript file.
     Outcome<void> export_file(const std::string &path, const TraceOptions &options = {}) const {
+        if (auto refused = detail::find_nul({{"path", path}})) {
+            return detail::fail<void>(*refused);
+        }
         auto filled = detail::fill(options);
         if (filled.status == BERTSCRIPT_OK) {
             filled.status = bertscript_model_export(get(), filled.options.get(), path.c_str(), &filled.error);
         }
-        return detail::outcome(filled.status, filled.error);
+        return detail::outcome<void>(filled, [] {});
     }
 
     /// The checkpoint's `config.json`.

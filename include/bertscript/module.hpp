@@ -20,7 +20,6 @@ inline namespace returning {
 class Module : public detail::Shared<bertscript_module, bertscript_module_free, bertscript_module_clone> {
   public:
     using Shared::Shared;
-    using Texts = std::vector<std::string_view>;
 
 #if BERTSCRIPT_THROWS
     /// Loads a file onto `cpu`, `cuda` or `cuda:N`.
@@ -29,46 +28,51 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
 
     /// Loads a file onto `cpu`, `cuda` or `cuda:N`.
     static Outcome<Module> load(const std::string &path, const std::string &device = "cpu") {
-        return make([&](bertscript_module **out, bertscript_error **error) {
+        return make({{"path", path}, {"device", device}}, [&](bertscript_module **out, bertscript_error **error) {
             return bertscript_module_load(path.c_str(), device.c_str(), out, error);
         });
     }
 
     /// Loads a file in memory.
     static Outcome<Module> load_memory(const void *data, std::size_t size, const std::string &device = "cpu") {
-        return make([&](bertscript_module **out, bertscript_error **error) {
+        return make({{"device", device}}, [&](bertscript_module **out, bertscript_error **error) {
             return bertscript_module_load_memory(data, size, device.c_str(), out, error);
         });
     }
 
-    /// Writes it to a file, whole or not at all.
+    /// Writes it to a file, whole or not at all. The plan is no property of a file: what is loaded from it
+    /// has the one that files are loaded with.
     Outcome<void> save(const std::string &path) const {
+        if (auto refused = detail::find_nul({{"path", path}})) {
+            return detail::fail<void>(*refused);
+        }
         bertscript_error *error = nullptr;
         const bertscript_status status = bertscript_module_save(get(), path.c_str(), &error);
         return detail::outcome(status, error);
     }
 
-    /// The same module elsewhere, or in another dtype; what is there already is shared.
+    /// The same module elsewhere, or in another dtype; what is there already is shared. It keeps its plan,
+    /// and is refused if it cannot: `packed-int8` in float16 or on a CUDA device.
     Outcome<Module> to(const std::optional<std::string> &device,
                        const std::optional<std::string> &dtype = std::nullopt) const {
-        return make([&](bertscript_module **out, bertscript_error **error) {
+        const std::string_view device_text = device ? std::string_view(*device) : std::string_view();
+        const std::string_view dtype_text = dtype ? std::string_view(*dtype) : std::string_view();
+        return make({{"device", device_text}, {"dtype", dtype_text}}, [&](bertscript_module **out, bertscript_error **error) {
             return bertscript_module_to(get(), device ? device->c_str() : nullptr, dtype ? dtype->c_str() : nullptr,
                                         out, error);
         });
     }
 
-    /// The same module, computed as `packed` or `scripted`; everything is shared.
-    Outcome<Module> with_plan(const std::string &plan) const {
-        return make([&](bertscript_module **out, bertscript_error **error) {
-            return bertscript_module_with_plan(get(), plan.c_str(), out, error);
+    /// The same module, computed as `packed`, `packed-int8` or `scripted`; everything is shared. See
+    /// bertscript_module_with_plan.
+    Outcome<Module> with_plan(const std::string &name) const {
+        return make({{"plan", name}}, [&](bertscript_module **out, bertscript_error **error) {
+            return bertscript_module_with_plan(get(), name.c_str(), out, error);
         });
     }
 
-    /// How it computes: `packed` or `scripted`.
-    std::string plan() const {
-        const char *plan = bertscript_module_plan(get());
-        return plan ? plan : "";
-    }
+    /// How it computes: `packed`, `packed-int8` or `scripted`.
+    std::string plan() const { return text(bertscript_module_plan(get())); }
 
     /// Runs it on padding, so that what libtorch does at first calls is done.
     Outcome<void> warm_up(std::int64_t batch, std::int64_t length, std::size_t iterations = 2) const {
@@ -92,10 +96,10 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
 
     /// The tokenizer that the file carries.
     Outcome<Tokenizer> tokenizer() const {
-        bertscript_tokenizer *tokenizer = nullptr;
+        bertscript_tokenizer *found = nullptr;
         bertscript_error *error = nullptr;
-        const bertscript_status status = bertscript_tokenizer_from_module(get(), &tokenizer, &error);
-        return detail::outcome<Tokenizer>(status, error, [&] { return Tokenizer(tokenizer); });
+        const bertscript_status status = bertscript_tokenizer_from_module(get(), &found, &error);
+        return detail::outcome<Tokenizer>(status, error, [&] { return Tokenizer(found); });
     }
 
     /// Runs the model on tensors under the names of its inputs; outputs come in its order.
@@ -116,15 +120,37 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     Outcome<Tensor> embed(const Texts &texts, const TaskOptions &options = {},
                           std::vector<bool> *truncated = nullptr) const {
         std::vector<std::int32_t> cut(texts.size());
-        auto made = task<Tensor, bertscript_tensor>(options, [&](auto chosen, auto out, auto error) {
-            const detail::Texts given(texts);
-            return bertscript_module_embed(get(), given.pointers.data(), given.lengths.data(), texts.size(), chosen,
-                                           out, cut.data(), error);
+        const auto call = [&](auto chosen, auto out, auto error) {
+            return bertscript_module_embed(get(), texts.pointers(), texts.lengths(), texts.size(), chosen, out,
+                                           cut.data(), error);
+        };
+        return with_options<Tensor, bertscript_tensor *>(options, call, [&](bertscript_tensor *found) {
+            give(cut, truncated);
+            return Tensor(found);
         });
-        if (truncated != nullptr) {
-            truncated->assign(cut.begin(), cut.end());
-        }
-        return made;
+    }
+
+    /// Embeds texts to `capacity` floats at `room`, row after row, the same numbers as `embed`; the number of
+    /// floats written.
+    Outcome<std::size_t> embed_into(const Texts &texts, float *room, std::size_t capacity,
+                                    const TaskOptions &options = {}, std::vector<bool> *truncated = nullptr) const {
+        std::vector<std::int32_t> cut(texts.size());
+        const auto call = [&](auto chosen, auto written, auto error) {
+            return bertscript_module_embed_into(get(), texts.pointers(), texts.lengths(), texts.size(), chosen, room,
+                                                capacity, written, cut.data(), error);
+        };
+        return with_options<std::size_t, std::size_t>(options, call, [&](std::size_t written) {
+            give(cut, truncated);
+            return written;
+        });
+    }
+
+    /// The dimension of the embeddings that `embed` makes by the same options.
+    Outcome<std::size_t> embedding_dim(const TaskOptions &options = {}) const {
+        const auto call = [&](auto chosen, auto dim, auto error) {
+            return bertscript_module_embedding_dim(get(), chosen, dim, error);
+        };
+        return with_options<std::size_t, std::size_t>(options, call, [](std::size_t dim) { return dim; });
     }
 
     /// How similar embeddings `[N, D]` and `[M, D]` are: `[N, M]`.
@@ -138,8 +164,7 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     /// Scores the labels of texts.
     Outcome<std::vector<Classification>> classify(const Texts &texts, const TaskOptions &options = {}) const {
         return results<Classification, bertscript_classifications>(options, [&](auto chosen, auto out, auto error) {
-            const detail::Texts given(texts);
-            return bertscript_module_classify(get(), given.pointers.data(), given.lengths.data(), nullptr, nullptr,
+            return bertscript_module_classify(get(), texts.pointers(), texts.lengths(), nullptr, nullptr,
                                               texts.size(), chosen, out, error);
         });
     }
@@ -160,9 +185,8 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     /// Finds entities in texts.
     Outcome<std::vector<Entities>> entities(const Texts &texts, const TaskOptions &options = {}) const {
         return results<Entities, bertscript_entities>(options, [&](auto chosen, auto out, auto error) {
-            const detail::Texts given(texts);
-            return bertscript_module_entities(get(), given.pointers.data(), given.lengths.data(), texts.size(), chosen,
-                                              out, error);
+            return bertscript_module_entities(get(), texts.pointers(), texts.lengths(), texts.size(), chosen, out,
+                                              error);
         });
     }
 
@@ -175,9 +199,8 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     /// Fills the masks of texts.
     Outcome<std::vector<Fillings>> fill_mask(const Texts &texts, const TaskOptions &options = {}) const {
         return results<Fillings, bertscript_fillings>(options, [&](auto chosen, auto out, auto error) {
-            const detail::Texts given(texts);
-            return bertscript_module_fill_mask(get(), given.pointers.data(), given.lengths.data(), texts.size(), chosen,
-                                               out, error);
+            return bertscript_module_fill_mask(get(), texts.pointers(), texts.lengths(), texts.size(), chosen, out,
+                                               error);
         });
     }
 
@@ -188,6 +211,9 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         std::vector<const char *> names;
         std::vector<const bertscript_tensor *> tensors;
         for (const auto &[name, tensor] : inputs) {
+            if (auto refused = detail::find_nul({{"names", name}})) {
+                return detail::fail<std::vector<Tensor>>(*refused);
+            }
             names.push_back(name.c_str());
             tensors.push_back(tensor.get());
         }
@@ -218,32 +244,38 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         });
     }
 
-    template <typename Call> static Outcome<Module> make(Call call) {
+    /// Calls C with strings of the caller's, under their parameters' names.
+    template <typename Call>
+    static Outcome<Module> make(std::initializer_list<std::pair<const char *, std::string_view>> strings, Call call) {
+        if (auto refused = detail::find_nul(strings)) {
+            return detail::fail<Module>(*refused);
+        }
         bertscript_module *module = nullptr;
         bertscript_error *error = nullptr;
         const bertscript_status status = call(&module, &error);
         return detail::outcome<Module>(status, error, [&] { return Module(module); });
     }
 
-    /// Calls a task with options of C, and makes something of its handle.
-    template <typename T, typename Handle, typename Call, typename Make>
-    static Outcome<T> with_options(const TaskOptions &options, Call call, Make make) {
+    /// Calls a task with options of C, and converts its output.
+    template <typename T, typename Output, typename Call, typename Convert>
+    static Outcome<T> with_options(const TaskOptions &options, Call call, Convert convert) {
         auto filled = detail::fill(options);
-        Handle *found = nullptr;
+        Output found = {};
         if (filled.status == BERTSCRIPT_OK) {
             filled.status = call(filled.options.get(), &found, &filled.error);
         }
-        return detail::outcome<T>(filled.status, filled.error, [&] { return make(found); });
-    }
-
-    template <typename T, typename Handle, typename Call>
-    static Outcome<T> task(const TaskOptions &options, Call call) {
-        return with_options<T, Handle>(options, call, [](Handle *found) { return T(found); });
+        return detail::outcome<T>(filled, [&] { return convert(found); });
     }
 
     template <typename T, typename Handle, typename Call>
     static Outcome<std::vector<T>> results(const TaskOptions &options, Call call) {
-        return with_options<std::vector<T>, Handle>(options, call, [](Handle *found) { return detail::copy(found); });
+        return with_options<std::vector<T>, Handle *>(options, call, [](Handle *found) { return detail::copy(found); });
+    }
+
+    static void give(const std::vector<std::int32_t> &cut, std::vector<bool> *truncated) {
+        if (truncated != nullptr) {
+            truncated->assign(cut.begin(), cut.end());
+        }
     }
 
     template <typename T, typename Handle, typename Function>
@@ -255,20 +287,19 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
                                                        std::to_string(pairs.size()) + " second ones"));
         }
         return results<T, Handle>(options, [&](auto chosen, auto out, auto error) {
-            const detail::Texts first(texts), second(pairs);
-            return function(get(), first.pointers.data(), first.lengths.data(), second.pointers.data(),
-                            second.lengths.data(), texts.size(), chosen, out, error);
+            return function(get(), texts.pointers(), texts.lengths(), pairs.pointers(), pairs.lengths(), texts.size(),
+                            chosen, out, error);
         });
     }
 
-    static std::string text(const char *text) { return text == nullptr ? "" : text; }
+    static std::string text(const char *found) { return found == nullptr ? "" : found; }
 
     template <typename Name> std::vector<std::string> names(std::size_t count, Name name) const {
-        std::vector<std::string> names;
+        std::vector<std::string> found;
         for (std::size_t i = 0; i < count; i++) {
-            names.push_back(text(name(get(), i)));
+            found.push_back(text(name(get(), i)));
         }
-        return names;
+        return found;
     }
 };
 

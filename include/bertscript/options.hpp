@@ -6,6 +6,8 @@
 #include <bertscript/error.hpp>
 
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +19,38 @@ inline namespace throwing {
 #else
 inline namespace returning {
 #endif
+
+/// Views of texts, as tasks take them: `{"a", "b"}`, or any range of std::string, std::string_view or
+/// `const char *`. The texts must outlive it.
+class Texts {
+  public:
+    Texts() = default;
+    Texts(std::initializer_list<std::string_view> texts) { add(texts); }
+    template <typename Range, typename Element = decltype(*std::begin(std::declval<const Range &>())),
+              typename = std::enable_if_t<std::is_convertible_v<Element, std::string_view> &&
+                                          // A string that the range makes anew would be gone.
+                                          (std::is_lvalue_reference_v<Element> ||
+                                           std::is_trivially_destructible_v<Element>)>>
+    Texts(const Range &texts) {
+        add(texts);
+    }
+
+    std::size_t size() const noexcept { return pointers_.size(); }
+    const char *const *pointers() const noexcept { return pointers_.data(); }
+    const std::size_t *lengths() const noexcept { return lengths_.data(); }
+
+  private:
+    template <typename Range> void add(const Range &texts) {
+        for (std::string_view text : texts) {
+            // An empty view may have no address, which the C interface refuses.
+            pointers_.push_back(text.data() == nullptr ? "" : text.data());
+            lengths_.push_back(text.size());
+        }
+    }
+
+    std::vector<const char *> pointers_;
+    std::vector<std::size_t> lengths_;
+};
 
 /// Stops tasks and runs from another thread. Copies belong together.
 class CancelToken : public detail::Shared<bertscript_cancel_token, bertscript_cancel_token_free,
@@ -63,52 +97,52 @@ struct EncodeOptions {
 
 namespace detail {
 
-/// Texts of the caller as C takes them.
-struct Texts {
-    explicit Texts(const std::vector<std::string_view> &texts) {
-        for (std::string_view text : texts) {
-            // An empty view may have no place, which the C interface refuses.
-            pointers.push_back(text.data() == nullptr ? "" : text.data());
-            lengths.push_back(text.size());
-        }
-    }
-
-    std::vector<const char *> pointers;
-    std::vector<std::size_t> lengths;
-};
-
-inline std::vector<const char *> pointers(const std::vector<std::string> &texts) {
-    std::vector<const char *> pointers;
-    for (const std::string &text : texts) {
-        pointers.push_back(text.c_str());
-    }
-    return pointers;
-}
-
 /// Options of the C interface, being filled; the first that is refused ends it.
 template <typename T, auto Free> struct Filled {
-    explicit Filled(T *options) : options(options) {}
+    explicit Filled(T *handle) : options(handle) {}
 
-    template <typename Value, typename Set> void set(const std::optional<Value> &value, Set set) {
+    template <typename Value, typename Setter> void set(const std::optional<Value> &value, Setter setter) {
         if (!value || status != BERTSCRIPT_OK) {
             return;
         }
         if constexpr (std::is_same_v<Value, std::string>) {
-            status = set(options.get(), value->c_str(), &error);
+            if (!refuses(*value)) {
+                status = setter(options.get(), value->c_str(), &error);
+            }
         } else if constexpr (std::is_same_v<Value, CancelToken>) {
-            status = set(options.get(), value->get(), &error);
+            status = setter(options.get(), value->get(), &error);
         } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
-            const std::vector<const char *> texts = pointers(*value);
-            status = set(options.get(), texts.data(), texts.size(), &error);
+            for (const std::string &string : *value) {
+                if (refuses(string)) {
+                    return;
+                }
+            }
+            status = setter(options.get(), Texts(*value).pointers(), value->size(), &error);
         } else {
-            status = set(options.get(), *value, &error);
+            status = setter(options.get(), *value, &error);
         }
+    }
+
+    bool refuses(const std::string &string) {
+        refused = find_nul({{"options", string}});
+        status = refused ? refused->status() : status;
+        return refused.has_value();
     }
 
     Unique<T, Free> options;
     bertscript_status status = BERTSCRIPT_OK;
     bertscript_error *error = nullptr;
+    /// What C was not asked for.
+    std::optional<Error> refused;
 };
+
+/// What `make` makes, if options were taken and the call with them succeeded.
+template <typename T, typename Options, typename Make> Outcome<T> outcome(const Options &filled, Make make) {
+    if (filled.refused) {
+        return fail<T>(*filled.refused);
+    }
+    return outcome<T>(filled.status, filled.error, make);
+}
 
 using FilledBuild = Filled<bertscript_build_options, bertscript_build_options_free>;
 using FilledTrace = Filled<bertscript_trace_options, bertscript_trace_options_free>;

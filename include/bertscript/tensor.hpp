@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace bertscript {
@@ -19,15 +20,28 @@ inline namespace returning {
 
 namespace detail {
 
-template <typename T> struct Dtype;
-template <> struct Dtype<float> { static constexpr bertscript_dtype value = BERTSCRIPT_FLOAT32; };
-template <> struct Dtype<double> { static constexpr bertscript_dtype value = BERTSCRIPT_FLOAT64; };
-template <> struct Dtype<std::int64_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT64; };
-template <> struct Dtype<std::int32_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT32; };
-template <> struct Dtype<std::int16_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT16; };
-template <> struct Dtype<std::int8_t> { static constexpr bertscript_dtype value = BERTSCRIPT_INT8; };
-template <> struct Dtype<std::uint8_t> { static constexpr bertscript_dtype value = BERTSCRIPT_UINT8; };
-template <> struct Dtype<bool> { static constexpr bertscript_dtype value = BERTSCRIPT_BOOL; };
+/// The dtype of a type of C++. Integers go by their size: `long` and `long long` are both int64.
+template <typename T> constexpr bertscript_dtype dtype_of() {
+    constexpr bool is_signed = std::is_integral_v<T> && std::is_signed_v<T>;
+    if constexpr (std::is_same_v<T, float>) {
+        return BERTSCRIPT_FLOAT32;
+    } else if constexpr (std::is_same_v<T, double>) {
+        return BERTSCRIPT_FLOAT64;
+    } else if constexpr (std::is_same_v<T, bool>) {
+        return BERTSCRIPT_BOOL;
+    } else if constexpr (is_signed && sizeof(T) == 8) {
+        return BERTSCRIPT_INT64;
+    } else if constexpr (is_signed && sizeof(T) == 4) {
+        return BERTSCRIPT_INT32;
+    } else if constexpr (is_signed && sizeof(T) == 2) {
+        return BERTSCRIPT_INT16;
+    } else if constexpr (is_signed && sizeof(T) == 1) {
+        return BERTSCRIPT_INT8;
+    } else {
+        static_assert(std::is_same_v<T, std::uint8_t>, "no dtype of a tensor has this type");
+        return BERTSCRIPT_UINT8;
+    }
+}
 
 } // namespace detail
 
@@ -47,12 +61,13 @@ class Tensor
     /// A copy of values in row-major order.
     template <typename T>
     static Outcome<Tensor> copy_from(const std::vector<std::int64_t> &shape, const std::vector<T> &values) {
-        bertscript_tensor *tensor = nullptr;
-        bertscript_error *error = nullptr;
-        const bertscript_status status =
-            bertscript_tensor_copy_from(detail::Dtype<T>::value, shape.data(), shape.size(), values.data(),
-                                        values.size() * sizeof(T), &tensor, &error);
-        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+        if constexpr (std::is_same_v<T, bool>) {
+            // Bits in a vector, bytes in a tensor.
+            const std::vector<std::uint8_t> bytes(values.begin(), values.end());
+            return copy_from(BERTSCRIPT_BOOL, shape, bytes.data(), bytes.size());
+        } else {
+            return copy_from(detail::dtype_of<T>(), shape, values.data(), values.size() * sizeof(T));
+        }
     }
 
     /// A tensor over `size` values of the caller's, in row-major order. They must live, unchanged,
@@ -65,7 +80,7 @@ class Tensor
         bertscript_error *error = nullptr;
         auto owned = std::make_unique<std::function<void()>>(std::move(release));
         const bertscript_status status = bertscript_tensor_borrow(
-            detail::Dtype<T>::value, shape.data(), nullptr, shape.size(), const_cast<T *>(data),
+            detail::dtype_of<T>(), shape.data(), nullptr, shape.size(), const_cast<T *>(data),
             size * sizeof(T), nullptr, call_release, owned.get(), &tensor, &error);
         if (status == BERTSCRIPT_OK) {
             owned.release(); // call_release deletes it
@@ -90,10 +105,21 @@ class Tensor
     }
 
     /// The same numbers on `cpu`, `cuda` or `cuda:N`.
-    Outcome<Tensor> to_device(const std::string &device) const {
+    Outcome<Tensor> to_device(const std::string &name) const {
+        if (auto refused = detail::find_nul({{"device", name}})) {
+            return detail::fail<Tensor>(*refused);
+        }
         bertscript_tensor *tensor = nullptr;
         bertscript_error *error = nullptr;
-        const bertscript_status status = bertscript_tensor_to_device(get(), device.c_str(), &tensor, &error);
+        const bertscript_status status = bertscript_tensor_to_device(get(), name.c_str(), &tensor, &error);
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    /// The same numbers as float32, such as those of float16 and bfloat16.
+    Outcome<Tensor> to_float32() const {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status = bertscript_tensor_to_float32(get(), &tensor, &error);
         return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
     }
 
@@ -112,38 +138,66 @@ class Tensor
     std::size_t nbytes() const noexcept { return bertscript_tensor_nbytes(get()); }
     /// Where they are: `cpu` or `cuda:N`.
     std::string device() const {
-        const char *device = bertscript_tensor_device(get());
-        return device == nullptr ? "" : device;
+        const char *found = bertscript_tensor_device(get());
+        return found == nullptr ? "" : found;
     }
 
     /// The elements, in host memory; they live as long as the last copy of this tensor.
     template <typename T> Outcome<const T *> data() const {
-        if (dtype() != detail::Dtype<T>::value) {
-            const std::string found = bertscript_dtype_name(dtype());
-            const std::string asked = bertscript_dtype_name(detail::Dtype<T>::value);
-            return detail::fail<const T *>(
-                Error(BERTSCRIPT_INVALID_ARGUMENT, "the tensor holds " + found + ", not " + asked));
+        if (dtype() != detail::dtype_of<T>()) {
+            return detail::fail<const T *>(other_dtype(detail::dtype_of<T>()));
         }
-        const void *data = nullptr;
+        const void *found = nullptr;
         bertscript_error *error = nullptr;
-        const bertscript_status status = bertscript_tensor_data(get(), &data, nullptr, &error);
-        return detail::outcome<const T *>(status, error, [&] { return static_cast<const T *>(data); });
+        const bertscript_status status = bertscript_tensor_data(get(), &found, nullptr, &error);
+        return detail::outcome<const T *>(status, error, [&] { return static_cast<const T *>(found); });
     }
 
-    /// The elements as a copy, from any device.
+    /// The elements as a copy, from any device; those of float16 and bfloat16 as float.
     template <typename T> Outcome<std::vector<T>> values() const {
-        if (dtype() != detail::Dtype<T>::value) {
-            return detail::fail<std::vector<T>>(
-                Error(BERTSCRIPT_INVALID_ARGUMENT, "the tensor holds " + std::string(bertscript_dtype_name(dtype()))));
+        const bool is_half = dtype() == BERTSCRIPT_FLOAT16 || dtype() == BERTSCRIPT_BFLOAT16;
+        const bool converts = std::is_same_v<T, float> && is_half;
+        if (!converts && dtype() != detail::dtype_of<T>()) {
+            return detail::fail<std::vector<T>>(other_dtype(detail::dtype_of<T>()));
         }
-        std::vector<T> values(static_cast<std::size_t>(numel()));
+        bertscript_tensor *converted = nullptr;
         bertscript_error *error = nullptr;
-        const bertscript_status status =
-            bertscript_tensor_copy_to(get(), values.data(), values.size() * sizeof(T), nullptr, &error);
-        return detail::outcome<std::vector<T>>(status, error, [&] { return std::move(values); });
+        bertscript_status status = BERTSCRIPT_OK;
+        if (converts) {
+            status = bertscript_tensor_to_float32(get(), &converted, &error);
+        }
+        const Tensor owner(converted);
+        // A vector of bool has no elements to write to.
+        std::vector<std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>> found(
+            static_cast<std::size_t>(numel()));
+        if (status == BERTSCRIPT_OK) {
+            status = bertscript_tensor_copy_to(converts ? converted : get(), found.data(), found.size() * sizeof(T),
+                                               nullptr, &error);
+        }
+        return detail::outcome<std::vector<T>>(status, error, [&] {
+            if constexpr (std::is_same_v<T, bool>) {
+                return std::vector<bool>(found.begin(), found.end());
+            } else {
+                return std::move(found);
+            }
+        });
     }
 
   private:
+    static Outcome<Tensor> copy_from(bertscript_dtype dtype, const std::vector<std::int64_t> &shape, const void *data,
+                                     std::size_t nbytes) {
+        bertscript_tensor *tensor = nullptr;
+        bertscript_error *error = nullptr;
+        const bertscript_status status =
+            bertscript_tensor_copy_from(dtype, shape.data(), shape.size(), data, nbytes, &tensor, &error);
+        return detail::outcome<Tensor>(status, error, [&] { return Tensor(tensor); });
+    }
+
+    Error other_dtype(bertscript_dtype asked) const {
+        return Error(BERTSCRIPT_INVALID_ARGUMENT, "dtype: found " + std::string(bertscript_dtype_name(dtype())) +
+                                                      ", expected " + bertscript_dtype_name(asked));
+    }
+
     static void call_release(void *user) noexcept {
         const std::unique_ptr<std::function<void()>> release(static_cast<std::function<void()> *>(user));
         if (!*release) {
@@ -169,6 +223,9 @@ inline Outcome<void> runtime_check() {
 
 /// How many devices there are of `cpu` or `cuda`.
 inline Outcome<std::size_t> device_count(const std::string &kind) {
+    if (auto refused = detail::find_nul({{"kind", kind}})) {
+        return detail::fail<std::size_t>(*refused);
+    }
     std::size_t count = 0;
     bertscript_error *error = nullptr;
     const bertscript_status status = bertscript_device_count(kind.c_str(), &count, &error);
@@ -177,6 +234,9 @@ inline Outcome<std::size_t> device_count(const std::string &kind) {
 
 /// Fails if a device cannot be had; the error says what is missing.
 inline Outcome<void> device_available(const std::string &device) {
+    if (auto refused = detail::find_nul({{"device", device}})) {
+        return detail::fail<void>(*refused);
+    }
     bertscript_error *error = nullptr;
     const bertscript_status status = bertscript_device_available(device.c_str(), &error);
     return detail::outcome(status, error);

@@ -79,6 +79,9 @@ class Tokenizer : public detail::Shared<bertscript_tokenizer, bertscript_tokeniz
 
     /// Reads the tokenizer of a directory, a `tokenizer.json` or a `vocab.txt`.
     static Outcome<Tokenizer> load(const std::string &path) {
+        if (auto refused = detail::find_nul({{"path", path}})) {
+            return detail::fail<Tokenizer>(*refused);
+        }
         bertscript_tokenizer *tokenizer = nullptr;
         bertscript_error *error = nullptr;
         const bertscript_status status = bertscript_tokenizer_load(path.c_str(), &tokenizer, &error);
@@ -86,14 +89,12 @@ class Tokenizer : public detail::Shared<bertscript_tokenizer, bertscript_tokeniz
     }
 
     /// Encodes texts.
-    Outcome<Encoding> encode(const std::vector<std::string_view> &texts, const EncodeOptions &options = {}) const {
+    Outcome<Encoding> encode(const Texts &texts, const EncodeOptions &options = {}) const {
         return encode(texts, nullptr, options);
     }
 
     /// Encodes pairs of texts, as many first ones as second ones.
-    Outcome<Encoding> encode_pairs(const std::vector<std::string_view> &texts,
-                                   const std::vector<std::string_view> &pairs,
-                                   const EncodeOptions &options = {}) const {
+    Outcome<Encoding> encode_pairs(const Texts &texts, const Texts &pairs, const EncodeOptions &options = {}) const {
         if (texts.size() != pairs.size()) {
             return detail::fail<Encoding>(Error(BERTSCRIPT_INVALID_ARGUMENT, "pairs: not as many as texts"));
         }
@@ -115,7 +116,9 @@ class Tokenizer : public detail::Shared<bertscript_tokenizer, bertscript_tokeniz
 
     /// The id of a token of the vocabulary.
     std::optional<std::int64_t> token_to_id(const std::string &token) const {
-        const std::int64_t id = bertscript_tokenizer_token_to_id(get(), token.c_str());
+        // No token has a NUL; C would take what stands before it for the token.
+        const bool cut = token.find('\0') != std::string::npos;
+        const std::int64_t id = cut ? -1 : bertscript_tokenizer_token_to_id(get(), token.c_str());
         return id < 0 ? std::nullopt : std::optional(id);
     }
 
@@ -127,17 +130,15 @@ class Tokenizer : public detail::Shared<bertscript_tokenizer, bertscript_tokeniz
     }
 
   private:
-    Outcome<Encoding> encode(const std::vector<std::string_view> &texts,
-                             const std::vector<std::string_view> *pairs, const EncodeOptions &options) const {
+    Outcome<Encoding> encode(const Texts &texts, const Texts *pairs, const EncodeOptions &options) const {
         auto filled = detail::fill(options);
         bertscript_encoding *encoding = nullptr;
         if (filled.status == BERTSCRIPT_OK) {
-            const detail::Texts first(texts), second(pairs ? *pairs : std::vector<std::string_view>());
             filled.status = bertscript_tokenizer_encode(
-                get(), first.pointers.data(), first.lengths.data(), pairs ? second.pointers.data() : nullptr,
-                pairs ? second.lengths.data() : nullptr, texts.size(), filled.options.get(), &encoding, &filled.error);
+                get(), texts.pointers(), texts.lengths(), pairs ? pairs->pointers() : nullptr,
+                pairs ? pairs->lengths() : nullptr, texts.size(), filled.options.get(), &encoding, &filled.error);
         }
-        return detail::outcome<Encoding>(filled.status, filled.error, [&] { return Encoding(encoding); });
+        return detail::outcome<Encoding>(filled, [&] { return Encoding(encoding); });
     }
 
     /// A text that C writes to our room: asked for its length first.

@@ -62,6 +62,20 @@ int main(int, char **argv) {
     module.save("again.pt");
     CHECK(Module("again.pt").run({{"input_ids", ids}})[1].values<float>() == outputs[1].values<float>());
 
+    // Elements of every type; half types are read as float.
+    const std::vector<bool> bits = {true, false, true};
+    const Tensor flags({3}, bits);
+    CHECK(flags.dtype() == BERTSCRIPT_BOOL && flags.values<bool>() == bits && flags.data<bool>()[2]);
+    const std::vector<long long> numbers = {2, 9, 3};
+    const Tensor wide({1, 3}, numbers);
+    CHECK(wide.values<long long>() == numbers && wide.values<long>() == (std::vector<long>{2, 9, 3}));
+    CHECK(*wide.data<long long>() == 2 && *wide.data<long>() == 2);
+    CHECK(module.run({{"input_ids", wide}})[1].values<float>() == outputs[1].values<float>());
+    const Tensor brain = half.run({{"input_ids", ids}})[1];
+    CHECK(brain.to_float32().values<float>() == brain.values<float>() && brain.values<float>().size() == 32);
+    CHECK(status_of([&] { brain.data<float>(); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([&] { brain.values<double>(); }) == BERTSCRIPT_INVALID_ARGUMENT);
+
     // Memory of ours, released once; what release throws goes nowhere.
     int released = 0;
     std::int64_t own[] = {2, 9, 3};
@@ -119,6 +133,33 @@ int main(int, char **argv) {
     CHECK(sentence.embed({"a"}, options).shape()[1] == 2 * 32);
     CHECK(sentence.embed({}).numel() == 0);
 
+    // Texts in any container; embeddings in memory of ours, the same to the bit.
+    const std::vector<std::string> strings = {"the cat", many};
+    const std::vector<std::string_view> views(strings.begin(), strings.end());
+    const char *const pointers[] = {"the cat", many.c_str()};
+    const std::vector<float> expected = sentence.embed(strings).values<float>();
+    CHECK(sentence.embed(views).values<float>() == expected && sentence.embed(pointers).values<float>() == expected);
+    CHECK(sentence.embedding_dim() == 16 && sentence.embedding_dim(options) == 2 * 32);
+    std::vector<float> room(2 * sentence.embedding_dim());
+    CHECK(sentence.embed_into(strings, room.data(), room.size(), {}, &truncated) == room.size() && room == expected);
+    CHECK(truncated == (std::vector<bool>{false, true}));
+    CHECK(status_of([&] { sentence.embed_into(strings, room.data(), 31); }) == BERTSCRIPT_BUFFER_TOO_SMALL);
+
+    // A prompt is text of any kind but for NUL, at which C would end it.
+    options = {};
+    options.prompt = std::string("query: \0", 8);
+    CHECK(status_of([&] { sentence.embed({"a"}, options); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    options.prompt = "query: ";
+    options.prompt_name = "query";
+    CHECK(status_of([&] { sentence.embed({"a"}, options); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([&] { Module(std::string("model.pt\0x", 10)); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([&] { sentence.run({{std::string("input_ids\0", 10), ids}}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+
+    // Plans are kept, or refused by name.
+    const Module int8 = sentence.with_plan("packed-int8");
+    CHECK(int8.to(std::nullopt, "bfloat16").plan() == "packed-int8");
+    CHECK(status_of([&] { int8.to(std::nullopt, "float16"); }) == BERTSCRIPT_UNSUPPORTED);
+
     const Module labels = Model(fixtures + "/text/classify-single").trace();
     for (const Classification &text : labels.classify_pairs({"good", "the cat"}, {"bad", "sat"})) {
         for (const Label &label : text.labels) {
@@ -167,6 +208,8 @@ int main(int, char **argv) {
     const std::vector<std::int64_t> kept(encoding.input_ids(0).begin(), encoding.input_ids(0).end());
     CHECK(tokenizer.decode(kept) == "the cat sat");
     CHECK(tokenizer.id_to_token(*tokenizer.token_to_id("[MASK]")) == "[MASK]");
+    CHECK(!tokenizer.token_to_id(std::string("[MASK]\0", 7)));
+    CHECK(tokenizer.encode(std::vector<std::string>{"the cat sat", "cat"}, encode).rows() == 2);
     CHECK(!tokenizer.token_to_id("no such") && tokenizer.max_length() == 32 && tokenizer.vocab_size() > 10);
     CHECK(Tokenizer(fixtures + "/text/masked").encode_pairs({"a"}, {"b"}).rows() == 1);
     CHECK(tokenizer.decode(std::vector<std::int64_t>(200, kept[1])).size() > 64);

@@ -38,6 +38,32 @@ int main(int, char **argv) {
     CHECK(module->embed({"a"}, options).error().status() == BERTSCRIPT_INVALID_ARGUMENT);
     CHECK(module->classify({"a"}).error().status() == BERTSCRIPT_UNSUPPORTED);
 
+    // C would cut a string at a NUL inside of it.
+    const std::string cut("saved.pt\0.txt", 13);
+    CHECK(Module::load(cut).error().what() == std::string("path: found NUL at byte 8, expected none"));
+    CHECK(!Module::load("saved.pt", cut) && !module->save(cut) && !module->to(cut) && !module->to("cpu", cut));
+    CHECK(!module->with_plan(cut) && !Model::from_pretrained(cut) && !model->export_file(cut) && !Tokenizer::load(cut));
+    CHECK(!device_count(cut) && !device_available(cut) && !embeddings->to_device(cut) && !model->trace({{"1x8", cut}}));
+    options = {};
+    options.prompt = cut;
+    CHECK(module->embed({"a"}, options).error().status() == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(!module->embedding_dim(options));
+    options = {};
+    options.pooling = {{"cls", cut}};
+    CHECK(module->embed({"a"}, options).error().what() == std::string("options: found NUL at byte 8, expected none"));
+
+    // Outputs are written on success only.
+    std::vector<bool> truncated = {true, true, true};
+    options = {};
+    options.long_texts = "shred";
+    CHECK(!module->embed({"a"}, options, &truncated) && truncated.size() == 3);
+    float room[33] = {};
+    CHECK(module->embed_into({"a"}, room, 15, {}, &truncated).error().status() == BERTSCRIPT_BUFFER_TOO_SMALL);
+    CHECK(truncated.size() == 3);
+    CHECK(module->embed_into({"a"}, room, 33, {}, &truncated).value() == 16 && truncated == std::vector<bool>{false});
+    CHECK(module->embedding_dim().value() == 16);
+    CHECK(Tensor::copy_from({2}, std::vector<bool>{true, false})->values<bool>().value()[0]);
+
     const Result<Tensor> ids = Tensor::copy_from({1, 3}, std::vector<std::int64_t>{2, 9, 3});
     const Result<std::vector<Tensor>> outputs = module->run({{"input_ids", *ids}});
     CHECK(outputs && outputs->size() == 2);

@@ -95,7 +95,8 @@ fn the_header_compiles_in_newer_standards_and_with_clang() {
         for flags in [&["-std=c++20"][..], &["-std=c++17", "-fno-exceptions", "-fno-rtti"]] {
             let output = Command::new(compiler)
                 .args(flags)
-                .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-x", "c++"])
+                .args(["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"])
+                .args(["-fsyntax-only", "-x", "c++"])
                 .arg("-I")
                 .arg(root().join("include"))
                 .arg(&header)
