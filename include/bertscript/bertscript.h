@@ -726,14 +726,6 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API int32_t bertscript_get_num_threads(void) BERTSCRIPT_NOEXCEPT;
 
 /**
- * torch's name of a dtype, such as `float32`; `unknown` of any other number.
- *
- * Ownership: static.
- * Thread safety: any thread.
- */
-BERTSCRIPT_API const char *bertscript_dtype_name(bertscript_dtype dtype) BERTSCRIPT_NOEXCEPT;
-
-/**
  * Makes a tensor of a copy of `data`.
  *
  * @param dtype one of `BERTSCRIPT_FLOAT32` and so on
@@ -885,6 +877,14 @@ BERTSCRIPT_NOEXCEPT;
  * Thread safety: any thread, once.
  */
 BERTSCRIPT_API void bertscript_tensor_free(bertscript_tensor *tensor) BERTSCRIPT_NOEXCEPT;
+
+/**
+ * torch's name of a dtype, such as `float32`; `unknown` of any other number.
+ *
+ * Ownership: static.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API const char *bertscript_dtype_name(bertscript_dtype dtype) BERTSCRIPT_NOEXCEPT;
 
 /**
  * Makes a tensor over memory of the caller, without a copy; with one if the

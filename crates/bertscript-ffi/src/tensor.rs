@@ -1,7 +1,9 @@
 //! The tensor handle.
 
+mod dtype;
 mod memory;
 
+pub use dtype::*;
 pub use memory::*;
 
 use crate::error::bertscript_error;
@@ -12,66 +14,10 @@ use crate::status::{
     bertscript_status,
 };
 use bertscript::Device;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 use torchscript::{SharedTensor, dtype_name};
-
-/// The type of a tensor's elements.
-pub type bertscript_dtype = i32;
-
-/// `float`
-pub const BERTSCRIPT_FLOAT32: bertscript_dtype = 1;
-/// IEEE half precision, 16 bits
-pub const BERTSCRIPT_FLOAT16: bertscript_dtype = 2;
-/// bfloat16, 16 bits
-pub const BERTSCRIPT_BFLOAT16: bertscript_dtype = 3;
-/// `int64_t`
-pub const BERTSCRIPT_INT64: bertscript_dtype = 4;
-/// `int32_t`
-pub const BERTSCRIPT_INT32: bertscript_dtype = 5;
-/// One byte, 0 or 1
-pub const BERTSCRIPT_BOOL: bertscript_dtype = 6;
-/// `double`
-pub const BERTSCRIPT_FLOAT64: bertscript_dtype = 7;
-/// `int16_t`
-pub const BERTSCRIPT_INT16: bertscript_dtype = 8;
-/// `int8_t`
-pub const BERTSCRIPT_INT8: bertscript_dtype = 9;
-/// `uint8_t`
-pub const BERTSCRIPT_UINT8: bertscript_dtype = 10;
-
-/// Number, torch's name, tch's name.
-const DTYPES: [(bertscript_dtype, &CStr, Kind); 10] = [
-    (BERTSCRIPT_FLOAT32, c"float32", Kind::Float),
-    (BERTSCRIPT_FLOAT16, c"float16", Kind::Half),
-    (BERTSCRIPT_BFLOAT16, c"bfloat16", Kind::BFloat16),
-    (BERTSCRIPT_INT64, c"int64", Kind::Int64),
-    (BERTSCRIPT_INT32, c"int32", Kind::Int),
-    (BERTSCRIPT_BOOL, c"bool", Kind::Bool),
-    (BERTSCRIPT_FLOAT64, c"float64", Kind::Double),
-    (BERTSCRIPT_INT16, c"int16", Kind::Int16),
-    (BERTSCRIPT_INT8, c"int8", Kind::Int8),
-    (BERTSCRIPT_UINT8, c"uint8", Kind::Uint8),
-];
-
-/// torch's name of a dtype, such as `float32`; `unknown` of any other number.
-///
-/// Ownership: static.
-/// Thread safety: any thread.
-#[unsafe(no_mangle)]
-pub extern "C" fn bertscript_dtype_name(dtype: bertscript_dtype) -> *const c_char {
-    let known = DTYPES.iter().find(|(number, ..)| *number == dtype);
-    known.map_or(c"unknown", |(_, name, _)| name).as_ptr()
-}
-
-fn kind_of(dtype: bertscript_dtype) -> Result<Kind, Failure> {
-    let known = DTYPES.iter().find(|(number, ..)| *number == dtype);
-    known.map(|(.., kind)| *kind).ok_or_else(|| {
-        let message = format!("dtype: found {dtype}, expected 1 to {}", DTYPES.len());
-        Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
-    })
-}
 
 /// No tensor of more dimensions is of use here.
 const MOST_DIMENSIONS: usize = 64;

@@ -2,12 +2,14 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "the contracts are broken on purpose")]
 
+mod embed_into;
 mod handles;
 mod log;
 mod mistakes;
 mod models;
 mod tasks;
 mod tensors;
+mod weights;
 
 use bertscript_ffi::*;
 use std::ffi::{CStr, CString};
@@ -84,4 +86,29 @@ fn values(tensor: *const bertscript_tensor) -> Vec<f32> {
     let status = unsafe { bertscript_tensor_copy_to(tensor, place, size, null_mut(), null_mut()) };
     assert_eq!(status, BERTSCRIPT_OK);
     values
+}
+
+/// The status and the message of a call that must fail and write no output.
+fn refused<T>(
+    call: impl FnOnce(*mut *mut T, *mut *mut bertscript_error) -> bertscript_status,
+) -> (bertscript_status, String) {
+    let (mut out, mut error) = (null_mut(), null_mut());
+    let status = call(&raw mut out, &raw mut error);
+    assert!(out.is_null(), "an output was written");
+    told(status, error)
+}
+
+fn invalid(message: &str) -> (bertscript_status, String) {
+    (BERTSCRIPT_INVALID_ARGUMENT, message.to_owned())
+}
+
+/// A tensor over `data`.
+fn tensor<T>(dtype: bertscript_dtype, shape: &[i64], data: &[T]) -> *mut bertscript_tensor {
+    let (mut tensor, size) = (null_mut(), size_of_val(data));
+    let (shape, ndim, data) = (shape.as_ptr(), shape.len(), data.as_ptr().cast());
+    let status = unsafe {
+        bertscript_tensor_copy_from(dtype, shape, ndim, data, size, &raw mut tensor, null_mut())
+    };
+    assert_eq!(status, BERTSCRIPT_OK);
+    tensor
 }

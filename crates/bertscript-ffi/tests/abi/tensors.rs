@@ -1,6 +1,6 @@
 //! Memory of the caller, and DLPack.
 
-use crate::{told, values};
+use crate::{tensor, told, values};
 use bertscript_ffi::*;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
@@ -143,5 +143,30 @@ fn a_tensor_may_be_empty_or_a_single_number() {
         assert_eq!((status, values(again)), (BERTSCRIPT_OK, vec![7.]));
         bertscript_tensor_free(again);
         bertscript_tensor_free(tensor);
+    }
+}
+
+#[test]
+fn half_types_are_readable_as_float32() {
+    let half = tensor(BERTSCRIPT_FLOAT16, &[3], &[0x3c00_u16, 0xc000, 0x7c00]);
+    let brain = tensor(BERTSCRIPT_BFLOAT16, &[3], &[0x3f80_u16, 0xc000, 0x7f80]);
+    let whole = tensor(BERTSCRIPT_FLOAT32, &[3], &[1f32, -2., f32::INFINITY]);
+    for found in [half, brain, whole] {
+        let mut wide = null_mut();
+        unsafe {
+            assert_eq!(
+                bertscript_tensor_to_float32(found, &raw mut wide, null_mut()),
+                BERTSCRIPT_OK
+            );
+            assert_eq!(values(wide), [1., -2., f32::INFINITY]);
+            let places = [wide, found].map(|tensor| {
+                let mut place = null();
+                bertscript_tensor_data(tensor, &raw mut place, null_mut(), null_mut());
+                place
+            });
+            assert_eq!(places[0] == places[1], found == whole, "copied only if converted");
+            bertscript_tensor_free(wide);
+            bertscript_tensor_free(found);
+        }
     }
 }

@@ -255,6 +255,7 @@ impl Similarity {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for tensors of another form, of two widths, or on two
     /// devices.
+    #[expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
     pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let invalid = |name: &str, message: String| {
             Err(Error::new(ErrorKind::InvalidInput, message).at(name))
