@@ -100,7 +100,6 @@ impl Module {
         let [_output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(Recipe::pooling);
         let recipe = self.chosen_recipe(chosen.as_ref())?;
-        recipe.pools()?;
         self.prompt(options)?;
         self.tokenizer()?;
         Ok(self.dimensions(recipe, options)?.1)
@@ -112,6 +111,7 @@ impl Module {
 
     /// How many dimensions a recipe gives, and how many of them are kept.
     fn dimensions(&self, recipe: &Recipe, options: &EmbedOptions) -> Result<(usize, usize)> {
+        recipe.pools()?;
         let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
         let width = recipe.dimension(hidden_size) as usize;
         let kept = options.truncate_dim.or(recipe.truncate_dim).unwrap_or(width);
