@@ -1,5 +1,6 @@
 //! What can go wrong, where, and why.
 
+use bertscript_kernels::OutOfMemory;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
@@ -144,6 +145,12 @@ impl From<torchscript::Error> for Error {
             },
             Err(error) => Self::new(kind, error.to_string()),
         }
+    }
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::new(ErrorKind::OutOfMemory, error.to_string())
     }
 }
 

@@ -130,6 +130,7 @@ mod config;
 mod device;
 mod error;
 mod export;
+mod memory;
 mod models;
 mod module;
 mod nn;

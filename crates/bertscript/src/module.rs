@@ -15,6 +15,7 @@ use crate::archive::{self, Archive, Metadata};
 use crate::assets::Assets;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{HEADROOM, check};
 use crate::text::{Recipe, Tokenizer};
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -63,6 +64,7 @@ impl Module {
     pub fn load(path: &Path, device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let load = || {
             let _entered = torchscript::enter()?;
+            check(HEADROOM)?;
             let file = archive::open_file(path)?;
             let archive = Archive::from_file(&file)?;
             let device = device.resolve()?;
@@ -236,6 +238,7 @@ impl Module {
     /// it and the bound. The module stays usable.
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
         let _entered = self.enter()?;
+        check(HEADROOM)?;
         if let Some(metadata) = self.metadata() {
             let host = inputs.on_host()?;
             host.check(metadata)?;

@@ -15,6 +15,7 @@ mod threads;
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{copied, with_capacity};
 use crate::models::Architecture;
 use crate::weights::Weights;
 use bert::Bert;
@@ -24,7 +25,7 @@ pub use threads::shutdown_threads;
 use threads::{Libtorch, Share};
 
 /// Texts one after the other, as token ids.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct PackedInputs {
     /// `[T]`
     pub(crate) input_ids: Vec<i64>,
@@ -92,7 +93,8 @@ impl Packed {
     /// The outputs, in the order of [`Architecture::outputs`], and then the
     /// hidden states.
     pub(crate) fn forward(&self, inputs: &PackedInputs) -> Result<Vec<PackedOutput>> {
-        let mut starts = vec![0];
+        let mut starts = with_capacity(inputs.lengths.len() + 1)?;
+        starts.push(0);
         starts.extend(inputs.lengths.iter().scan(0, |sum, length| {
             *sum += length;
             Some(*sum)
@@ -100,9 +102,9 @@ impl Packed {
         let results = self.each_chunk(&inputs.lengths, usize::MAX, |texts, team| {
             let tokens = starts[texts.start]..starts[texts.end];
             let chunk = PackedInputs {
-                input_ids: inputs.input_ids[tokens.clone()].to_vec(),
-                token_type_ids: inputs.token_type_ids[tokens].to_vec(),
-                lengths: inputs.lengths[texts].to_vec(),
+                input_ids: copied(&inputs.input_ids[tokens.clone()])?,
+                token_type_ids: copied(&inputs.token_type_ids[tokens])?,
+                lengths: copied(&inputs.lengths[texts])?,
             };
             self.chunk(&chunk, team)
         })?;
@@ -110,7 +112,7 @@ impl Packed {
         let mut outputs = results.next().unwrap_or_default();
         for result in results {
             for (all, output) in outputs.iter_mut().zip(&result) {
-                all.append(output);
+                all.append(output)?;
             }
         }
         Ok(outputs)
@@ -126,7 +128,7 @@ impl Packed {
         each: impl Fn(Range<usize>, &dyn Team) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let share = Share::take();
-        chunks::run(&chunks::cut(lengths, budget, share.threads()), share.threads(), each)
+        chunks::run(&chunks::cut(lengths, budget, share.threads())?, share.threads(), each)
     }
 
     /// The outputs for some texts, by one team.
@@ -148,7 +150,7 @@ impl Packed {
         inputs: &PackedInputs,
         tokens: Option<&[usize]>,
         team: &dyn Team,
-        read: impl FnOnce(&Matrix<f32>) -> R,
+        read: impl FnOnce(&Matrix<f32>) -> Result<R>,
     ) -> Result<R> {
         match &self.bert {
             AnyBert::F32(bert) => bert.hidden_states(inputs, tokens, team, read),
@@ -217,7 +219,10 @@ mod tests {
         for tokens in [&few[..], &all, &[]] {
             let packed = load(Architecture::BertModel);
             let whole = packed.chunk(&inputs, &Solo).unwrap();
-            let read = |hidden: &Matrix<f32>| check(hidden, whole[0].matrix(), tokens);
+            let read = |hidden: &Matrix<f32>| {
+                check(hidden, whole[0].matrix(), tokens);
+                Ok(())
+            };
             packed.hidden_states(&inputs, Some(tokens), &Solo, read).unwrap();
             let packed = load(Architecture::BertForPreTraining);
             let whole = packed.chunk(&inputs, &Solo).unwrap();

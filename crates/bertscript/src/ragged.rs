@@ -65,7 +65,7 @@ impl RaggedBert {
         }
         let lengths = &inputs.lengths;
         let shape = RaggedShape { tokens: inputs.input_ids.len(), texts: lengths.len() };
-        let buffer = Tensor::f_from_slice(&shape.buffer(inputs.ids(), lengths))?;
+        let buffer = Tensor::f_from_slice(&shape.buffer(inputs.ids(), lengths)?)?;
         let buffer = buffer.f_to_device(self.layers.device)?;
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let found = self.layers.forward(&buffer, shape, lengths, longest)?;
@@ -231,10 +231,10 @@ mod tests {
         let exact = RaggedShape { tokens: 6, texts: 2 };
         let wider = RaggedShape { tokens: 16, texts: 5 };
         assert_eq!(
-            exact.buffer([&ids[0], &ids[1]], &lengths),
+            exact.buffer([&ids[0], &ids[1]], &lengths).unwrap(),
             [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
         );
-        let buffer = wider.buffer([&ids[0], &ids[1]], &lengths);
+        let buffer = wider.buffer([&ids[0], &ids[1]], &lengths).unwrap();
         assert_eq!(buffer[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
         let options = PackOptions {
             architecture: Architecture::BertForPreTraining,
@@ -244,7 +244,7 @@ mod tests {
         };
         let bert = RaggedBert::load(&random(), options, Device::Cpu).unwrap();
         let run = |shape: RaggedShape, all: &[usize]| {
-            let buffer = Tensor::from_slice(&shape.buffer([&ids[0], &ids[1]], &lengths));
+            let buffer = Tensor::from_slice(&shape.buffer([&ids[0], &ids[1]], &lengths).unwrap());
             let found = bert.layers.forward(&buffer, shape, all, 16).unwrap();
             bert.layers.rows(&found, &lengths, 4).unwrap()
         };

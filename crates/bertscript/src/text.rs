@@ -1,5 +1,6 @@
 //! From text to token ids, and from hidden states to an embedding.
 
+mod chars;
 mod dense;
 mod encoding;
 mod growth;

@@ -44,7 +44,7 @@ fn available() -> impl Iterator<Item = Isa> {
 /// Values of no meaning, from -0.5 to 0.5.
 fn filled<E: Element>(rows: usize, width: usize) -> Matrix<E> {
     let mut matrix = Matrix::new(width);
-    matrix.set_rows(rows);
+    matrix.set_rows(rows).unwrap();
     for row in 0..rows {
         for (column, value) in matrix.row_mut(row).iter_mut().enumerate() {
             let number = (row * 7919 + column * 104_729) % 65_537;
@@ -56,12 +56,12 @@ fn filled<E: Element>(rows: usize, width: usize) -> Matrix<E> {
 
 fn layer<E: Element>(isa: Isa, inputs: usize, outputs: usize) -> Linear<E> {
     let weight = filled::<f32>(1, inputs * outputs);
-    Linear::new(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])])
+    Linear::new(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])]).unwrap()
 }
 
 fn int8_layer(isa: Isa, inputs: usize, outputs: usize) -> Linear<f32> {
     let weight = filled::<f32>(1, inputs * outputs);
-    Linear::int8(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])])
+    Linear::int8(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])]).unwrap()
 }
 
 fn linear(criterion: &mut Criterion) {
@@ -158,7 +158,7 @@ fn layer_norm(criterion: &mut Criterion) {
     for (number, isa) in available().enumerate() {
         for width in if number == 0 { &[384, 768][..] } else { &[384] } {
             let weight = vec![1_f32; *width];
-            let norm = LayerNorm::new(isa, &weight, &weight, 1e-12);
+            let norm = LayerNorm::new(isa, &weight, &weight, 1e-12).unwrap();
             let (mut x, mut copy) = (filled(56, *width), filled::<Bf16>(56, *width));
             group.throughput(Throughput::Elements(56 * *width as u64));
             group.bench_function(id::<f32>(isa, &format!("56x{width}")), |bencher| {

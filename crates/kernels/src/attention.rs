@@ -7,7 +7,8 @@ use crate::amx;
 use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
-use crate::matrix::{Line, Rows, RowsMut, zeros};
+use crate::matrix::{Line, Rows, RowsMut};
+use crate::memory::{OutOfMemory, collect, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 use crate::tile::{HIGHEST, Next, Product, WIDEST, height, width};
@@ -34,6 +35,9 @@ pub struct Texts<'a> {
 /// tokens of its own text; the scale is the inverse square root of a head's
 /// dimension. Of bfloat16, what each token attends with is rounded, too.
 ///
+/// # Errors
+/// If memory runs out.
+///
 /// # Panics
 /// If the lengths are not those of the rows, the heads do not share the columns,
 /// the dimension of a head is odd with bfloat16, or the CPU lacks the instructions.
@@ -43,7 +47,7 @@ pub fn attention<E: Element>(
     qkv: Rows<'_, E>,
     texts: Texts<'_>,
     out: RowsMut<'_, E>,
-) {
+) -> Result<(), OutOfMemory> {
     let Texts { lengths, heads } = texts;
     assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
     assert_eq!(lengths.iter().sum::<usize>(), qkv.rows, "as many tokens as rows");
@@ -55,13 +59,10 @@ pub fn attention<E: Element>(
     let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let mut start = 0;
-    let starts: Vec<_> = lengths
-        .iter()
-        .map(|length| {
-            start += length;
-            start - length
-        })
-        .collect();
+    let starts = collect(lengths.iter().map(|length| {
+        start += length;
+        start - length
+    }))?;
     let scratch = || Scratch::new(longest, head_dim);
     share(team, lengths.len() * heads, scratch, |scratch, number| {
         let (text, head) = (number / heads, number % heads);
@@ -72,7 +73,8 @@ pub fn attention<E: Element>(
         unsafe {
             isa.run(Head { isa, qkv, out: &out, first, length, column, head_dim, scratch });
         }
-    });
+        Ok(())
+    })
 }
 
 /// Memory that a thread uses for one head after another.
@@ -90,17 +92,17 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(longest: usize, head_dim: usize) -> Self {
+    fn new(longest: usize, head_dim: usize) -> Result<Self, OutOfMemory> {
         // As wide as the widest panels and types, whatever is used.
         let keys = longest.next_multiple_of(WIDEST);
         let columns = head_dim.next_multiple_of(WIDEST);
-        Self {
-            keys: zeros(4 * keys * head_dim),
-            values: zeros(4 * columns * keys),
-            scores: zeros(4 * HIGHEST * keys),
-            powers: zeros(4 * HIGHEST * keys),
-            sums: zeros(4 * HIGHEST * WIDEST),
-        }
+        Ok(Self {
+            keys: zeros(4 * keys * head_dim)?,
+            values: zeros(4 * columns * keys)?,
+            scores: zeros(4 * HIGHEST * keys)?,
+            powers: zeros(4 * HIGHEST * keys)?,
+            sums: zeros(4 * HIGHEST * WIDEST)?,
+        })
     }
 }
 

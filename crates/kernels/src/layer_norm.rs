@@ -3,6 +3,7 @@
 use crate::element::{Element, Operations};
 use crate::isa::{Isa, Kernel};
 use crate::matrix::RowsMut;
+use crate::memory::{OutOfMemory, collect};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 
@@ -21,34 +22,51 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// weight and bias `[H]`
     ///
+    /// # Errors
+    /// If memory runs out.
+    ///
     /// # Panics
     /// If they are not equally long, or the CPU lacks the instructions.
-    pub fn new<W: Element>(isa: Isa, weight: &[W], bias: &[W], eps: f64) -> Self {
+    pub fn new<W: Element>(
+        isa: Isa,
+        weight: &[W],
+        bias: &[W],
+        eps: f64,
+    ) -> Result<Self, OutOfMemory> {
         assert!(isa.is_available(), "{isa:?}");
         assert_eq!(weight.len(), bias.len(), "as many biases as weights");
-        let values = |values: &[W]| values.iter().map(|value| value.to_f32()).collect();
-        Self { isa, weight: values(weight), bias: values(bias), eps: eps as f32 }
+        let values = |values: &[W]| collect(values.iter().map(|value| value.to_f32()));
+        Ok(Self { isa, weight: values(weight)?, bias: values(bias)?, eps: eps as f32 })
     }
 
     /// x `[N,H]` is normalised in place; `copy`, with as many rows or none, gets
     /// the same values.
     ///
+    /// # Errors
+    /// If memory runs out.
+    ///
     /// # Panics
     /// If a matrix has another shape.
-    pub fn forward<E: Element>(&self, team: &dyn Team, x: RowsMut<'_, f32>, copy: RowsMut<'_, E>) {
+    pub fn forward<E: Element>(
+        &self,
+        team: &dyn Team,
+        x: RowsMut<'_, f32>,
+        copy: RowsMut<'_, E>,
+    ) -> Result<(), OutOfMemory> {
         assert_eq!((x.width, copy.width), (self.weight.len(), self.weight.len()), "other widths");
         assert!(copy.rows == 0 || copy.rows == x.rows, "as many copies as rows");
         let team: &dyn Team = if x.rows < 2 * BLOCK { &crate::Solo } else { team };
         share(
             team,
             x.rows.div_ceil(BLOCK),
-            || (),
+            || Ok(()),
             |(), number| {
                 let rows = (number * BLOCK, x.rows.min((number + 1) * BLOCK));
                 // SAFETY: available; shapes were compared, no two pieces share a row.
                 unsafe { self.isa.run(Piece { norm: self, x: &x, copy: &copy, rows }) };
+                Ok(())
             },
-        );
+        )
     }
 }
 

@@ -9,6 +9,7 @@ mod split;
 use crate::element::Element;
 use crate::isa::{Isa, Kernel, second_cache};
 use crate::matrix::{Line, Rows, RowsMut};
+use crate::memory::{OutOfMemory, with_capacity};
 use crate::simd::{Portable, Simd};
 use crate::team::{Team, share};
 use crate::tile::{HIGHEST, WIDEST, width};
@@ -57,25 +58,41 @@ impl<E: Element> Linear<E> {
     /// One layer of several with the same inputs: the outputs of the first come
     /// first. Each is a weight `[out,in]` and a bias `[out]`.
     ///
+    /// # Errors
+    /// If memory runs out.
+    ///
     /// # Panics
     /// If there are no inputs, a weight does not have as many values for each of its
     /// bias, or the CPU lacks the instructions.
-    pub fn new<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
+    pub fn new<W: Element>(
+        isa: Isa,
+        inputs: usize,
+        layers: &[(&[W], &[W])],
+    ) -> Result<Self, OutOfMemory> {
         assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
-        Self::of(isa, inputs, layers, |width, rows| Weight::Own(Panels::new(width, inputs, rows)))
+        Self::of(isa, inputs, layers, |width, rows| {
+            Ok(Weight::Own(Panels::new(width, inputs, rows)?))
+        })
     }
 
     /// The same, rounded to 8-bit integers: a weight has a scale for each output,
     /// and an input, when it comes, one for each row. Scales are such that the
     /// greatest magnitude becomes 127; sums are exact.
     ///
+    /// # Errors
+    /// If memory runs out.
+    ///
     /// # Panics
     /// As [`Self::new`], and if there are more than [`Self::MAX_INT8_INPUTS`].
-    pub fn int8<W: Element>(isa: Isa, inputs: usize, layers: &[(&[W], &[W])]) -> Self {
+    pub fn int8<W: Element>(
+        isa: Isa,
+        inputs: usize,
+        layers: &[(&[W], &[W])],
+    ) -> Result<Self, OutOfMemory> {
         assert!(isa.is_available(), "{isa:?}");
         assert!(inputs <= Self::MAX_INT8_INPUTS, "{inputs} inputs");
         Self::of(isa, inputs, layers, |width, rows| {
-            Weight::Int8(Int8Panels::new(width, inputs, rows))
+            Ok(Weight::Int8(Int8Panels::new(width, inputs, rows)?))
         })
     }
 
@@ -83,20 +100,21 @@ impl<E: Element> Linear<E> {
         isa: Isa,
         inputs: usize,
         layers: &[(&[W], &[W])],
-        weight: impl FnOnce(usize, &[&[W]]) -> Weight<E>,
-    ) -> Self {
+        weight: impl FnOnce(usize, &[&[W]]) -> Result<Weight<E>, OutOfMemory>,
+    ) -> Result<Self, OutOfMemory> {
         assert!(inputs > 0, "a layer without inputs");
-        let (mut rows, mut bias) = (Vec::new(), Vec::new());
+        // SAFETY: available.
+        let width = unsafe { isa.run(Width) };
+        let outputs = layers.iter().map(|(_, bias)| bias.len()).sum::<usize>();
+        let mut rows = with_capacity(outputs)?;
+        let mut bias = with_capacity(outputs.next_multiple_of(width))?;
         for (weight, layer_bias) in layers {
             assert_eq!(weight.len(), inputs * layer_bias.len(), "a weight of another shape");
             rows.extend(weight.chunks_exact(inputs));
             bias.extend(layer_bias.iter().map(|value| value.to_f32()));
         }
-        // SAFETY: available.
-        let width = unsafe { isa.run(Width) };
-        let outputs = bias.len();
         bias.resize(outputs.next_multiple_of(width), 0.);
-        Self { isa, inputs, outputs, bias, weight: weight(width, &rows) }
+        Ok(Self { isa, inputs, outputs, bias, weight: weight(width, &rows)? })
     }
 
     /// Number of inputs.
@@ -148,6 +166,9 @@ impl<E: Element> Linear<E> {
 
     /// x `[N,in]` -> `[N,out]`
     ///
+    /// # Errors
+    /// If memory runs out.
+    ///
     /// # Panics
     /// If a matrix has another shape.
     pub fn forward<O: Element>(
@@ -156,7 +177,7 @@ impl<E: Element> Linear<E> {
         x: Rows<'_, E>,
         then: Then<'_>,
         out: RowsMut<'_, O>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         assert_eq!((x.width, out.width), (self.inputs, self.outputs), "other widths");
         assert_eq!(x.rows, out.rows, "as many results as inputs");
         if let Then::Add(rows) = then {
@@ -174,17 +195,19 @@ impl<E: Element> Linear<E> {
             members => (4 * members).div_ceil(blocks.max(1)).min(panels),
         };
         let rows = x.rows.min(most);
-        let scratch = || Scratch {
-            sums: Vec::new(),
-            rounded: match &self.weight {
-                Weight::Own(_) => int8::Scratch::default(),
-                Weight::Int8(panels) => panels.scratch(rows),
-            },
-            #[cfg(target_arch = "x86_64")]
-            split: match self.is_split() {
-                true => split::Scratch::new(rows, self.inputs),
-                false => split::Scratch::default(),
-            },
+        let scratch = || {
+            Ok(Scratch {
+                sums: Vec::new(),
+                rounded: match &self.weight {
+                    Weight::Own(_) => int8::Scratch::default(),
+                    Weight::Int8(panels) => panels.scratch(rows)?,
+                },
+                #[cfg(target_arch = "x86_64")]
+                split: match self.is_split() {
+                    true => split::Scratch::new(rows, self.inputs)?,
+                    false => split::Scratch::default(),
+                },
+            })
         };
         share(team, blocks * parts, scratch, |scratch, number| {
             let (block, part) = (number / parts, number % parts);
@@ -193,8 +216,8 @@ impl<E: Element> Linear<E> {
             let write = Write { linear: self, then, out: &out };
             // SAFETY: available; shapes were compared, and no two pieces share a
             // place of the result.
-            unsafe { self.isa.run(Piece { x, write, rows, columns, scratch }) };
-        });
+            unsafe { self.isa.run(Piece { x, write, rows, columns, scratch }) }
+        })
     }
 }
 
@@ -228,10 +251,10 @@ struct Scratch {
 }
 
 impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
-    type Output = ();
+    type Output = Result<(), OutOfMemory>;
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<S: Simd>(self) -> Self::Output {
         let Self { x, write, rows, columns, scratch } = self;
         let sums = &mut scratch.sums;
         let near = write.linear.near();
@@ -252,7 +275,7 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
                         let by = panels.in_tiles(x, rows);
                         return write.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums);
+                    write.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums)
                 }
                 Weight::Int8(panels) => {
                     let rounded = panels.round::<S, E>(x, rows, &mut scratch.rounded);
@@ -262,7 +285,7 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
                         let by = rounded.in_tiles::<S>();
                         return write.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, near, rounded.in_vectors::<S>(isa), sums);
+                    write.all::<S, _>(rows, columns, near, rounded.in_vectors::<S>(isa), sums)
                 }
             }
         }

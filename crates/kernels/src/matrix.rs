@@ -1,6 +1,7 @@
 //! Matrices whose rows begin at cache lines.
 
 use crate::element::Element;
+use crate::memory::{OutOfMemory, reserve, zeros};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -9,15 +10,14 @@ use std::ops::Range;
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
-/// Memory of zeros, at cache lines.
-pub(crate) fn zeros(bytes: usize) -> Vec<Line> {
-    vec![Line([0; 64]); bytes.div_ceil(size_of::<Line>())]
+impl Line {
+    pub(crate) const ZERO: Self = Self([0; 64]);
 }
 
-/// The same for weights, of which much is read one after the other: in great pages
+/// [`zeros`] for weights, of which much is read one after the other: in great pages
 /// where there are some, as it takes long to look up many small ones.
-pub(crate) fn zeros_for_weights(bytes: usize) -> Vec<Line> {
-    let lines = zeros(bytes);
+pub(crate) fn zeros_for_weights(bytes: usize) -> Result<Vec<Line>, OutOfMemory> {
+    let lines = zeros(bytes)?;
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 2 << 20;
@@ -29,7 +29,7 @@ pub(crate) fn zeros_for_weights(bytes: usize) -> Vec<Line> {
             unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
         }
     }
-    lines
+    Ok(lines)
 }
 
 /// Rows of values, kept from one use to the next.
@@ -53,13 +53,19 @@ impl<E: Element> Matrix<E> {
     }
 
     /// Gives it `rows` rows, of whatever values.
-    pub fn set_rows(&mut self, rows: usize) {
+    ///
+    /// # Errors
+    /// If memory runs out; the matrix is then as it was.
+    pub fn set_rows(&mut self, rows: usize) -> Result<(), OutOfMemory> {
         // A line more than there are values: kernels read pairs.
         let lines = rows * self.stride * size_of::<E>() / size_of::<Line>() + 1;
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line([0; 64]));
+        let more = lines.saturating_sub(self.lines.len());
+        if more > 0 {
+            reserve(&mut self.lines, more)?;
+            self.lines.resize(lines, Line::ZERO);
         }
         self.rows = rows;
+        Ok(())
     }
 
     /// Number of rows.

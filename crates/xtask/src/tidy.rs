@@ -13,8 +13,9 @@ const LONGEST_FILE: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "error",
+    "memory",
     "device",
     "activation",
     "config",

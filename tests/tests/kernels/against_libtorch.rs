@@ -34,7 +34,7 @@ fn check_linear<E: Element>(isas: &[Isa], kind: Kind, inputs: i64, outputs: i64)
     let (x, more) = (matrix::<E>(&x), matrix::<f32>(&more));
     for isa in isas {
         let layer = (&values(&weight)[..], &values(&bias)[..]);
-        let layer = Linear::<E>::new(*isa, inputs as usize, &[layer]);
+        let layer = Linear::<E>::new(*isa, inputs as usize, &[layer]).unwrap();
         assert_eq!((layer.inputs() as i64, layer.outputs() as i64), (inputs, outputs));
         // Long rows of inputs take their time.
         let counts =
@@ -43,14 +43,14 @@ fn check_linear<E: Element>(isas: &[Isa], kind: Kind, inputs: i64, outputs: i64)
             let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(0..rows))];
             for (then, (exact, bound)) in thens.into_iter().zip(&expected) {
                 let mut out = zeros::<f32>([rows, outputs as usize]);
-                layer.forward(&Solo, x.rows(0..rows), then, out.all_mut());
+                layer.forward(&Solo, x.rows(0..rows), then, out.all_mut()).unwrap();
                 let out = tensor(&out);
                 let error = error(&out, &exact.narrow(0, 0, rows as i64));
                 let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}, {then:?}");
                 assert!(error <= *bound, "{what}: {error:e} > {bound:e}");
                 if rows <= 15 {
                     let mut short = zeros::<Bf16>([rows, outputs as usize]);
-                    layer.forward(&Solo, x.rows(0..rows), then, short.all_mut());
+                    layer.forward(&Solo, x.rows(0..rows), then, short.all_mut()).unwrap();
                     assert!(bits(&short) == rounded(&out), "{what} in bfloat16");
                 }
             }
@@ -91,9 +91,9 @@ fn what_is_not_finite_does_not_become_finite() {
         let _ = x.get(1).get(number as i64 * 30).fill_(f64::from(what));
         let x = matrix::<f32>(&x);
         for isa in available() {
-            let layer = Linear::<f32>::new(isa, 64, &[(&weight[..], &[0.; 40][..])]);
+            let layer = Linear::<f32>::new(isa, 64, &[(&weight[..], &[0.; 40][..])]).unwrap();
             let mut out = zeros::<f32>([3, 40]);
-            layer.forward(&Solo, x.all(), Then::Keep, out.all_mut());
+            layer.forward(&Solo, x.all(), Then::Keep, out.all_mut()).unwrap();
             assert!(out.row(1).iter().all(|value| !value.is_finite()), "{isa:?}, {what}");
             let others = out.row(0).iter().chain(out.row(2));
             assert!(others.copied().all(f32::is_finite), "{isa:?}, {what}");
@@ -113,13 +113,13 @@ fn several_layers_in_one_stand_side_by_side() {
     for isa in available() {
         let run = |layer: Linear<f32>| {
             let mut out = zeros::<f32>([29, layer.outputs()]);
-            layer.forward(&Solo, x.all(), Then::Gelu, out.all_mut());
+            layer.forward(&Solo, x.all(), Then::Gelu, out.all_mut()).unwrap();
             tensor(&out)
         };
-        let together = run(Linear::new(isa, 33, &layers));
+        let together = run(Linear::new(isa, 33, &layers).unwrap());
         let alone = parts.each_ref().map(|part| {
             let [weight, bias] = part.each_ref().map(|t| values(&t.to_kind(Kind::BFloat16)));
-            run(Linear::new(isa, 33, &[(&weight[..], &bias[..])]))
+            run(Linear::new(isa, 33, &[(&weight[..], &bias[..])]).unwrap())
         });
         assert!(together.equal(&Tensor::cat(&alone, 1)), "{isa:?}");
     }
@@ -147,7 +147,7 @@ fn attention_equals_that_of_each_text_alone_in_libtorch() {
         for isa in available() {
             let mut out = zeros::<f32>([tokens, hidden_size]);
             let texts = Texts { lengths: &lengths, heads };
-            attention(isa, &Solo, qkv.all(), texts, out.all_mut());
+            attention(isa, &Solo, qkv.all(), texts, out.all_mut()).unwrap();
             let out = tensor(&out);
             for text in ranges(&lengths) {
                 let error = error(&narrow(&out, &text), &narrow(&exact, &text));
@@ -174,7 +174,8 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
         let qkv = matrix::<Bf16>(&qkv.to_kind(Kind::Float));
         for isa in available().filter(|isa| isa.multiplies_bf16()) {
             let mut out = zeros::<Bf16>([tokens, hidden_size]);
-            attention(isa, &Solo, qkv.all(), Texts { lengths: &lengths, heads }, out.all_mut());
+            attention(isa, &Solo, qkv.all(), Texts { lengths: &lengths, heads }, out.all_mut())
+                .unwrap();
             let error = error(&tensor(&out), &exact);
             assert!(error <= bound, "{of:?}: {error:e} > {bound:e}");
         }
@@ -190,7 +191,7 @@ fn a_score_far_above_the_others_takes_all() {
         for isa in available() {
             let mut out = zeros::<f32>([185, 64]);
             let texts = Texts { lengths: &lengths, heads: of.0 };
-            attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut());
+            attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut()).unwrap();
             for text in ranges(&lengths) {
                 // One of the values: in float64, the softmax is 1 and zeros here.
                 let exact = reference(&double(&narrow(&qkv, &text)), of);
@@ -217,9 +218,9 @@ fn attention_hides_no_nan_that_libtorch_shows() {
         let mut out = zeros::<f32>([95, 64]);
         let mut short_out = zeros::<Bf16>([95, 64]);
         let texts = Texts { lengths: &lengths, heads: 2 };
-        attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut());
+        attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut()).unwrap();
         if isa.multiplies_bf16() {
-            attention(isa, &Solo, short.all(), texts, short_out.all_mut());
+            attention(isa, &Solo, short.all(), texts, short_out.all_mut()).unwrap();
         }
         for text in ranges(&lengths) {
             let expected = nan(&reference(&double(&narrow(&qkv, &text)), (2, 32)));
@@ -249,13 +250,13 @@ fn layer_norm_is_as_exact_as_that_of_libtorch() {
         let bound =
             2. * error(&norm(Tensor::shallow_clone), &exact) + 2. * EPSILON * greatest(&exact);
         for isa in available() {
-            let norm = LayerNorm::new(isa, &values(&weight), &values(&bias), eps);
+            let norm = LayerNorm::new(isa, &values(&weight), &values(&bias), eps).unwrap();
             let [mut alone, mut with, mut short] = [(); 3].map(|()| matrix::<f32>(&x));
             let shape = [37, width as usize];
             let (mut copy, mut short_copy) = (zeros::<f32>(shape), zeros::<Bf16>(shape));
-            norm.forward(&Solo, alone.all_mut(), zeros::<f32>([0, shape[1]]).all_mut());
-            norm.forward(&Solo, with.all_mut(), copy.all_mut());
-            norm.forward(&Solo, short.all_mut(), short_copy.all_mut());
+            norm.forward(&Solo, alone.all_mut(), zeros::<f32>([0, shape[1]]).all_mut()).unwrap();
+            norm.forward(&Solo, with.all_mut(), copy.all_mut()).unwrap();
+            norm.forward(&Solo, short.all_mut(), short_copy.all_mut()).unwrap();
             let what = format!("{isa:?} {width} wide, mean {mean}, eps {eps}");
             for same in [&with, &copy, &short] {
                 assert!(bits(same) == bits(&alone), "{what}: copies differ");

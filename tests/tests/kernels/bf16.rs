@@ -24,10 +24,10 @@ fn all_roundings(numbers: &[f32], mut check: impl FnMut(&str, &[f32], &[f32])) {
     let x = zeros::<f32>([more.len(), 1]);
     for isa in available() {
         // No input times no weight, and then the number.
-        let layer = Linear::<f32>::new(isa, 1, &[(&[0.; 33], &[0.; 33])]);
+        let layer = Linear::<f32>::new(isa, 1, &[(&[0.; 33], &[0.; 33])]).unwrap();
         let (mut out, mut short) = (zeros::<f32>([x.len(), 33]), zeros::<Bf16>([x.len(), 33]));
-        layer.forward(&Solo, x.all(), Then::Add(more.all()), out.all_mut());
-        layer.forward(&Solo, x.all(), Then::Add(more.all()), short.all_mut());
+        layer.forward(&Solo, x.all(), Then::Add(more.all()), out.all_mut()).unwrap();
+        layer.forward(&Solo, x.all(), Then::Add(more.all()), short.all_mut()).unwrap();
         check(isa.name(), &flat(&out), &flat(&short));
     }
 }

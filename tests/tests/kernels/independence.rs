@@ -1,7 +1,7 @@
 //! What a row depends on.
 
 use super::*;
-use bertscript_kernels::{LayerNorm, Linear, Solo, Team, Texts, Then, attention};
+use bertscript_kernels::{LayerNorm, Linear, OutOfMemory, Solo, Team, Texts, Then, attention};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -59,7 +59,7 @@ type Layer<'a> = (&'a [f32], &'a [f32]);
 
 fn check_independence_of_linear<E: Element>(
     isa: Isa,
-    new: fn(Isa, usize, &[Layer<'_>]) -> Linear<E>,
+    new: fn(Isa, usize, &[Layer<'_>]) -> Result<Linear<E>, OutOfMemory>,
 ) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
     // The last two: several blocks of rows, and inputs that come one after the other.
@@ -74,15 +74,15 @@ fn check_independence_of_linear<E: Element>(
         let rows = lengths.iter().sum::<usize>() as i64;
         let (x, more) = (matrix(&random(rows, inputs, 1)), matrix(&random(rows, outputs, 2)));
         let (weight, bias) = (values(&random(outputs, inputs, 3)), values(&random(1, outputs, 4)));
-        let layer = new(isa, inputs as usize, &[(&weight[..], &bias[..])]);
+        let layer = new(isa, inputs as usize, &[(&weight[..], &bias[..])]).unwrap();
         for number in 0..3 {
             let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
             check_independence(&what, lengths, |team, rows, _| {
                 let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(rows.clone()))];
                 let shape = [rows.len(), outputs as usize];
                 let (mut out, mut short) = (zeros::<f32>(shape), zeros::<Bf16>(shape));
-                layer.forward(team, x.rows(rows.clone()), thens[number], out.all_mut());
-                layer.forward(team, x.rows(rows), thens[number], short.all_mut());
+                layer.forward(team, x.rows(rows.clone()), thens[number], out.all_mut()).unwrap();
+                layer.forward(team, x.rows(rows), thens[number], short.all_mut()).unwrap();
                 [bits(&out), bits(&short)]
             });
         }
@@ -97,7 +97,7 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
         let what = format!("{isa:?} {heads} heads of {head_dim}");
         check_independence(&what, &lengths, |team, rows, lengths| {
             let mut out = zeros::<E>([rows.len(), width]);
-            attention(isa, team, qkv.rows(rows), Texts { lengths, heads }, out.all_mut());
+            attention(isa, team, qkv.rows(rows), Texts { lengths, heads }, out.all_mut()).unwrap();
             [bits(&out), Vec::new()]
         });
     }
@@ -118,11 +118,11 @@ fn rows_depend_on_their_text_alone() {
         for (lengths, width) in [(&[1, 31, 32][..], 33), (&[1; 65], 384), (&[100, 1, 102], 17)] {
             let x = random(lengths.iter().sum::<usize>() as i64, width, 1);
             let weight = values(&random(1, width, 2));
-            let norm = LayerNorm::new(isa, &weight, &weight, 1e-12);
+            let norm = LayerNorm::new(isa, &weight, &weight, 1e-12).unwrap();
             check_independence(&format!("{isa:?} {width} wide"), lengths, |team, rows, _| {
                 let mut x = matrix(&narrow(&x, &rows));
                 let mut copy = zeros::<Bf16>([rows.len(), x.width()]);
-                norm.forward(team, x.all_mut(), copy.all_mut());
+                norm.forward(team, x.all_mut(), copy.all_mut()).unwrap();
                 [bits(&x), bits(&copy)]
             });
         }

@@ -13,7 +13,7 @@ fn rounded_rows(rows: &Tensor) -> [Tensor; 2] {
 
 fn layer<E: Element>(isa: Isa, weight: &Tensor, bias: &Tensor) -> Linear<E> {
     let inputs = weight.size()[1] as usize;
-    Linear::int8(isa, inputs, &[(&values(weight)[..], &values(bias)[..])])
+    Linear::int8(isa, inputs, &[(&values(weight)[..], &values(bias)[..])]).unwrap()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn layers_of_int8_are_those_of_rounded_values() {
             let layer = layer::<f32>(isa, &weight, &bias);
             for rows in [1, 5, 13, 14, 15, 33, 57] {
                 let mut out = zeros::<f32>([rows, outputs as usize]);
-                layer.forward(&Solo, x.rows(0..rows), Then::Keep, out.all_mut());
+                layer.forward(&Solo, x.rows(0..rows), Then::Keep, out.all_mut()).unwrap();
                 let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
                 let top = |t: &Tensor| t.narrow(0, 0, rows as i64);
                 let found = error(&tensor(&out), &top(&exact));
@@ -64,8 +64,12 @@ fn inputs_of_bf16_are_rounded_like_float32() {
     let long = matrix::<f32>(&x.to_kind(Kind::BFloat16).to_kind(Kind::Float));
     for isa in available() {
         let [mut a, mut b] = [(); 2].map(|()| zeros::<f32>([29, 40]));
-        layer::<Bf16>(isa, &weight, &bias).forward(&Solo, short.all(), Then::Gelu, a.all_mut());
-        layer::<f32>(isa, &weight, &bias).forward(&Solo, long.all(), Then::Gelu, b.all_mut());
+        layer::<Bf16>(isa, &weight, &bias)
+            .forward(&Solo, short.all(), Then::Gelu, a.all_mut())
+            .unwrap();
+        layer::<f32>(isa, &weight, &bias)
+            .forward(&Solo, long.all(), Then::Gelu, b.all_mut())
+            .unwrap();
         assert!(bits(&a) == bits(&b), "{isa:?}");
     }
 }
@@ -80,7 +84,7 @@ fn what_is_not_finite_stays_so() {
                 let finite = |x: &Tensor, weight: &Tensor| {
                     let mut out = zeros::<f32>([3, 5]);
                     let layer = layer::<f32>(isa, weight, &bias);
-                    layer.forward(&Solo, matrix(x).all(), Then::Keep, out.all_mut());
+                    layer.forward(&Solo, matrix(x).all(), Then::Keep, out.all_mut()).unwrap();
                     tensor(&out).isfinite()
                 };
                 assert!(finite(&x, &weight).all().int64_value(&[]) == 1);

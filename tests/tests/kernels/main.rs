@@ -38,7 +38,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 
 fn zeros<E: Element>([rows, width]: [usize; 2]) -> Matrix<E> {
     let mut matrix = Matrix::new(width);
-    matrix.set_rows(rows);
+    matrix.set_rows(rows).unwrap();
     matrix
 }
 

@@ -5,6 +5,7 @@
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::filled;
 use crate::models::{Architecture, Dim, PreTrained};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -245,7 +246,7 @@ pub fn weights_sha256(parameters: &[(String, Tensor)]) -> Result<String> {
     let mut sorted: Vec<_> = parameters.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 22];
+    let mut buffer = filled(1 << 22, 0)?;
     for (name, tensor) in sorted {
         hash.update(name.as_bytes());
         hash.update([0]);

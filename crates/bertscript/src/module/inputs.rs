@@ -4,6 +4,7 @@
 
 use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{elements, with_capacity};
 use crate::text::check_filled;
 use tch::{Kind, Tensor};
 use torchscript::dtype_name;
@@ -47,8 +48,8 @@ impl Inputs {
     pub fn from_rows<R: AsRef<[i64]>>(rows: &[R], pad_token_id: i64) -> Result<Self> {
         let length = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
         check_filled(rows.len(), length)?;
-        let mut ids = Vec::with_capacity(rows.len() * length);
-        let mut mask = Vec::with_capacity(rows.len() * length);
+        let mut ids = with_capacity(rows.len() * length)?;
+        let mut mask = with_capacity(rows.len() * length)?;
         for row in rows {
             let row = row.as_ref();
             let padding = length - row.len();
@@ -170,7 +171,7 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
 /// Every value must be 0 to `count - 1`.
 fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
     let flat = tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
-    let values = Vec::<i64>::try_from(&flat)?;
+    let values = elements::<i64>(&flat)?;
     match values.iter().position(|value| !(0..count).contains(value)) {
         None => Ok(()),
         Some(at) => {

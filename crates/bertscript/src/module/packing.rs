@@ -6,6 +6,7 @@ use super::{Inputs, Outputs, Plan};
 use crate::archive::OutputInfo;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{elements, filled, with_capacity};
 use crate::packed::{PackedInputs, PackedOutput};
 use tch::{Kind, Tensor};
 
@@ -18,11 +19,18 @@ impl Inputs {
         let ids = values(&self.input_ids)?;
         let types = self.token_type_ids.as_ref().map(values).transpose()?;
         let Some(mask) = &self.attention_mask else {
-            let lengths = vec![length; ids.len() / length];
-            let token_type_ids = types.unwrap_or_else(|| vec![0; ids.len()]);
+            let lengths = filled(ids.len() / length, length)?;
+            let token_type_ids = match types {
+                Some(types) => types,
+                None => filled(ids.len(), 0)?,
+            };
             return Ok(Some(PackedInputs { input_ids: ids, token_type_ids, lengths }));
         };
-        let mut packed = PackedInputs::default();
+        let mut packed = PackedInputs {
+            input_ids: with_capacity(ids.len())?,
+            token_type_ids: with_capacity(ids.len())?,
+            lengths: with_capacity(ids.len() / length)?,
+        };
         for (row, mask) in values(mask)?.chunks(length).enumerate() {
             let tokens = mask.iter().take_while(|value| **value != 0).count();
             if tokens == 0 || mask[tokens..].iter().any(|value| *value != 0) {
@@ -47,7 +55,7 @@ impl Inputs {
 
 fn values(tensor: &Tensor) -> Result<Vec<i64>> {
     let flat = tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
-    Ok(Vec::try_from(&flat)?)
+    elements(&flat)
 }
 
 fn checked_numel(sizes: &[i64]) -> Option<usize> {

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "computes a call's own batch, records no trace")]
 
 use crate::error::Result;
+use crate::memory::{collect, filled, with_capacity};
 use tch::{Kind, Tensor};
 
 /// A row `[1,T]` that holds `N` texts, one after the other, on a device.
@@ -63,7 +64,7 @@ impl Ragged {
             position_ids: row(2)?,
             first_tokens: buffer.f_narrow(0, 3 * tokens, texts)?,
             cu_seqlens: buffer.f_narrow(0, 3 * tokens + texts, texts + 1)?.f_to_kind(Kind::Int)?,
-            lengths: lengths.iter().map(|length| *length as i64).collect(),
+            lengths: collect(lengths.iter().map(|length| *length as i64))?,
             longest: longest as i64,
             kernel,
         })
@@ -91,7 +92,7 @@ impl Ragged {
     /// `[T,heads,head_dim]` each -> the same
     fn each_text(&self, qkv: [&Tensor; 3]) -> Result<Tensor> {
         let mut start = 0;
-        let mut contexts = Vec::with_capacity(self.lengths.len());
+        let mut contexts = with_capacity(self.lengths.len())?;
         for length in &self.lengths {
             // `[1,heads,S,head_dim]`, as of a batch of one.
             let [query, key, value] =
@@ -122,9 +123,9 @@ impl RaggedShape {
         self,
         [input_ids, token_type_ids]: [&[i64]; 2],
         lengths: &[usize],
-    ) -> Vec<i64> {
+    ) -> Result<Vec<i64>> {
         let Self { tokens, texts } = self;
-        let mut buffer = vec![0; 3 * tokens + 2 * texts + 1];
+        let mut buffer = filled(3 * tokens + 2 * texts + 1, 0)?;
         let (ids, rest) = buffer.split_at_mut(tokens);
         let (types, rest) = rest.split_at_mut(tokens);
         let (positions, rest) = rest.split_at_mut(tokens);
@@ -141,7 +142,7 @@ impl RaggedShape {
             start += *length as i64;
         }
         cu_seqlens[texts] = tokens as i64;
-        buffer
+        Ok(buffer)
     }
 }
 
@@ -158,7 +159,7 @@ pub(crate) fn padded(found: &Tensor, lengths: &[usize], length: usize) -> Result
     let padded = Tensor::f_zeros(&shape, (found.f_kind()?, found.device()))?;
     let rows = lengths.iter().enumerate();
     let places = rows.flat_map(|(row, own)| row * length..row * length + own);
-    let places: Vec<_> = places.map(|place| place as i64).collect();
+    let places = collect(places.map(|place| place as i64))?;
     let places = Tensor::f_from_slice(&places)?.f_to_device(found.device())?;
     Ok(padded.f_index_copy(0, &places, &found)?)
 }

@@ -9,6 +9,7 @@ use super::{PackOptions, PackedInputs, PackedOutput};
 use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{collect, elements};
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
     Bf16, Element, Isa, LayerNorm, Linear, Matrix, Rows, RowsMut, Team, Texts, Then, attention,
@@ -93,15 +94,18 @@ impl<E: Element> Bert<E> {
     ) -> Result<Vec<PackedOutput>> {
         self.with_scratch(|scratch| {
             let mut hidden_states = Vec::new();
-            let mut firsts = starts(&inputs.lengths);
+            let mut firsts = starts(&inputs.lengths)?;
             if self.hidden_states {
-                let keep = |x: &_| hidden_states.push(PackedOutput::Tokens(copy(x)));
+                let keep = |x: &_| {
+                    hidden_states.push(PackedOutput::Tokens(copy(x)?));
+                    Ok(())
+                };
                 self.encode(inputs, None, scratch, team, keep)?;
             } else if self.head.takes_first_tokens() {
-                self.encode(inputs, Some(&firsts), scratch, team, |_| ())?;
-                firsts = (0..firsts.len()).collect();
+                self.encode(inputs, Some(&firsts), scratch, team, |_| Ok(()))?;
+                firsts.iter_mut().enumerate().for_each(|(text, row)| *row = text);
             } else {
-                self.encode(inputs, None, scratch, team, |_| ())?;
+                self.encode(inputs, None, scratch, team, |_| Ok(()))?;
             }
             let mut outputs = self.head.forward(&firsts, scratch, team)?;
             outputs.append(&mut hidden_states);
@@ -115,11 +119,11 @@ impl<E: Element> Bert<E> {
         inputs: &PackedInputs,
         tokens: Option<&[usize]>,
         team: &dyn Team,
-        read: impl FnOnce(&Matrix<f32>) -> R,
+        read: impl FnOnce(&Matrix<f32>) -> Result<R>,
     ) -> Result<R> {
         self.with_scratch(|scratch| {
-            self.encode(inputs, tokens, scratch, team, |_| ())?;
-            Ok(read(&scratch.x))
+            self.encode(inputs, tokens, scratch, team, |_| Ok(()))?;
+            read(&scratch.x)
         })
     }
 
@@ -131,12 +135,12 @@ impl<E: Element> Bert<E> {
         team: &dyn Team,
     ) -> Result<Matrix<f32>> {
         self.with_scratch(|scratch| {
-            self.encode(inputs, Some(tokens), scratch, team, |_| ())?;
+            self.encode(inputs, Some(tokens), scratch, team, |_| Ok(()))?;
             self.head.predictions(scratch, team)
         })
     }
 
-    fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> R) -> R {
+    fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> Result<R>) -> Result<R> {
         let kept = self.scratch.lock().ok().and_then(|mut kept| kept.pop());
         let mut scratch = kept.unwrap_or_else(|| {
             let layer = self.layers.first();
@@ -144,7 +148,10 @@ impl<E: Element> Bert<E> {
             Scratch::new(hidden_size, layer.map_or(0, |layer| layer.intermediate.outputs()))
         });
         let result = run(&mut scratch);
-        if let Ok(mut kept) = self.scratch.lock() {
+        // Where memory ran out, it had better be free.
+        if result.is_ok()
+            && let Ok(mut kept) = self.scratch.lock()
+        {
             kept.push(scratch);
         }
         result
@@ -158,21 +165,21 @@ impl<E: Element> Bert<E> {
         tokens: Option<&[usize]>,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
-        mut each: impl FnMut(&Matrix<f32>),
+        mut each: impl FnMut(&Matrix<f32>) -> Result<()>,
     ) -> Result<()> {
-        scratch.set_rows(inputs.input_ids.len());
+        scratch.set_rows(inputs.input_ids.len())?;
         self.embeddings.forward(inputs, scratch, team)?;
-        each(&scratch.x);
+        each(&scratch.x)?;
         let texts = Texts { lengths: &inputs.lengths, heads: self.heads };
         for (number, layer) in self.layers.iter().enumerate() {
-            layer.attend(self.isa, texts, scratch, team);
+            layer.attend(self.isa, texts, scratch, team)?;
             if let Some(tokens) = tokens
                 && number + 1 == self.layers.len()
             {
-                scratch.keep_rows(tokens);
+                scratch.keep_rows(tokens)?;
             }
             layer.feed_forward(scratch, team)?;
-            each(&scratch.x);
+            each(&scratch.x)?;
         }
         Ok(())
     }
@@ -212,7 +219,7 @@ impl Embeddings {
                 return Err(Error::new(ErrorKind::Archive, message));
             }
         }
-        self.norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut());
+        self.norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut())?;
         Ok(())
     }
 }
@@ -278,25 +285,32 @@ impl<E: Element> Layer<E> {
     }
 
     /// What every token makes of those it attends to: `copied` -> `context`
-    fn attend(&self, isa: Isa, texts: Texts<'_>, scratch: &mut Scratch<E>, team: &dyn Team) {
+    fn attend(
+        &self,
+        isa: Isa,
+        texts: Texts<'_>,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
         let Scratch { copied, qkv, context, .. } = scratch;
-        self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut());
-        attention(isa, team, qkv.all(), texts, context.all_mut());
+        self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut())?;
+        attention(isa, team, qkv.all(), texts, context.all_mut())?;
+        Ok(())
     }
 
     /// The rest of the layer, in which every row stands for itself: `context` and
     /// `x` -> `x`
     fn feed_forward(&self, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
         let Scratch { x, copied, context, intermediate, sum, .. } = scratch;
-        sum.set_rows(x.len());
-        intermediate.set_rows(x.len());
+        sum.set_rows(x.len())?;
+        intermediate.set_rows(x.len())?;
         let residual = Then::Add(x.all());
-        self.attention_output.forward(team, context.all(), residual, sum.all_mut());
-        self.attention_norm.forward(team, sum.all_mut(), copied.all_mut());
+        self.attention_output.forward(team, context.all(), residual, sum.all_mut())?;
+        self.attention_norm.forward(team, sum.all_mut(), copied.all_mut())?;
         self.intermediate.forward(team, copied.all(), intermediate.all_mut())?;
         let residual = Then::Add(sum.all());
-        self.output.forward(team, intermediate.all(), residual, x.all_mut());
-        self.output_norm.forward(team, x.all_mut(), copied.all_mut());
+        self.output.forward(team, intermediate.all(), residual, x.all_mut())?;
+        self.output_norm.forward(team, x.all_mut(), copied.all_mut())?;
         Ok(())
     }
 }
@@ -318,15 +332,15 @@ impl<E: Element> Dense<E> {
         mut out: RowsMut<'_, O>,
     ) -> Result<()> {
         if self.activation == Activation::Gelu {
-            self.linear.forward(team, x, Then::Gelu, out);
+            self.linear.forward(team, x, Then::Gelu, out)?;
             return Ok(());
         }
-        self.linear.forward(team, x, Then::Keep, out.reborrow());
+        self.linear.forward(team, x, Then::Keep, out.reborrow())?;
         // The other activations are few people's; libtorch knows them all.
         for row in 0..out.len() {
-            let values: Vec<_> = out.row(row).iter().map(|value| value.to_f32()).collect();
+            let values = collect(out.row(row).iter().map(|value| value.to_f32()))?;
             let activated = self.activation.forward(&Tensor::f_from_slice(&values)?)?;
-            let activated = Vec::<f32>::try_from(&activated)?;
+            let activated = elements::<f32>(&activated)?;
             for (to, from) in out.row_mut(row).iter_mut().zip(activated) {
                 *to = O::from_f32(from);
             }
@@ -336,10 +350,11 @@ impl<E: Element> Dense<E> {
 }
 
 /// The number of each text's first token.
-fn starts(lengths: &[usize]) -> Vec<usize> {
-    let starts = lengths.iter().scan(0, |next, length| {
-        *next += length;
-        Some(*next - length)
+fn starts(lengths: &[usize]) -> Result<Vec<usize>> {
+    let mut next = 0;
+    let starts = lengths.iter().map(|length| {
+        next += length;
+        next - length
     });
-    starts.collect()
+    Ok(collect(starts)?)
 }

@@ -2,6 +2,7 @@
 
 use super::{Libtorch, PackedOutput};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{collect, filled, reserve, try_collect};
 use bertscript_kernels::{Matrix, Solo, Team};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -17,18 +18,18 @@ const LEAST: usize = 192;
 
 /// Ranges of texts, of at most `budget` tokens where they are several; one, if all
 /// threads had better work on all texts together.
-pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range<usize>> {
+pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Result<Vec<Range<usize>>> {
     let tokens: usize = lengths.iter().sum();
     let chunks = by_tokens(lengths, |left| match threads {
         1 => CHUNK.min(budget),
         // Less and less, so that the threads end together.
         _ => (left / (2 * threads)).clamp(LEAST, CHUNK).min(budget),
-    });
+    })?;
     if threads < 2 {
-        return chunks;
+        return Ok(chunks);
     }
     // As the threads would take them, one after another.
-    let mut loads = vec![0; threads];
+    let mut loads = filled(threads, 0)?;
     for chunk in &chunks {
         if let Some(load) = loads.iter_mut().min() {
             *load += lengths[chunk.clone()].iter().sum::<usize>();
@@ -38,17 +39,18 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Vec<Range
     // Together, threads wait for one another; alone, for the last one.
     if !lengths.is_empty() && tokens <= budget && longest * threads * 4 > tokens * 5 {
         let everything = 0..lengths.len();
-        return vec![everything];
+        return Ok(vec![everything]);
     }
-    chunks
+    Ok(chunks)
 }
 
 /// Ranges of texts of about as many tokens as are wanted when so many are left.
-fn by_tokens(lengths: &[usize], wanted: impl Fn(usize) -> usize) -> Vec<Range<usize>> {
+fn by_tokens(lengths: &[usize], wanted: impl Fn(usize) -> usize) -> Result<Vec<Range<usize>>> {
     let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
     let mut left: usize = lengths.iter().sum();
     for (number, length) in lengths.iter().enumerate() {
         if tokens > 0 && tokens + length > wanted(left) {
+            reserve(&mut chunks, 1)?;
             chunks.push(start..number);
             left -= tokens;
             (start, tokens) = (number, 0);
@@ -56,9 +58,10 @@ fn by_tokens(lengths: &[usize], wanted: impl Fn(usize) -> usize) -> Vec<Range<us
         tokens += length;
     }
     if start < lengths.len() {
+        reserve(&mut chunks, 1)?;
         chunks.push(start..lengths.len());
     }
-    chunks
+    Ok(chunks)
 }
 
 /// What `each` makes of every chunk, in their order. One chunk alone is worked on
@@ -72,7 +75,7 @@ pub(super) fn run<R: Send>(
     if let [chunk] = chunks {
         return Ok(vec![each(chunk.clone(), &team)?]);
     }
-    let results: Vec<_> = chunks.iter().map(|_| Mutex::new(None)).collect();
+    let results = collect(chunks.iter().map(|_| Mutex::new(None)))?;
     let next = AtomicUsize::new(0);
     team.run(&|| {
         loop {
@@ -88,14 +91,13 @@ pub(super) fn run<R: Send>(
             }
         }
     });
-    let mut values = Vec::with_capacity(chunks.len());
     let mut missing = false;
-    for result in results {
-        match result.into_inner().ok().flatten() {
-            Some(result) => values.push(result?),
-            None => missing = true,
-        }
-    }
+    let results = results.into_iter().filter_map(|result| {
+        let result = result.into_inner().ok().flatten();
+        missing |= result.is_none();
+        result
+    });
+    let values = try_collect(results)?;
     match missing {
         false => Ok(values),
         true => Err(Error::new(ErrorKind::Torch, "a thread ended early")),
@@ -109,13 +111,14 @@ impl PackedOutput {
         }
     }
 
-    pub(super) fn append(&mut self, more: &Self) {
+    pub(super) fn append(&mut self, more: &Self) -> Result<()> {
         let (Self::Tokens(matrix) | Self::Texts(matrix)) = self;
         let before = matrix.len();
-        matrix.set_rows(before + more.matrix().len());
+        matrix.set_rows(before + more.matrix().len())?;
         for row in 0..more.matrix().len() {
             matrix.row_mut(before + row).copy_from_slice(more.matrix().row(row));
         }
+        Ok(())
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
         for lengths in [vec![], vec![1], vec![512; 5], vec![7; 1000], (1..200).collect()] {
             for threads in 1..5 {
                 for budget in [1, 16, 4096] {
-                    let chunks = cut(&lengths, budget, threads);
+                    let chunks = cut(&lengths, budget, threads).unwrap();
                     let mut next = 0;
                     for chunk in &chunks {
                         assert_eq!(chunk.start, next);
@@ -146,9 +149,9 @@ mod tests {
 
     #[test]
     fn few_texts_are_worked_on_together() {
-        assert_eq!(cut(&[512], 4096, 2).len(), 1);
-        assert_eq!(cut(&[512, 512, 512], 4096, 2).len(), 1);
-        assert_eq!(cut(&[16, 16], 4096, 2).len(), 1);
-        assert!(cut(&[200; 50], 4096, 2).len() > 2);
+        assert_eq!(cut(&[512], 4096, 2).unwrap().len(), 1);
+        assert_eq!(cut(&[512, 512, 512], 4096, 2).unwrap().len(), 1);
+        assert_eq!(cut(&[16, 16], 4096, 2).unwrap().len(), 1);
+        assert!(cut(&[200; 50], 4096, 2).unwrap().len() > 2);
     }
 }

@@ -104,33 +104,36 @@ impl<E: Element> Heads<E> {
         let mut outputs = Vec::new();
         let tokens = scratch.x.len();
         if self.bare {
-            outputs.push(PackedOutput::Tokens(copy(&scratch.x)));
+            outputs.push(PackedOutput::Tokens(copy(&scratch.x)?));
         }
         if self.predictions.is_some() {
             outputs.push(PackedOutput::Tokens(self.predictions(scratch, team)?));
         }
         if let Some(layer) = &self.of_token {
             let mut logits = Matrix::new(layer.outputs());
-            logits.set_rows(tokens);
-            layer.forward(team, scratch.copied.all(), Then::Keep, logits.all_mut());
+            logits.set_rows(tokens)?;
+            layer.forward(team, scratch.copied.all(), Then::Keep, logits.all_mut())?;
             match self.columns_apart {
-                true => outputs.extend((0..layer.outputs()).map(|column| {
-                    PackedOutput::Tokens(select(&logits, 0..tokens, column..column + 1))
-                })),
+                true => {
+                    for column in 0..layer.outputs() {
+                        let values = select(&logits, 0..tokens, column..column + 1)?;
+                        outputs.push(PackedOutput::Tokens(values));
+                    }
+                }
                 false => outputs.push(PackedOutput::Tokens(logits)),
             }
         }
         let Some(pooler) = &self.pooler else { return Ok(outputs) };
         let mut first = Matrix::<E>::new(pooler.inputs());
-        first.set_rows(firsts.len());
+        first.set_rows(firsts.len())?;
         for (text, row) in firsts.iter().enumerate() {
             for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(*row)) {
                 *to = E::from_f32(*from);
             }
         }
         let mut pooled = Matrix::<f32>::new(pooler.outputs());
-        pooled.set_rows(first.len());
-        pooler.forward(team, first.all(), Then::Keep, pooled.all_mut());
+        pooled.set_rows(first.len())?;
+        pooler.forward(team, first.all(), Then::Keep, pooled.all_mut())?;
         for text in 0..first.len() {
             pooled.row_mut(text).iter_mut().for_each(|value| *value = value.tanh());
         }
@@ -144,8 +147,8 @@ impl<E: Element> Heads<E> {
             }
         }
         let mut logits = Matrix::new(layer.outputs());
-        logits.set_rows(first.len());
-        layer.forward(team, first.all(), Then::Keep, logits.all_mut());
+        logits.set_rows(first.len())?;
+        layer.forward(team, first.all(), Then::Keep, logits.all_mut())?;
         outputs.push(PackedOutput::Texts(logits));
         Ok(outputs)
     }
@@ -168,19 +171,19 @@ impl<E: Element> Predictions<E> {
     fn forward(&self, scratch: &Scratch<E>, team: &dyn Team) -> Result<Matrix<f32>> {
         let tokens = scratch.x.len();
         let mut x = Matrix::<f32>::new(self.transform.outputs());
-        x.set_rows(tokens);
+        x.set_rows(tokens)?;
         self.transform.forward(team, scratch.copied.all(), x.all_mut())?;
         let mut copied = Matrix::<E>::new(self.transform.outputs());
-        copied.set_rows(tokens);
-        self.norm.forward(team, x.all_mut(), copied.all_mut());
+        copied.set_rows(tokens)?;
+        self.norm.forward(team, x.all_mut(), copied.all_mut())?;
         let mut logits = Matrix::new(self.decoder.outputs());
-        logits.set_rows(tokens);
-        self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut());
+        logits.set_rows(tokens)?;
+        self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut())?;
         Ok(logits)
     }
 }
 
-pub(super) fn copy(matrix: &Matrix<f32>) -> Matrix<f32> {
+pub(super) fn copy(matrix: &Matrix<f32>) -> Result<Matrix<f32>> {
     select(matrix, 0..matrix.len(), 0..matrix.width())
 }
 
@@ -188,11 +191,11 @@ fn select(
     matrix: &Matrix<f32>,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
-) -> Matrix<f32> {
+) -> Result<Matrix<f32>> {
     let mut selected = Matrix::new(columns.len());
-    selected.set_rows(rows.len());
+    selected.set_rows(rows.len())?;
     for (to, from) in rows.enumerate() {
         selected.row_mut(to).copy_from_slice(&matrix.row(from)[columns.clone()]);
     }
-    selected
+    Ok(selected)
 }

@@ -4,8 +4,9 @@
 
 use crate::config::BertConfig;
 use crate::error::Result;
+use crate::memory::elements;
 use crate::weights::{Init, Weights};
-use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear};
+use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear, OutOfMemory};
 use tch::Kind;
 use torchscript::SharedTensor;
 
@@ -49,8 +50,8 @@ type Values<'a, W> = (&'a [W], &'a [W]);
 fn with_values<R>(
     layers: &[Weights],
     [inputs, outputs]: [i64; 2],
-    of_f32: impl FnOnce(&[Values<'_, f32>]) -> R,
-    of_bf16: impl FnOnce(&[Values<'_, Bf16>]) -> R,
+    of_f32: impl FnOnce(&[Values<'_, f32>]) -> Result<R, OutOfMemory>,
+    of_bf16: impl FnOnce(&[Values<'_, Bf16>]) -> Result<R, OutOfMemory>,
 ) -> Result<R> {
     let tensors = layers.iter().map(|w| {
         let weight = w.get("weight", &[outputs, inputs], Init::Zeros)?;
@@ -62,16 +63,16 @@ fn with_values<R>(
         let layers = tensors.iter().map(|[weight, bias]| {
             Ok((Bf16::from_bits(weight.as_bf16()?), Bf16::from_bits(bias.as_bf16()?)))
         });
-        return Ok(of_bf16(&layers.collect::<Result<Vec<_>>>()?));
+        return Ok(of_bf16(&layers.collect::<Result<Vec<_>>>()?)?);
     }
     let layers = tensors.iter().map(|[weight, bias]| Ok((weight.as_f32()?, bias.as_f32()?)));
-    Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?))
+    Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?)?)
 }
 
 pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNorm> {
     let [weight, bias] = ["weight", "bias"].map(|name| -> Result<Vec<f32>> {
         let tensor = w.get(name, &[config.hidden_size], Init::Zeros)?;
-        Ok(Vec::try_from(&tensor.f_to_kind(Kind::Float)?)?)
+        elements(&tensor.f_to_kind(Kind::Float)?)
     });
-    Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps))
+    Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps)?)
 }

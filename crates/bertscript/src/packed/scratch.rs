@@ -1,5 +1,6 @@
 //! Memory between layers.
 
+use crate::error::Result;
 use bertscript_kernels::{Element, Matrix};
 
 /// What layers hand on.
@@ -32,23 +33,24 @@ impl<E: Element> Scratch<E> {
     }
 
     /// Keeps these rows, in this order, of what the rest of a layer takes.
-    pub(super) fn keep_rows(&mut self, rows: &[usize]) {
+    pub(super) fn keep_rows(&mut self, rows: &[usize]) -> Result<()> {
         let Self { x, copied, context, sum, .. } = self;
-        sum.set_rows(rows.len());
-        copied.set_rows(rows.len());
+        sum.set_rows(rows.len())?;
+        copied.set_rows(rows.len())?;
         for (to, from) in rows.iter().enumerate() {
             sum.row_mut(to).copy_from_slice(x.row(*from));
             copied.row_mut(to).copy_from_slice(context.row(*from));
         }
         std::mem::swap(x, sum);
         std::mem::swap(context, copied);
-        self.set_rows(rows.len());
+        self.set_rows(rows.len())
     }
 
-    pub(super) fn set_rows(&mut self, tokens: usize) {
-        self.x.set_rows(tokens);
-        self.copied.set_rows(tokens);
-        self.qkv.set_rows(tokens);
-        self.context.set_rows(tokens);
+    pub(super) fn set_rows(&mut self, tokens: usize) -> Result<()> {
+        self.x.set_rows(tokens)?;
+        self.copied.set_rows(tokens)?;
+        self.qkv.set_rows(tokens)?;
+        self.context.set_rows(tokens)?;
+        Ok(())
     }
 }

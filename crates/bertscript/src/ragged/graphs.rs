@@ -71,7 +71,8 @@ impl Graphs {
         length: usize,
     ) -> Option<Result<Vec<Tensor>>> {
         let shape = shape(inputs)?;
-        let buffer = Tensor::f_from_slice(&shape.buffer(inputs.ids(), &inputs.lengths)).ok()?;
+        let buffer = shape.buffer(inputs.ids(), &inputs.lengths).ok()?;
+        let buffer = Tensor::f_from_slice(&buffer).ok()?;
         let captured = self.of_shape(layers, shape, &buffer)?;
         let mut captured = captured.lock().ok()?;
         Some(captured.run(self.index, layers, &buffer, &inputs.lengths, length))

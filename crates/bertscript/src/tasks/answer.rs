@@ -3,9 +3,10 @@
 //! Source: `QuestionAnsweringPipeline`, <https://github.com/huggingface/transformers/blob/v4.57.3/src/transformers/pipelines/question_answering.py>
 //! (transformers 5 has it no more).
 
-use super::batches::{Cancel, LongTexts, rows};
+use super::batches::{Cancel, LongTexts, rows, softmax};
 use super::heads::ANSWER;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{HEADROOM, check, collect, filled, reserve};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
 use serde::Serialize;
@@ -114,7 +115,7 @@ impl Module {
         if options.max_answer_len == 0 {
             return Err(invalid("found 0, expected at least 1").at("max_answer_len"));
         }
-        let texts: Vec<Text<'a>> = questions.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(questions.into_iter().map(Into::into))?;
         if let Some(alone) = texts.iter().position(|text| text.text_pair.is_none()) {
             return Err(invalid("the context is missing").at_text(alone));
         }
@@ -128,9 +129,9 @@ impl Module {
             ..EncodeOptions::default()
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        let mut found = vec![Answers::default(); texts.len()];
-        let mut none = vec![f32::INFINITY; texts.len()];
-        let mut windows = vec![(Vec::new(), Vec::new()); encodings.len()];
+        let mut found = filled(texts.len(), Answers::default())?;
+        let mut none = filled(texts.len(), f32::INFINITY)?;
+        let mut windows = filled(encodings.len(), (Vec::new(), Vec::new()))?;
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches = self.run_batches(&encodings, &pass, |_, outputs| {
             Ok((rows(outputs.get(start)?)?, rows(outputs.get(end)?)?))
@@ -141,19 +142,17 @@ impl Module {
             }
         }
         for (encoding, (start, end)) in encodings.iter().zip(&windows) {
+            check(HEADROOM)?;
             let context = texts[encoding.sample].text_pair.unwrap_or_default();
             let cls = self.tokenizer()?.cls_token_id();
-            let allowed: Vec<bool> = encoding
-                .sequence_ids
-                .iter()
-                .zip(&encoding.input_ids)
-                .map(|(sequence, id)| *sequence == Some(1) || Some(*id) == cls)
-                .collect();
-            let (start, end) = (probabilities(start, &allowed), probabilities(end, &allowed));
+            let tokens = encoding.sequence_ids.iter().zip(&encoding.input_ids);
+            let allowed =
+                collect(tokens.map(|(sequence, id)| *sequence == Some(1) || Some(*id) == cls))?;
+            let (start, end) = (probabilities(start, &allowed)?, probabilities(end, &allowed)?);
             none[encoding.sample] = none[encoding.sample].min(start[0] * end[0]);
             found[encoding.sample].truncated |= encoding.truncated;
             let answers = &mut found[encoding.sample].answers;
-            for span in spans(&start, &end, &allowed, options) {
+            for span in spans(&start, &end, &allowed, options)? {
                 let answer = answer(context, encoding, &span, options.align_to_words);
                 let same = answers
                     .iter_mut()
@@ -185,15 +184,20 @@ impl Module {
 }
 
 /// `softmax` over the tokens that may be part of an answer.
-fn probabilities(logits: &[f32], allowed: &[bool]) -> Vec<f32> {
+fn probabilities(logits: &[f32], allowed: &[bool]) -> Result<Vec<f32>> {
     let logits =
         logits.iter().zip(allowed).map(|(logit, allowed)| if *allowed { *logit } else { -10_000. });
-    super::batches::softmax(&logits.collect::<Vec<_>>())
+    softmax(&collect(logits)?)
 }
 
 /// The likeliest spans, the best first. The first token, `[CLS]`, means that
 /// there is no answer, and is in none.
-fn spans(start: &[f32], end: &[f32], allowed: &[bool], options: &AnswerOptions) -> Vec<Span> {
+fn spans(
+    start: &[f32],
+    end: &[f32],
+    allowed: &[bool],
+    options: &AnswerOptions,
+) -> Result<Vec<Span>> {
     // Some spans become one when they are widened to words.
     let most = if options.align_to_words {
         options.top_k.saturating_mul(2).saturating_add(10)
@@ -204,12 +208,16 @@ fn spans(start: &[f32], end: &[f32], allowed: &[bool], options: &AnswerOptions) 
     for first in (1..allowed.len()).filter(|place| allowed[*place]) {
         let last = allowed.len().min(first.saturating_add(options.max_answer_len));
         for place in (first..last).filter(|place| allowed[*place]) {
+            reserve(&mut spans, 1)?;
             spans.push(Span { start: first, end: place, score: start[first] * end[place] });
         }
     }
-    spans.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let order = |a: &Span, b: &Span| {
+        b.score.total_cmp(&a.score).then_with(|| (a.start, a.end).cmp(&(b.start, b.end)))
+    };
+    spans.sort_unstable_by(order);
     spans.truncate(most);
-    spans
+    Ok(spans)
 }
 
 fn answer(context: &str, encoding: &Encoding, span: &Span, align_to_words: bool) -> Answer {

@@ -3,6 +3,7 @@
 use crate::archive::Limits;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{collect, copied, elements, reserve, try_collect, with_capacity};
 use crate::module::{Inputs, Module, Outputs};
 use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
@@ -164,13 +165,13 @@ impl Module {
         }
         let pad = self.tokenizer()?.pad_token_id();
         let fixed = self.metadata().map_or(&[][..], |metadata| &metadata.fixed_shapes);
-        let batches = cut(encodings, pass.batch_tokens, fixed).into_iter().map(|rows| {
+        let batches = cut(encodings, pass.batch_tokens, fixed)?.into_iter().map(|rows| {
             pass.check()?;
-            let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+            let batch = collect(rows.iter().map(|row| &encodings[*row]))?;
             let result = each(&rows, &self.run(&inputs(&batch, pad)?)?)?;
             Ok((rows, result))
         });
-        batches.collect()
+        try_collect(batches)
     }
 
     /// Runs encodings without padding, a chunk of texts after another. `each` gets the
@@ -187,13 +188,13 @@ impl Module {
         if let Some(metadata) = self.metadata() {
             check(encodings, &metadata.limits)?;
         }
-        let rows = by_length(encodings);
-        let lengths: Vec<_> = rows.iter().map(|row| encodings[*row].len()).collect();
+        let rows = by_length(encodings)?;
+        let lengths = collect(rows.iter().map(|row| encodings[*row].len()))?;
         packed.each_chunk(&lengths, pass.batch_tokens, |range, team| {
             pass.check()?;
             let rows = &rows[range];
-            let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
-            Ok((rows.to_vec(), each(rows, &pack(&batch), team)?))
+            let batch = collect(rows.iter().map(|row| &encodings[*row]))?;
+            Ok((copied(rows)?, each(rows, &pack(&batch)?, team)?))
         })
     }
 }
@@ -209,10 +210,10 @@ impl Pass<'_> {
 
 /// Numbers of rows, the longest first: if memory does not suffice, that shows at
 /// once, and what threads do last is short.
-fn by_length(encodings: &[Encoding]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..encodings.len()).collect();
-    order.sort_by_key(|row| std::cmp::Reverse(encodings[*row].len()));
-    order
+fn by_length(encodings: &[Encoding]) -> Result<Vec<usize>> {
+    let mut order = collect(0..encodings.len())?;
+    order.sort_unstable_by_key(|row| (std::cmp::Reverse(encodings[*row].len()), *row));
+    Ok(order)
 }
 
 /// Refuses what the tokenizer knows and the model does not.
@@ -236,22 +237,26 @@ fn check(encodings: &[Encoding], limits: &Limits) -> Result<()> {
 }
 
 /// Rows without padding.
-fn pack(batch: &[&Encoding]) -> PackedInputs {
-    let all = |values: fn(&Encoding) -> &[i64]| {
-        batch.iter().flat_map(|encoding| values(encoding).iter().copied()).collect()
+fn pack(batch: &[&Encoding]) -> Result<PackedInputs> {
+    let lengths = collect(batch.iter().map(|encoding| encoding.len()))?;
+    let tokens = lengths.iter().sum();
+    let all = |values: fn(&Encoding) -> &[i64]| -> Result<_> {
+        let mut all = with_capacity(tokens)?;
+        batch.iter().for_each(|encoding| all.extend_from_slice(values(encoding)));
+        Ok(all)
     };
-    PackedInputs {
-        input_ids: all(|encoding| &encoding.input_ids),
-        token_type_ids: all(|encoding| &encoding.token_type_ids),
-        lengths: batch.iter().map(|encoding| encoding.len()).collect(),
-    }
+    Ok(PackedInputs {
+        input_ids: all(|encoding| &encoding.input_ids)?,
+        token_type_ids: all(|encoding| &encoding.token_type_ids)?,
+        lengths,
+    })
 }
 
 /// Numbers of rows, sorted by length and cut so that a batch, filled up to its
 /// longest row, keeps to the budget; of a program of fixed shapes, so that it
 /// fits one of them.
-fn cut(encodings: &[Encoding], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usize>> {
-    let order = by_length(encodings);
+fn cut(encodings: &[Encoding], budget: usize, fixed: &[Vec<i64>]) -> Result<Vec<Vec<usize>>> {
+    let order = by_length(encodings)?;
     let mut batches = Vec::new();
     let mut rest = order.as_slice();
     while let Some(first) = rest.first() {
@@ -266,10 +271,11 @@ fn cut(encodings: &[Encoding], budget: usize, fixed: &[Vec<i64>]) -> Vec<Vec<usi
             }
         };
         let (batch, others) = rest.split_at(most.clamp(1, rest.len()));
-        batches.push(batch.to_vec());
+        reserve(&mut batches, 1)?;
+        batches.push(copied(batch)?);
         rest = others;
     }
-    batches
+    Ok(batches)
 }
 
 /// A batch filled up to its longest row.
@@ -297,7 +303,7 @@ pub(super) fn mask(batch: &[&Encoding]) -> Result<Tensor> {
 /// Values `[B,S]`, filled up with one.
 fn filled(batch: &[&Encoding], values: fn(&Encoding) -> &[i64], fill: i64) -> Result<Tensor> {
     let shape = shape(batch);
-    let mut all = Vec::with_capacity(batch.len() * shape[1] as usize);
+    let mut all = with_capacity(batch.len() * shape[1] as usize)?;
     for encoding in batch {
         let values = values(encoding);
         all.extend_from_slice(values);
@@ -311,16 +317,15 @@ pub(super) fn rows(tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
     #[expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
     let width = tensor.size().last().map_or(1, |width| *width as usize);
     let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
-    let values = Vec::<f32>::try_from(&flat)?;
-    Ok(values.chunks(width.max(1)).map(<[f32]>::to_vec).collect())
+    Ok(try_collect(elements::<f32>(&flat)?.chunks(width.max(1)).map(copied))?)
 }
 
 /// `softmax` of one row.
-pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
+pub(super) fn softmax(logits: &[f32]) -> Result<Vec<f32>> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<_> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
+    let exponentials = collect(logits.iter().map(|logit| f64::from(logit - most).exp()))?;
     let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|value| (value / sum) as f32).collect()
+    Ok(collect(exponentials.iter().map(|value| (value / sum) as f32))?)
 }
 
 /// The place of the greatest value, the first of equals.
@@ -349,7 +354,7 @@ mod tests {
         let lengths = [3, 100, 7, 7, 1, 50, 2, 0];
         let encodings = of_lengths(&lengths);
         for budget in [1, 10, 100, 1000] {
-            let batches = cut(&encodings, budget, &[]);
+            let batches = cut(&encodings, budget, &[]).unwrap();
             let mut all: Vec<_> = batches.concat();
             all.sort_unstable();
             assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
@@ -358,19 +363,19 @@ mod tests {
                 assert!(batch.len() == 1 || batch.len() * longest <= budget);
             }
         }
-        assert!(cut(&[], 10, &[]).is_empty());
+        assert!(cut(&[], 10, &[]).unwrap().is_empty());
     }
 
     #[test]
     fn batches_fit_a_fixed_shape() {
         let encodings = of_lengths(&[60, 10, 10, 10, 10]);
-        let batches = cut(&encodings, 1 << 20, &[vec![1, 64], vec![3, 16]]);
+        let batches = cut(&encodings, 1 << 20, &[vec![1, 64], vec![3, 16]]).unwrap();
         assert_eq!(batches, [vec![0], vec![1, 2, 3], vec![4]]);
     }
 
     #[test]
     fn softmax_holds_for_great_values() {
-        assert_eq!(softmax(&[1000., 1000.]), [0.5, 0.5]);
+        assert_eq!(softmax(&[1000., 1000.]).unwrap(), [0.5, 0.5]);
         assert_eq!(argmax(&[1., 3., 3.]), 1);
     }
 }

@@ -6,6 +6,7 @@
 use super::batches::{Cancel, LongTexts, rows, softmax};
 use super::heads::{CLASSIFY, NEXT_SENTENCE};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{HEADROOM, check, collect, copied, filled, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Text};
 use serde::Serialize;
@@ -115,7 +116,7 @@ impl Module {
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
         let [output] = self.outputs_of(&NEXT_SENTENCE)?;
-        let pairs: Vec<Text<'a>> = pairs.into_iter().map(Into::into).collect();
+        let pairs: Vec<Text<'a>> = collect(pairs.into_iter().map(Into::into))?;
         if let Some(alone) = pairs.iter().position(|pair| pair.text_pair.is_none()) {
             let message = "the second text of the pair is missing";
             return Err(Error::new(ErrorKind::InvalidInput, message).at_text(alone));
@@ -137,7 +138,7 @@ impl Module {
             let message = "found 0, expected at least 1";
             return Err(Error::new(ErrorKind::InvalidInput, message).at("top_k"));
         }
-        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let encode = EncodeOptions {
             split_special_tokens: options.split_special_tokens,
             max_length: options.max_length,
@@ -146,7 +147,8 @@ impl Module {
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         // Of each text: the sum over its windows, and their tokens.
-        let mut sums = vec![(vec![0_f64; labels.len()], 0_f64); texts.len()];
+        let none = || -> Result<_> { Ok((filled(labels.len(), 0_f64)?, 0_f64)) };
+        let mut sums = try_collect(texts.iter().map(|_| none()))?;
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches =
             self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
@@ -160,20 +162,20 @@ impl Module {
                 *weights += weight;
             }
         }
-        let mut truncated = vec![false; texts.len()];
+        let mut truncated = filled(texts.len(), false)?;
         for encoding in &encodings {
             truncated[encoding.sample] |= encoding.truncated;
         }
-        let classify = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| {
-            let logits: Vec<_> = sum.iter().map(|sum| (sum / weights) as f32).collect();
-            let scores = labels.iter().cloned().zip(apply(function, &logits));
-            let mut labels: Vec<_> =
-                scores.map(|(label, score)| LabelScore { label, score }).collect();
+        let classify = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| -> Result<_> {
+            check(HEADROOM)?;
+            let logits = collect(sum.iter().map(|sum| (sum / weights) as f32))?;
+            let scores = labels.iter().cloned().zip(apply(function, &logits)?);
+            let mut labels = collect(scores.map(|(label, score)| LabelScore { label, score }))?;
             labels.sort_by(|a, b| b.score.total_cmp(&a.score));
             labels.truncate(options.top_k.unwrap_or(usize::MAX));
-            Classification { labels, truncated }
+            Ok(Classification { labels, truncated })
         };
-        Ok(sums.into_iter().zip(truncated).map(classify).collect())
+        try_collect(sums.into_iter().zip(truncated).map(classify))
     }
 
     fn default_function(&self, labels: usize) -> Result<FunctionToApply> {
@@ -210,12 +212,12 @@ impl Module {
     }
 }
 
-fn apply(function: FunctionToApply, logits: &[f32]) -> Vec<f32> {
-    match function {
-        FunctionToApply::None => logits.to_vec(),
-        FunctionToApply::Softmax => softmax(logits),
+fn apply(function: FunctionToApply, logits: &[f32]) -> Result<Vec<f32>> {
+    Ok(match function {
+        FunctionToApply::None => copied(logits)?,
+        FunctionToApply::Softmax => softmax(logits)?,
         FunctionToApply::Sigmoid => {
-            logits.iter().map(|logit| (1. / (1. + f64::from(-logit).exp())) as f32).collect()
+            collect(logits.iter().map(|logit| (1. / (1. + f64::from(-logit).exp())) as f32))?
         }
-    }
+    })
 }

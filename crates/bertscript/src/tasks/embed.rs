@@ -7,10 +7,11 @@
 use super::batches::{Cancel, LongTexts, mask, rows};
 use super::heads::EMBED;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{collect, filled, try_collect, with_capacity};
 use crate::module::Module;
 use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
-use bertscript_kernels::{Matrix, Team};
+use bertscript_kernels::{Matrix, OutOfMemory, Team};
 use tch::{Kind, Tensor};
 
 /// How to embed.
@@ -80,7 +81,7 @@ impl Module {
         options: &EmbedOptions,
         room: &mut [f32],
     ) -> Result<Vec<usize>> {
-        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let width = self.embedding_dim(options)?;
         if texts.len().checked_mul(width) != Some(room.len()) {
             let (found, rows) = (room.len(), texts.len());
@@ -134,15 +135,15 @@ impl Module {
         let recipe = self.chosen_recipe(chosen.as_ref())?;
         let (width, kept) = self.dimensions(recipe, options)?;
         let prompt = self.prompt(options)?;
-        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let prompted: Vec<String>;
         let texts = match prompt.as_str() {
             "" => texts,
             prompt => {
-                prompted = texts.iter().map(|text| format!("{prompt}{}", text.text)).collect();
+                prompted = try_collect(texts.iter().map(|text| joined(prompt, text.text)))?;
                 let pairs = texts.iter().map(|text| text.text_pair);
                 let prompted = prompted.iter().map(String::as_str).zip(pairs);
-                prompted.map(|(text, text_pair)| Text { text, text_pair }).collect()
+                collect(prompted.map(|(text, text_pair)| Text { text, text_pair }))?
             }
         };
         let encode = EncodeOptions {
@@ -167,12 +168,12 @@ impl Module {
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches = match self.packed()? {
             Some(packed) => self.run_packed(packed, &encodings, &pass, |rows, inputs, team| {
-                let left_out: Vec<_> = rows.iter().map(|row| left_out(*row)).collect();
+                let left_out = collect(rows.iter().map(|row| left_out(*row)))?;
                 recipe.after_pooling(pool_packed(packed, inputs, team, modes, &left_out)?)
             })?,
             None => {
                 let pooled = self.run_batches(&encodings, &pass, |rows, outputs| {
-                    let batch: Vec<_> = rows.iter().map(|row| &encodings[*row]).collect();
+                    let batch = collect(rows.iter().map(|row| &encodings[*row]))?;
                     let mask = mask(&batch)?;
                     for (place, row) in rows.iter().enumerate() {
                         let mask = mask.f_select(0, place as i64)?;
@@ -182,33 +183,33 @@ impl Module {
                 })?;
                 // A device works on one batch while the next is made ready.
                 self.wait()?;
-                let finish = |(numbers, pooled): (Vec<usize>, Tensor)| {
+                let finish = |(numbers, pooled): (Vec<usize>, Tensor)| -> Result<_> {
                     Ok((numbers, recipe.after_pooling(matrix(&pooled)?)?))
                 };
-                pooled.into_iter().map(finish).collect::<Result<_>>()?
+                try_collect(pooled.into_iter().map(finish))?
             }
         };
         let mut values = Matrix::new(width);
-        values.set_rows(encodings.len());
+        values.set_rows(encodings.len())?;
         for (rows, embeddings) in batches {
             for (from, to) in rows.into_iter().enumerate() {
                 values.row_mut(to).copy_from_slice(embeddings.row(from));
             }
         }
         if encodings.len() > texts.len() {
-            values = mean_of_windows(&values, &encodings, texts.len());
+            values = mean_of_windows(&values, &encodings, texts.len())?;
             if recipe.normalizes() {
                 normalize(&mut values);
             }
         }
         if kept < width {
-            values = first_columns(&values, kept);
+            values = first_columns(&values, kept)?;
         }
         if options.normalize {
             normalize(&mut values);
         }
         let truncated = encodings.iter().filter(|encoding| encoding.truncated);
-        Ok((values, truncated.map(|encoding| encoding.sample).collect()))
+        Ok((values, collect(truncated.map(|encoding| encoding.sample))?))
     }
 
     /// How alike two sets of embeddings are, `[N,D]` and `[M,D]` to `[N,M]`, in
@@ -260,6 +261,15 @@ impl Module {
     }
 }
 
+fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
+    let bytes = prompt.len() + text.len();
+    let mut joined = String::new();
+    joined.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
+    joined.push_str(prompt);
+    joined.push_str(text);
+    Ok(joined)
+}
+
 fn no_recipe() -> Error {
     let message = "the file has no sentence-transformers recipe (modules.json); choose how to pool, with --pooling or `pooling`, such as mean";
     Error::new(ErrorKind::Unsupported, message)
@@ -275,7 +285,7 @@ fn pool_packed(
     left_out: &[usize],
 ) -> Result<Matrix<f32>> {
     // For each text, for each mode: the tokens it looks at.
-    let mut tokens = Vec::with_capacity(left_out.len() * modes.len());
+    let mut tokens = with_capacity(left_out.len() * modes.len())?;
     let mut start = 0;
     for (length, left_out) in inputs.lengths.iter().zip(left_out) {
         let text = start..start + length;
@@ -283,7 +293,7 @@ fn pool_packed(
         start = text.end;
     }
     let few = modes.iter().all(|mode| mode.takes_one_token());
-    let only: Option<Vec<usize>> = few.then(|| tokens.iter().cloned().flatten().collect());
+    let only = few.then(|| collect(tokens.iter().cloned().flatten())).transpose()?;
     let mut rows = tokens;
     if few {
         // Only they have rows, one after another.
@@ -296,15 +306,15 @@ fn pool_packed(
     packed.hidden_states(inputs, only.as_deref(), team, |hidden| {
         let width = hidden.width();
         let mut pooled = Matrix::new(modes.len() * width);
-        pooled.set_rows(left_out.len());
+        pooled.set_rows(left_out.len())?;
         let mut rows = rows.into_iter();
         for (text, left_out) in left_out.iter().enumerate() {
             let parts = pooled.row_mut(text).chunks_exact_mut(width);
             for ((mode, part), rows) in modes.iter().zip(parts).zip(&mut rows) {
-                mode.pool_rows(hidden, rows, *left_out, part);
+                mode.pool_rows(hidden, rows, *left_out, part)?;
             }
         }
-        pooled
+        Ok(pooled)
     })
 }
 
@@ -322,7 +332,7 @@ fn pool(hidden: &Tensor, mask: &Tensor, modes: &[PoolingMode]) -> Result<Tensor>
 fn matrix(pooled: &Tensor) -> Result<Matrix<f32>> {
     let pooled = rows(pooled)?;
     let mut matrix = Matrix::new(pooled.first().map_or(0, Vec::len));
-    matrix.set_rows(pooled.len());
+    matrix.set_rows(pooled.len())?;
     for (row, values) in pooled.iter().enumerate() {
         matrix.row_mut(row).copy_from_slice(values);
     }
@@ -330,29 +340,33 @@ fn matrix(pooled: &Tensor) -> Result<Matrix<f32>> {
 }
 
 /// The mean of each text's windows, weighted by their tokens.
-fn mean_of_windows(values: &Matrix<f32>, encodings: &[Encoding], texts: usize) -> Matrix<f32> {
-    let mut tokens = vec![0; texts];
+fn mean_of_windows(
+    values: &Matrix<f32>,
+    encodings: &[Encoding],
+    texts: usize,
+) -> Result<Matrix<f32>> {
+    let mut tokens = filled(texts, 0)?;
     for encoding in encodings {
         tokens[encoding.sample] += encoding.len();
     }
     let mut mean = Matrix::new(values.width());
-    mean.set_rows(texts);
+    mean.set_rows(texts)?;
     (0..texts).for_each(|text| mean.row_mut(text).fill(0.));
     for (row, encoding) in encodings.iter().enumerate() {
         let weight = encoding.len() as f32 / tokens[encoding.sample] as f32;
         let sum = mean.row_mut(encoding.sample).iter_mut();
         sum.zip(values.row(row)).for_each(|(sum, value)| *sum += value * weight);
     }
-    mean
+    Ok(mean)
 }
 
-fn first_columns(values: &Matrix<f32>, width: usize) -> Matrix<f32> {
+fn first_columns(values: &Matrix<f32>, width: usize) -> Result<Matrix<f32>> {
     let mut kept = Matrix::new(width);
-    kept.set_rows(values.len());
+    kept.set_rows(values.len())?;
     for row in 0..values.len() {
         kept.row_mut(row).copy_from_slice(&values.row(row)[..width]);
     }
-    kept
+    Ok(kept)
 }
 
 /// `[N,D]`

@@ -5,6 +5,7 @@
 use super::batches::{Cancel, LongTexts, argmax, rows, softmax};
 use super::heads::ENTITIES;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{check_tokens, collect, filled, reserve, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
 use serde::Serialize;
@@ -166,7 +167,7 @@ impl Module {
             let message = "windows need tokens to be aggregated: choose another strategy than none";
             return Err(Error::new(ErrorKind::InvalidInput, message).at("aggregation_strategy"));
         }
-        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let encode = EncodeOptions {
             split_special_tokens: options.split_special_tokens,
             max_length: options.max_length,
@@ -174,7 +175,7 @@ impl Module {
             ..EncodeOptions::default()
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        let mut scores = vec![Vec::new(); encodings.len()];
+        let mut scores = filled(encodings.len(), Vec::new())?;
         let pass = self.pass(options.batch_tokens, &options.cancel);
         let batches =
             self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
@@ -182,16 +183,19 @@ impl Module {
             let longest = numbers.iter().map(|number| encodings[*number].len()).max();
             for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {
                 let tokens = &tokens[..encodings[*number].len()];
-                scores[*number] = tokens.iter().map(|logits| softmax(logits)).collect();
+                scores[*number] = try_collect(tokens.iter().map(|logits| softmax(logits)))?;
             }
         }
-        let mut found: Vec<Entities> = vec![Entities::default(); texts.len()];
-        let mut windows = vec![0; texts.len()];
+        let mut found = filled(texts.len(), Entities::default())?;
+        let mut windows = filled(texts.len(), 0)?;
         for (encoding, scores) in encodings.iter().zip(&scores) {
             let text = texts[encoding.sample].text;
+            check_tokens(encoding.len())?;
             let entities = self.entities_of(text, encoding, scores, options)?;
-            found[encoding.sample].entities.extend(entities);
-            found[encoding.sample].truncated |= encoding.truncated;
+            let found = &mut found[encoding.sample];
+            reserve(&mut found.entities, entities.len())?;
+            found.entities.extend(entities);
+            found.truncated |= encoding.truncated;
             windows[encoding.sample] += 1;
         }
         for (found, windows) in found.iter_mut().zip(windows) {

@@ -5,6 +5,7 @@
 use super::batches::{Cancel, LongTexts, rows, softmax};
 use super::heads::FILL_MASK;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{HEADROOM, check, collect, copied, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
 use serde::Serialize;
@@ -99,7 +100,7 @@ impl Module {
         }
         let targets =
             options.targets.as_ref().map(|targets| ids(tokenizer, targets)).transpose()?;
-        let texts: Vec<Text<'a>> = texts.into_iter().map(Into::into).collect();
+        let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let encode = EncodeOptions {
             split_special_tokens: options.split_special_tokens,
             max_length: options.max_length,
@@ -107,11 +108,12 @@ impl Module {
             ..EncodeOptions::default()
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        let masks = |encoding: &Encoding| -> Vec<usize> {
+        let masks = |encoding: &Encoding| -> Result<Vec<usize>> {
             let ids = encoding.input_ids.iter().enumerate();
-            ids.filter(|(_, id)| **id == mask_id).map(|(place, _)| place).collect()
+            Ok(collect(ids.filter(|(_, id)| **id == mask_id).map(|(place, _)| place))?)
         };
-        if let Some(encoding) = encodings.iter().find(|encoding| masks(encoding).is_empty()) {
+        let has_no_mask = |encoding: &&Encoding| !encoding.input_ids.contains(&mask_id);
+        if let Some(encoding) = encodings.iter().find(has_no_mask) {
             let message = match encoding.truncated {
                 true => format!("no {mask} stands in what was not cut off"),
                 false => format!("no {mask} is in it"),
@@ -120,33 +122,32 @@ impl Module {
         }
         let truncated = |encoding: &Encoding| encoding.truncated;
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
-        let mut found: Vec<_> = encodings.iter().map(truncated).map(fillings).collect();
+        let mut found = collect(encodings.iter().map(truncated).map(fillings))?;
         let pass = self.pass(options.batch_tokens, &options.cancel);
         // The fillings of a text, given the logits at each of its masks.
         let fill = |number: usize, logits: &mut dyn FnMut(usize) -> Result<Vec<f32>>| {
             let encoding = &encodings[number];
-            let places = masks(encoding);
+            let places = masks(encoding)?;
             let fill = |place: &usize| -> Result<Vec<Filling>> {
-                let scores = softmax(&logits(*place)?);
-                let best = best(&scores, targets.as_deref(), options.top_k).into_iter();
-                best.map(|best| filling(tokenizer, encoding, *place, best, places.len() == 1))
-                    .collect()
+                let scores = softmax(&logits(*place)?)?;
+                let best = best(&scores, targets.as_deref(), options.top_k)?.into_iter();
+                let only = places.len() == 1;
+                try_collect(best.map(|best| filling(tokenizer, encoding, *place, best, only)))
             };
-            places.iter().map(fill).collect::<Result<Vec<_>>>()
+            try_collect(places.iter().map(fill))
         };
         let batches = match self.packed()? {
             Some(packed) => {
                 self.run_packed(packed, &encodings, &pass, |numbers, inputs, team| {
                     let ids = inputs.input_ids.iter().enumerate();
                     let masked = ids.filter(|(_, id)| **id == mask_id).map(|(token, _)| token);
-                    let masked: Vec<_> = masked.collect();
-                    let logits = packed.predictions(inputs, &masked, team)?;
-                    let mut rows = (0..logits.len()).map(|row| logits.row(row).to_vec());
-                    let mut next = |_| Ok(rows.next().unwrap_or_default());
-                    numbers
-                        .iter()
-                        .map(|number| fill(*number, &mut next))
-                        .collect::<Result<Vec<_>>>()
+                    let logits = packed.predictions(inputs, &collect(masked)?, team)?;
+                    let mut rows = 0..logits.len();
+                    let mut next = |_| match rows.next() {
+                        Some(row) => Ok(copied(logits.row(row))?),
+                        None => Ok(Vec::new()),
+                    };
+                    try_collect(numbers.iter().map(|number| fill(*number, &mut next)))
                 })?
             }
             None => self.run_batches(&encodings, &pass, |numbers, outputs| {
@@ -158,7 +159,7 @@ impl Module {
                         Ok(rows(&logits.f_select(0, place as i64)?)?.swap_remove(0))
                     })
                 };
-                numbers.iter().enumerate().map(fill).collect::<Result<Vec<_>>>()
+                try_collect(numbers.iter().enumerate().map(fill))
             })?,
         };
         for (numbers, filled) in batches {
@@ -188,10 +189,10 @@ fn ids(tokenizer: &Tokenizer, targets: &[String]) -> Result<Vec<usize>> {
     Ok(ids)
 }
 
-fn best(scores: &[f32], targets: Option<&[usize]>, top_k: usize) -> Vec<(i64, f32)> {
+fn best(scores: &[f32], targets: Option<&[usize]>, top_k: usize) -> Result<Vec<(i64, f32)>> {
     let mut ids: Vec<usize> = match targets {
-        Some(targets) => targets.iter().copied().filter(|id| *id < scores.len()).collect(),
-        None => (0..scores.len()).collect(),
+        Some(targets) => collect(targets.iter().copied().filter(|id| *id < scores.len()))?,
+        None => collect(0..scores.len())?,
     };
     let order = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
     let top_k = top_k.min(ids.len());
@@ -199,8 +200,8 @@ fn best(scores: &[f32], targets: Option<&[usize]>, top_k: usize) -> Vec<(i64, f3
         ids.select_nth_unstable_by(top_k, order);
         ids.truncate(top_k);
     }
-    ids.sort_by(order);
-    ids.into_iter().map(|id| (id as i64, scores[id])).collect()
+    ids.sort_unstable_by(order);
+    Ok(collect(ids.into_iter().map(|id| (id as i64, scores[id])))?)
 }
 
 fn filling(
@@ -210,7 +211,8 @@ fn filling(
     (token, score): (i64, f32),
     only_mask: bool,
 ) -> Result<Filling> {
-    let mut ids = encoding.input_ids.clone();
+    check(HEADROOM)?;
+    let mut ids = copied(&encoding.input_ids)?;
     ids[place] = token;
     ids.retain(|id| *id != tokenizer.pad_token_id());
     Ok(Filling {

@@ -7,6 +7,7 @@
 use crate::assets::Assets;
 use crate::checkpoint::{ModuleEntry, safetensors_from_bytes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{elements, filled};
 use bertscript_kernels::{Isa, Linear, Matrix, Solo, Then};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -71,12 +72,15 @@ impl Dense {
                 let message = format!("{name}: found shape {found:?}, expected {expected:?}");
                 return Err(invalid(message));
             }
-            Ok(Vec::try_from(&tensor.f_to_kind(Kind::Float)?.f_reshape([-1])?)?)
+            elements(&tensor.f_to_kind(Kind::Float)?)
         };
         let linear = |name: &str, weight: Tensor, bias: Option<Vec<f32>>| -> Result<Linear<f32>> {
             let weight = values(name, weight, &[out_features, in_features])?;
-            let bias = bias.unwrap_or_else(|| vec![0.; out_features as usize]);
-            Ok(Linear::new(isa, in_features as usize, &[(&weight, &bias)]))
+            let bias = match bias {
+                Some(bias) => bias,
+                None => filled(out_features as usize, 0.)?,
+            };
+            Ok(Linear::new(isa, in_features as usize, &[(&weight, &bias)])?)
         };
         let is = |key: &str, usual| config.get(key).and_then(Value::as_bool).unwrap_or(usual);
         let bias = match is("bias", true) {
@@ -119,8 +123,8 @@ impl Dense {
             _ => Then::Keep,
         };
         let mut y = Matrix::new(self.linear.outputs());
-        y.set_rows(x.len());
-        self.linear.forward(&Solo, x.all(), then, y.all_mut());
+        y.set_rows(x.len())?;
+        self.linear.forward(&Solo, x.all(), then, y.all_mut())?;
         for row in 0..y.len() {
             y.row_mut(row).iter_mut().for_each(|value| *value = self.activation.rest(*value));
         }
@@ -129,8 +133,8 @@ impl Dense {
             Some(Residual::Identity) => add(&mut y, x),
             Some(Residual::Linear(linear)) => {
                 let mut projected = Matrix::new(linear.outputs());
-                projected.set_rows(x.len());
-                linear.forward(&Solo, x.all(), Then::Keep, projected.all_mut());
+                projected.set_rows(x.len())?;
+                linear.forward(&Solo, x.all(), Then::Keep, projected.all_mut())?;
                 add(&mut y, &projected);
             }
         }

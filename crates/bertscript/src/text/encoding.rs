@@ -1,6 +1,8 @@
 //! What goes into a tokenizer and what comes out.
 
+use super::chars::Chars;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{check, collect, copied, reserve};
 use serde::Serialize;
 use std::str::FromStr;
 use tokenizers::Encoding as Raw;
@@ -136,6 +138,9 @@ impl Default for EncodeOptions {
     }
 }
 
+/// What a token takes as a text of its own, about.
+const BYTES_OF_TOKEN: usize = 64;
+
 /// One sequence of tokens, as the model takes it. All lists are equally long;
 /// those from `tokens` on are empty where [`EncodeOptions::details`] is off.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -188,27 +193,27 @@ impl Encoding {
             let message = format!("the tokenizer gives {length} {list}, expected {}", raw.len());
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let wide = |ids: &[u32]| ids.iter().map(|id| i64::from(*id)).collect();
+        let wide = |ids: &[u32]| collect(ids.iter().map(|id| i64::from(*id)));
         let mut encoding = Self {
             sample,
-            input_ids: wide(raw.get_ids()),
-            token_type_ids: wide(raw.get_type_ids()),
-            attention_mask: wide(raw.get_attention_mask()),
+            input_ids: wide(raw.get_ids())?,
+            token_type_ids: wide(raw.get_type_ids())?,
+            attention_mask: wide(raw.get_attention_mask())?,
             truncated,
             ..Self::default()
         };
         if details {
-            encoding.special_tokens_mask = wide(raw.get_special_tokens_mask());
-            encoding.tokens = raw.get_tokens().to_vec();
-            encoding.offsets = raw.get_offsets().to_vec();
-            encoding.word_ids = raw.get_word_ids().to_vec();
+            encoding.special_tokens_mask = wide(raw.get_special_tokens_mask())?;
+            encoding.tokens = collect(raw.get_tokens().iter().cloned())?;
+            encoding.offsets = copied(raw.get_offsets())?;
+            encoding.word_ids = copied(raw.get_word_ids())?;
             encoding.sequence_ids = raw.get_sequence_ids();
             let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
             let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
                 let chars = &chars[sequence.unwrap_or(0).min(1)];
                 (chars.before(*start), chars.before(*end))
             };
-            encoding.char_offsets = places.map(to_chars).collect();
+            encoding.char_offsets = collect(places.map(to_chars))?;
         }
         Ok(encoding)
     }
@@ -224,43 +229,22 @@ impl Encoding {
     }
 
     /// Fills up to `length` on either side.
-    pub(super) fn pad(&mut self, length: usize, pad: &PadToken, details: bool) {
+    pub(super) fn pad(&mut self, length: usize, pad: &PadToken, details: bool) -> Result<()> {
         let missing = length.saturating_sub(self.len());
         let left = pad.left;
-        extend(&mut self.input_ids, missing, &pad.id, left);
-        extend(&mut self.token_type_ids, missing, &0, left);
-        extend(&mut self.attention_mask, missing, &0, left);
+        extend(&mut self.input_ids, missing, &pad.id, left)?;
+        extend(&mut self.token_type_ids, missing, &0, left)?;
+        extend(&mut self.attention_mask, missing, &0, left)?;
         if details {
-            extend(&mut self.special_tokens_mask, missing, &1, left);
-            extend(&mut self.tokens, missing, &pad.token, left);
-            extend(&mut self.offsets, missing, &(0, 0), left);
-            extend(&mut self.char_offsets, missing, &(0, 0), left);
-            extend(&mut self.word_ids, missing, &None, left);
-            extend(&mut self.sequence_ids, missing, &None, left);
+            check(missing * BYTES_OF_TOKEN)?;
+            extend(&mut self.special_tokens_mask, missing, &1, left)?;
+            extend(&mut self.tokens, missing, &pad.token, left)?;
+            extend(&mut self.offsets, missing, &(0, 0), left)?;
+            extend(&mut self.char_offsets, missing, &(0, 0), left)?;
+            extend(&mut self.word_ids, missing, &None, left)?;
+            extend(&mut self.sequence_ids, missing, &None, left)?;
         }
-    }
-}
-
-/// The number of characters before each byte of a text that is not ASCII.
-pub(super) struct Chars(Option<Vec<usize>>);
-
-impl Chars {
-    pub(super) fn of(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self(None);
-        }
-        let mut count = 0;
-        let mut before = Vec::with_capacity(text.len() + 1);
-        for character in text.chars() {
-            before.extend(std::iter::repeat_n(count, character.len_utf8()));
-            count += 1;
-        }
-        before.push(count);
-        Self(Some(before))
-    }
-
-    fn before(&self, byte: usize) -> usize {
-        self.0.as_ref().map_or(byte, |before| before.get(byte).copied().unwrap_or(byte))
+        Ok(())
     }
 }
 
@@ -272,7 +256,9 @@ pub(super) struct PadToken {
     pub(super) left: bool,
 }
 
-fn extend<T: Clone>(values: &mut Vec<T>, missing: usize, value: &T, left: bool) {
+fn extend<T: Clone>(values: &mut Vec<T>, missing: usize, value: &T, left: bool) -> Result<()> {
+    reserve(values, missing)?;
     let at = if left { 0 } else { values.len() };
     values.splice(at..at, std::iter::repeat_n(value.clone(), missing));
+    Ok(())
 }

@@ -4,21 +4,26 @@ use super::encoding::Text;
 use super::tokenizer::invalid;
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{HEADROOM, check};
 use serde::Deserialize;
 
 /// The limit of a text, in bytes; no book is longer. A tokenizer needs a hundred times as much.
 pub const LONGEST_TEXT: usize = 16 << 20;
+/// What the `tokenizers` crate needs for each byte of a text, about. It cannot say that there is
+/// no memory.
+const NEEDED_PER_BYTE: usize = 128;
 /// The limit of padding, in tokens: no sequence is filled up further, as memory must hold it.
 pub const LONGEST_PADDING: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
 /// ones would take any memory.
 const MOST_FILLED: usize = 1 << 28;
 
-/// Refuses a text that is too long to be encoded.
+/// Refuses a text that is too long to be encoded, or longer than there is memory for.
 pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
-    let bytes = text.text.len().max(text.text_pair.map_or(0, str::len));
+    let (first, second) = (text.text.len(), text.text_pair.map_or(0, str::len));
+    let bytes = first.max(second);
     if bytes <= LONGEST_TEXT {
-        return Ok(());
+        return Ok(check(HEADROOM + (first + second) * NEEDED_PER_BYTE)?);
     }
     let message = format!("found {bytes} bytes, expected at most {LONGEST_TEXT}");
     Err(Error::new(ErrorKind::InvalidInput, message).at_text(number))

@@ -1,5 +1,7 @@
 //! Work on many texts, by threads of this library's own.
 
+use crate::error::Result;
+use crate::memory::{collect, with_capacity};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +21,18 @@ struct Threads {
 /// What `each` makes of every item, in their order: with as many threads as
 /// libtorch has for one operation, so that a host which gives it one gets no
 /// others.
-pub(super) fn map<I: Sync, O: Send>(items: &[I], each: impl Fn(usize, &I) -> O + Sync) -> Vec<O> {
+pub(super) fn map<I: Sync, O: Send>(
+    items: &[I],
+    each: impl Fn(usize, &I) -> O + Sync,
+) -> Result<Vec<O>> {
     let threads = threads(items.len());
-    match threads.as_ref().and_then(|threads| threads.pool.as_ref()) {
-        Some(pool) => pool.install(|| {
-            items.par_iter().enumerate().map(|(number, item)| each(number, item)).collect()
-        }),
-        None => items.iter().enumerate().map(|(number, item)| each(number, item)).collect(),
-    }
+    let Some(pool) = threads.as_ref().and_then(|threads| threads.pool.as_ref()) else {
+        return Ok(collect(items.iter().enumerate().map(|(number, item)| each(number, item)))?);
+    };
+    let mut results = with_capacity(items.len())?;
+    let all = items.par_iter().enumerate().map(|(number, item)| each(number, item));
+    pool.install(|| all.collect_into_vec(&mut results));
+    Ok(results)
 }
 
 /// Ends the threads, once no call uses them; the next call that needs some starts others.

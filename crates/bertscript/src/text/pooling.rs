@@ -6,6 +6,7 @@
 
 use super::encoding::unknown;
 use crate::error::{Error, Result};
+use crate::memory::filled;
 use bertscript_kernels::Matrix;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -83,15 +84,16 @@ impl PoolingMode {
         rows: Range<usize>,
         left_out: usize,
         pooled: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let count = rows.len() as f64;
         let positions = || (left_out + 1..).map(|position| position as f64).take(rows.len());
         let divisor = match self {
             Self::Cls | Self::LastToken => {
-                return match rows.is_empty() {
+                match rows.is_empty() {
                     true => pooled.fill(0.),
                     false => pooled.copy_from_slice(hidden.row(rows.start)),
-                };
+                }
+                return Ok(());
             }
             Self::Max => {
                 pooled.fill(f32::NEG_INFINITY);
@@ -102,13 +104,13 @@ impl PoolingMode {
                         }
                     }
                 }
-                return;
+                return Ok(());
             }
             Self::Mean => count,
             Self::MeanSqrtLenTokens => count.sqrt(),
             Self::WeightedMean => positions().sum(),
         };
-        let mut sums = vec![0_f64; pooled.len()];
+        let mut sums = filled(pooled.len(), 0_f64)?;
         for (row, position) in rows.clone().zip(positions()) {
             let weight = if self == Self::WeightedMean { position } else { 1. };
             for (sum, value) in sums.iter_mut().zip(hidden.row(row)) {
@@ -118,6 +120,7 @@ impl PoolingMode {
         for (value, sum) in pooled.iter_mut().zip(sums) {
             *value = (sum / divisor.max(1e-9)) as f32;
         }
+        Ok(())
     }
 
     /// Pools `hidden` `[B,S,H]` over the tokens where `mask` `[B,S]` is 1, to
@@ -191,7 +194,7 @@ mod tests {
         let hidden = Tensor::randn([texts, longest, width], on_cpu) * 3. - 5.;
         let mask = Tensor::zeros([texts, longest], on_cpu);
         let mut rows = Matrix::new(WIDTH);
-        rows.set_rows(lengths.iter().sum());
+        rows.set_rows(lengths.iter().sum()).unwrap();
         let mut next = 0;
         for (text, length) in lengths.iter().enumerate() {
             let mask = mask.get(text as i64);
@@ -223,7 +226,7 @@ mod tests {
                     let mut pooled = [f32::NAN; WIDTH];
                     let tokens = mode.tokens(&text, left_out);
                     assert!(!mode.takes_one_token() || tokens.len() <= 1);
-                    mode.pool_rows(&rows, tokens, left_out, &mut pooled);
+                    mode.pool_rows(&rows, tokens, left_out, &mut pooled).unwrap();
                     for (value, expected) in pooled.iter().zip(expected) {
                         let bound = 1e-6 * expected.abs().max(1.);
                         let near = *value == expected || (value - expected).abs() <= bound;
@@ -237,12 +240,12 @@ mod tests {
     #[test]
     fn the_greatest_value_is_none_where_one_is_no_number() {
         let mut rows = Matrix::new(2);
-        rows.set_rows(3);
+        rows.set_rows(3).unwrap();
         for (row, values) in [[1., 1.], [f32::NAN, 2.], [3., 0.]].iter().enumerate() {
             rows.row_mut(row).copy_from_slice(values);
         }
         let mut pooled = [0.; 2];
-        PoolingMode::Max.pool_rows(&rows, 0..3, 0, &mut pooled);
+        PoolingMode::Max.pool_rows(&rows, 0..3, 0, &mut pooled).unwrap();
         assert!(pooled[0].is_nan() && pooled[1] == 2., "{pooled:?}");
     }
 }

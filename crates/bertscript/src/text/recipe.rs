@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn normalize_hides_no_nan_and_leaves_zeros() {
         let mut rows = Matrix::new(2);
-        rows.set_rows(3);
+        rows.set_rows(3).unwrap();
         for (row, values) in [[3., 4.], [0., 0.], [1., f32::NAN]].iter().enumerate() {
             rows.row_mut(row).copy_from_slice(values);
         }

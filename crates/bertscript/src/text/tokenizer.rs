@@ -1,7 +1,8 @@
 //! The tokenizer: what transformers' `BertTokenizer` does, on the `tokenizers`
 //! crate.
 
-use super::encoding::{Chars, EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
+use super::chars::Chars;
+use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
 use super::limits::{LONGEST_PADDING, check_filled, check_text, max_length};
 use super::parallel;
 use super::settings::Settings;
@@ -10,6 +11,7 @@ use super::vocab::{build, failed};
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{try_collect, with_capacity};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -164,9 +166,9 @@ impl Tokenizer {
         let encode = |sample, text: &Text<'_>| {
             contained(|| self.encode_one(tokenizer, sample, *text, options))
         };
-        let windows = parallel::map(texts, encode).into_iter().collect::<Result<Vec<_>>>()?;
+        let windows = try_collect(parallel::map(texts, encode)?)?;
         let longest = match options.padding {
-            Padding::DoNotPad => return Ok(windows.into_iter().flatten().collect()),
+            Padding::DoNotPad => return flatten(windows),
             Padding::Longest => windows.iter().map(|windows| windows[0].len()).max().unwrap_or(0),
             Padding::MaxLength => options.max_length.unwrap_or(self.max_length),
         };
@@ -178,9 +180,11 @@ impl Tokenizer {
             Some(multiple) => longest.next_multiple_of(multiple),
             None => longest,
         };
-        let mut encodings: Vec<_> = windows.into_iter().flatten().collect();
+        let mut encodings = flatten(windows)?;
         check_filled(encodings.len(), length)?;
-        encodings.iter_mut().for_each(|encoding| encoding.pad(length, pad, options.details));
+        for encoding in &mut encodings {
+            encoding.pad(length, pad, options.details)?;
+        }
         Ok(encodings)
     }
 
@@ -198,8 +202,8 @@ impl Tokenizer {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for an id that is none.
     pub fn decode(&self, ids: &[i64], skip_special_tokens: bool) -> Result<String> {
-        let ids = ids.iter().map(|id| u32::try_from(*id)).collect::<Result<Vec<_>, _>>();
-        let ids = ids.map_err(|_| invalid("ids", "found a negative number"))?;
+        let negative = |_| invalid("ids", "found a negative number");
+        let ids = try_collect(ids.iter().map(|id| u32::try_from(*id).map_err(negative)))?;
         contained(|| self.inner.decode(&ids, skip_special_tokens).map_err(failed))
     }
 
@@ -290,7 +294,7 @@ impl Tokenizer {
         let windows = std::iter::once(whole)
             .chain(further.into_iter().filter(|_| options.return_overflowing_tokens));
         let truncated = truncated && !options.return_overflowing_tokens;
-        let chars = [Chars::of(text.text), Chars::of(text.text_pair.unwrap_or_default())];
+        let chars = [Chars::of(text.text)?, Chars::of(text.text_pair.unwrap_or_default())?];
         let convert = |raw| {
             let mut encoding = Encoding::new(&raw, sample, truncated, options.details, &chars)?;
             if !self.has_token_types {
@@ -298,7 +302,7 @@ impl Tokenizer {
             }
             Ok(encoding)
         };
-        windows.map(convert).collect()
+        try_collect(windows.map(convert))
     }
 
     /// Cuts a text, or two, to the greatest length; whether anything was cut.
@@ -340,6 +344,12 @@ impl Tokenizer {
         }
         Ok(lengths.0 + lengths.1.unwrap_or(0) > room)
     }
+}
+
+fn flatten(windows: Vec<Vec<Encoding>>) -> Result<Vec<Encoding>> {
+    let mut encodings = with_capacity(windows.iter().map(Vec::len).sum())?;
+    encodings.extend(windows.into_iter().flatten());
+    Ok(encodings)
 }
 
 /// The `tokenizers` crate panics on some files that make no sense, while it reads

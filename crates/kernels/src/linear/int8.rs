@@ -8,7 +8,8 @@ use super::order::{FIRST_CACHE, Multiply, Read, Step};
 use crate::amx;
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::matrix::{Line, Rows, zeros, zeros_for_weights};
+use crate::matrix::{Line, Rows, zeros_for_weights};
+use crate::memory::{OutOfMemory, filled, zeros};
 use crate::simd::Simd;
 use crate::tile::{Product, WIDEST, height, int8_tile, width};
 use std::marker::PhantomData;
@@ -48,11 +49,15 @@ pub(super) struct Scratch {
 }
 
 impl Int8Panels {
-    pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
+    pub(super) fn new<W: Element>(
+        width: usize,
+        inputs: usize,
+        rows: &[&[W]],
+    ) -> Result<Self, OutOfMemory> {
         let depth = inputs.next_multiple_of(size_of::<Line>());
         let columns = rows.len().next_multiple_of(width);
-        let mut lines = zeros_for_weights(columns * depth);
-        let (mut scales, mut shifts) = (vec![0.; columns], vec![0; columns]);
+        let mut lines = zeros_for_weights(columns * depth)?;
+        let (mut scales, mut shifts) = (filled(columns, 0.)?, filled(columns, 0)?);
         let mut to = lines.as_mut_ptr().cast::<i8>();
         for (panel, rows) in rows.chunks(width).enumerate() {
             let greatest: Vec<_> = rows.iter().map(|row| greatest(row)).collect();
@@ -72,7 +77,7 @@ impl Int8Panels {
                 to = unsafe { to.add(width * TOGETHER) };
             }
         }
-        Self { inputs, depth, lines, scales, shifts }
+        Ok(Self { inputs, depth, lines, scales, shifts })
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -88,8 +93,9 @@ impl Int8Panels {
     }
 
     /// Memory for so many rows.
-    pub(super) fn scratch(&self, rows: usize) -> Scratch {
-        Scratch { lines: zeros(rows * self.stride()), scales: vec![0.; rows], rounded: None }
+    pub(super) fn scratch(&self, rows: usize) -> Result<Scratch, OutOfMemory> {
+        let lines = zeros(rows * self.stride())?;
+        Ok(Scratch { lines, scales: filled(rows, 0.)?, rounded: None })
     }
 
     /// Rounds the rows, to be multiplied.

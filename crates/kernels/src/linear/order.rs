@@ -10,6 +10,7 @@ use super::{Linear, Then};
 use crate::element::{Element, Operations};
 use crate::math;
 use crate::matrix::{Line, RowsMut};
+use crate::memory::{OutOfMemory, reserve};
 use crate::simd::Simd;
 use crate::tile::{Next, height, width};
 
@@ -90,6 +91,9 @@ struct Waiting {
 impl<E: Element, O: Element> Write<'_, E, O> {
     /// Multiplies rows with panels, and writes; `near` inputs of all rows at once.
     ///
+    /// # Errors
+    /// If there is no memory for the sums.
+    ///
     /// # Safety
     /// There are such rows and panels, and nobody else writes to their results.
     #[inline(always)]
@@ -100,7 +104,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         near: usize,
         mut by: M,
         memory: &mut Vec<Line>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let (start, depth) = by.panels();
         let size = size_of::<M::Value>();
         let line_width = width::<S>() * size;
@@ -116,7 +120,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         // If the inputs are not all near, the sums of all panels wait for the others.
         let kept = if near < depth { panels.1 - panels.0 } else { 1 };
         memory.clear();
-        memory.reserve((kept * panel_sums).div_ceil(16));
+        reserve(memory, (kept * panel_sums).div_ceil(16))?;
         let sums: *mut f32 = memory.as_mut_ptr().cast();
         let read = by.read();
         let mut waiting = Waiting { rows: (0, 0), column: 0, sums };
@@ -163,6 +167,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         }
         // SAFETY: as above.
         unsafe { self.write::<S, _>(read, &mut waiting, height) };
+        Ok(())
     }
 
     /// Of the next rows: adds the bias, does what comes then, and writes.

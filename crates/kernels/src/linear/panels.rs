@@ -5,6 +5,7 @@ use super::order::{FIRST_CACHE, Multiply, Read, Step};
 use crate::amx;
 use crate::element::Element;
 use crate::matrix::{Line, Rows, zeros_for_weights};
+use crate::memory::OutOfMemory;
 use crate::simd::Simd;
 use crate::tile::{Product, WIDEST, height, tile, width};
 use std::marker::PhantomData;
@@ -21,10 +22,14 @@ pub(super) struct Panels<E> {
 }
 
 impl<E: Element> Panels<E> {
-    pub(super) fn new<W: Element>(width: usize, inputs: usize, rows: &[&[W]]) -> Self {
+    pub(super) fn new<W: Element>(
+        width: usize,
+        inputs: usize,
+        rows: &[&[W]],
+    ) -> Result<Self, OutOfMemory> {
         let depth = inputs.next_multiple_of(E::DEPTH);
         let mut lines =
-            zeros_for_weights(rows.len().next_multiple_of(width) * depth * size_of::<E>());
+            zeros_for_weights(rows.len().next_multiple_of(width) * depth * size_of::<E>())?;
         let mut to = lines.as_mut_ptr().cast::<E>();
         // Written from the first to the last, read in as many places as a panel has columns.
         for rows in rows.chunks(width) {
@@ -41,7 +46,7 @@ impl<E: Element> Panels<E> {
                 to = unsafe { to.add(width * E::DEPTH) };
             }
         }
-        Self { width, depth, lines, element: PhantomData }
+        Ok(Self { width, depth, lines, element: PhantomData })
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -13,6 +13,7 @@ use super::panels::Plain;
 use crate::Bf16;
 use crate::amx::{self, Bf16Pairs, Hardware, Tiles};
 use crate::matrix::Line;
+use crate::memory::{OutOfMemory, with_capacity};
 use crate::tile::{Next, Product, WIDEST, height};
 use std::arch::x86_64::*;
 
@@ -42,14 +43,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(rows: usize, inputs: usize) -> Self {
+    pub(super) fn new(rows: usize, inputs: usize) -> Result<Self, OutOfMemory> {
         // Written before it is read.
-        let memory = |values: usize| Vec::with_capacity((values * size_of::<Bf16>()).div_ceil(64));
-        Self {
-            rows: memory(rows * stride(inputs)),
+        let memory = |values: usize| with_capacity((values * size_of::<Bf16>()).div_ceil(64));
+        Ok(Self {
+            rows: memory(rows * stride(inputs))?,
             split: None,
-            panel: memory(PARTS * SLICE * WIDEST),
-        }
+            panel: memory(PARTS * SLICE * WIDEST)?,
+        })
     }
 }
 
