@@ -20,8 +20,8 @@
  * `err`, is where an error goes that says more, which the caller frees; NULL to be told the status
  * only. Outputs are written on success only. A handle is freed by its own function, which accepts
  * NULL; a clone is another handle to the same thing. What a getter returns belongs to its handle.
- * Texts are UTF-8. Choices are the words of transformers. Nothing aborts, nothing is written to
- * stdout or stderr, and no call but bertscript_set_num_threads and
+ * Texts are UTF-8. Choices are the words of transformers. Nothing aborts, except where a small
+ * allocation fails (docs/security.md), nothing is written to stdout or stderr, and no call but bertscript_set_num_threads and
  * bertscript_set_allow_tf32 changes what libtorch is set to in the rest of the process.
  *
  * Processes and threads. BERTSCRIPT_PROCESS_STATE is returned at once where a call could hang or
@@ -387,7 +387,7 @@ typedef struct {
 #define BERTSCRIPT_DEVICE_UNAVAILABLE 10
 
 /**
- * Host or device memory ran out.
+ * Host or device memory ran out; the handle stays usable.
  */
 #define BERTSCRIPT_OUT_OF_MEMORY 11
 

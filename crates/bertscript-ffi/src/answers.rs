@@ -9,6 +9,7 @@ use crate::results::Results;
 use crate::status::{BERTSCRIPT_NULL_POINTER, bertscript_status};
 use crate::task_options::bertscript_task_options;
 use bertscript::{AnswerOptions, Answers};
+use bertscript_kernels::memory::try_collect;
 use std::ffi::c_char;
 
 /// A part of a context that answers a question. Later versions may add members
@@ -36,19 +37,21 @@ pub struct bertscript_answer {
 pub struct bertscript_answers(Results<bertscript_answer>);
 
 impl bertscript_answers {
-    fn new(found: &[Answers]) -> *mut Self {
+    fn new(found: &[Answers]) -> Result<*mut Self, Failure> {
         let results = Results::new(found, |found: &Answers, owned| {
-            let answers = found.answers.iter().map(|answer| bertscript_answer {
-                answer: owned.keep(&answer.answer),
-                score: answer.score,
-                start: answer.start,
-                end: answer.end,
-                char_start: answer.char_start,
-                char_end: answer.char_end,
+            let answers = found.answers.iter().map(|answer| {
+                Ok(bertscript_answer {
+                    answer: owned.keep(&answer.answer)?,
+                    score: answer.score,
+                    start: answer.start,
+                    end: answer.end,
+                    char_start: answer.char_start,
+                    char_end: answer.char_end,
+                })
             });
-            (answers.collect(), found.truncated)
-        });
-        Box::into_raw(Box::new(Self(results)))
+            Ok((try_collect(answers)?, found.truncated))
+        })?;
+        Ok(Box::into_raw(Box::new(Self(results))))
     }
 }
 
@@ -97,7 +100,7 @@ pub unsafe extern "C" fn bertscript_module_answer(
         // SAFETY: as above.
         let options =
             unsafe { options.as_ref() }.map_or(Ok(AnswerOptions::default()), answer_options)?;
-        *out = bertscript_answers::new(&module.module().answer(texts, &options)?);
+        *out = bertscript_answers::new(&module.module().answer(texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.

@@ -9,6 +9,7 @@ use crate::results::Results;
 use crate::status::{BERTSCRIPT_NULL_POINTER, bertscript_status};
 use crate::task_options::bertscript_task_options;
 use bertscript::{Classification, ClassifyOptions};
+use bertscript_kernels::memory::try_collect;
 use std::ffi::c_char;
 
 /// A label and its score. Later versions may add members at the end.
@@ -27,16 +28,15 @@ pub struct bertscript_label {
 pub struct bertscript_classifications(Results<bertscript_label>);
 
 impl bertscript_classifications {
-    fn new(found: &[Classification]) -> *mut Self {
+    fn new(found: &[Classification]) -> Result<*mut Self, Failure> {
         let results = Results::new(found, |found: &Classification, owned| {
             let labels = found.labels.iter();
-            let labels = labels.map(|found| bertscript_label {
-                label: owned.keep(&found.label),
-                score: found.score,
+            let labels = labels.map(|found| {
+                Ok(bertscript_label { label: owned.keep(&found.label)?, score: found.score })
             });
-            (labels.collect(), found.truncated)
-        });
-        Box::into_raw(Box::new(Self(results)))
+            Ok((try_collect(labels)?, found.truncated))
+        })?;
+        Ok(Box::into_raw(Box::new(Self(results))))
     }
 }
 
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn bertscript_module_classify(
         let texts = unsafe { Given { name: "texts", texts, lengths }.read_pairs(pairs, count)? };
         // SAFETY: as above.
         let options = unsafe { classify_options(options, "classify")? };
-        *out = bertscript_classifications::new(&module.module().classify(texts, &options)?);
+        *out = bertscript_classifications::new(&module.module().classify(texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn bertscript_module_next_sentence(
         let texts = unsafe { Given { name: "texts", texts, lengths }.read_pairs(pairs, count)? };
         // SAFETY: as above.
         let options = unsafe { classify_options(options, "next_sentence")? };
-        *out = bertscript_classifications::new(&module.module().next_sentence(texts, &options)?);
+        *out = bertscript_classifications::new(&module.module().next_sentence(texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.

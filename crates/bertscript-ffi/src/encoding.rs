@@ -6,6 +6,8 @@ use crate::pointers::{c_text, free, get, place};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use crate::tensor::bertscript_tensor;
 use bertscript::Encoding;
+use bertscript_kernels::OutOfMemory;
+use bertscript_kernels::memory::{HEADROOM, check, collect, try_collect, with_capacity};
 use std::ffi::{CString, c_char};
 use std::ptr::null;
 use tch::Tensor;
@@ -27,22 +29,30 @@ struct Row {
     sequence_ids: Vec<i64>,
 }
 
+/// What the name of a token takes, about, while it is brought into C's form.
+const NEEDED_PER_TOKEN: usize = 128;
+
 impl bertscript_encoding {
-    pub(crate) fn new(encodings: Vec<Encoding>) -> *mut Self {
-        let flat = |pairs: &[(usize, usize)]| pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        let rows = encodings.into_iter().map(|encoding| {
+    pub(crate) fn new(encodings: Vec<Encoding>) -> Result<*mut Self, Failure> {
+        let flat = |pairs: &[(usize, usize)]| -> Result<_, OutOfMemory> {
+            let mut flat = with_capacity(2 * pairs.len())?;
+            flat.extend(pairs.iter().flat_map(|(a, b)| [*a, *b]));
+            Ok(flat)
+        };
+        let rows = encodings.into_iter().map(|encoding| -> Result<_, OutOfMemory> {
+            check(HEADROOM + encoding.tokens.len() * NEEDED_PER_TOKEN)?;
             let word = |id: &Option<u32>| id.map_or(-1, i64::from);
             let sequence = |id: &Option<usize>| id.map_or(-1, |id| id as i64);
-            Row {
-                tokens: encoding.tokens.iter().map(|token| c_text(token)).collect(),
-                offsets: flat(&encoding.offsets),
-                char_offsets: flat(&encoding.char_offsets),
-                word_ids: encoding.word_ids.iter().map(word).collect(),
-                sequence_ids: encoding.sequence_ids.iter().map(sequence).collect(),
+            Ok(Row {
+                tokens: collect(encoding.tokens.iter().map(|token| c_text(token)))?,
+                offsets: flat(&encoding.offsets)?,
+                char_offsets: flat(&encoding.char_offsets)?,
+                word_ids: collect(encoding.word_ids.iter().map(word))?,
+                sequence_ids: collect(encoding.sequence_ids.iter().map(sequence))?,
                 encoding,
-            }
+            })
         });
-        Box::into_raw(Box::new(Self(rows.collect())))
+        Ok(Box::into_raw(Box::new(Self(try_collect(rows)?))))
     }
 }
 
@@ -293,8 +303,8 @@ pub unsafe extern "C" fn bertscript_encoding_tensors(
         }
         let shape = [rows.len() as i64, length as i64];
         let tensor = |values: fn(&Encoding) -> &[i64]| -> Result<_, Failure> {
-            let all: Vec<i64> =
-                rows.iter().flat_map(|row| values(&row.encoding)).copied().collect();
+            let mut all = with_capacity(rows.len() * length)?;
+            rows.iter().for_each(|row| all.extend_from_slice(values(&row.encoding)));
             bertscript_tensor::new(&Tensor::f_from_slice(&all)?.f_view(shape)?)
         };
         // SAFETY: as above.

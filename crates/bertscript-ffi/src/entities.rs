@@ -9,6 +9,7 @@ use crate::results::Results;
 use crate::status::bertscript_status;
 use crate::task_options::bertscript_task_options;
 use bertscript::{Entities, EntitiesOptions};
+use bertscript_kernels::memory::try_collect;
 use std::ffi::c_char;
 
 /// An entity, or a token with its label. Later versions may add members at the
@@ -40,21 +41,23 @@ pub struct bertscript_entity {
 pub struct bertscript_entities(Results<bertscript_entity>);
 
 impl bertscript_entities {
-    fn new(found: &[Entities]) -> *mut Self {
+    fn new(found: &[Entities]) -> Result<*mut Self, Failure> {
         let results = Results::new(found, |found: &Entities, owned| {
-            let entities = found.entities.iter().map(|entity| bertscript_entity {
-                entity: owned.keep(&entity.entity),
-                score: entity.score,
-                word: owned.keep(&entity.word),
-                start: entity.start,
-                end: entity.end,
-                char_start: entity.char_start,
-                char_end: entity.char_end,
-                index: entity.index.map_or(-1, |index| index as i64),
+            let entities = found.entities.iter().map(|entity| {
+                Ok(bertscript_entity {
+                    entity: owned.keep(&entity.entity)?,
+                    score: entity.score,
+                    word: owned.keep(&entity.word)?,
+                    start: entity.start,
+                    end: entity.end,
+                    char_start: entity.char_start,
+                    char_end: entity.char_end,
+                    index: entity.index.map_or(-1, |index| index as i64),
+                })
             });
-            (entities.collect(), found.truncated)
-        });
-        Box::into_raw(Box::new(Self(results)))
+            Ok((try_collect(entities)?, found.truncated))
+        })?;
+        Ok(Box::into_raw(Box::new(Self(results))))
     }
 }
 
@@ -91,7 +94,7 @@ pub unsafe extern "C" fn bertscript_module_entities(
         // SAFETY: as above.
         let options =
             unsafe { options.as_ref() }.map_or(Ok(EntitiesOptions::default()), entities_options)?;
-        *out = bertscript_entities::new(&module.module().entities(texts, &options)?);
+        *out = bertscript_entities::new(&module.module().entities(texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.

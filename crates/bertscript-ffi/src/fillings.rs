@@ -9,6 +9,7 @@ use crate::results::Results;
 use crate::status::bertscript_status;
 use crate::task_options::bertscript_task_options;
 use bertscript::{FillMaskOptions, Fillings};
+use bertscript_kernels::memory::reserve;
 use std::ffi::c_char;
 
 /// A token in the place of a mask. Later versions may add members at the end.
@@ -33,21 +34,24 @@ pub struct bertscript_filling {
 pub struct bertscript_fillings(Results<bertscript_filling>);
 
 impl bertscript_fillings {
-    fn new(found: &[Fillings]) -> *mut Self {
+    fn new(found: &[Fillings]) -> Result<*mut Self, Failure> {
         let results = Results::new(found, |found: &Fillings, owned| {
             let mut fillings = Vec::new();
             for (mask, best) in found.masks.iter().enumerate() {
-                fillings.extend(best.iter().map(|filling| bertscript_filling {
-                    mask,
-                    score: filling.score,
-                    token: filling.token,
-                    token_str: owned.keep(&filling.token_str),
-                    sequence: owned.keep(&filling.sequence),
-                }));
+                reserve(&mut fillings, best.len())?;
+                for filling in best {
+                    fillings.push(bertscript_filling {
+                        mask,
+                        score: filling.score,
+                        token: filling.token,
+                        token_str: owned.keep(&filling.token_str)?,
+                        sequence: owned.keep(&filling.sequence)?,
+                    });
+                }
             }
-            (fillings, found.truncated)
-        });
-        Box::into_raw(Box::new(Self(results)))
+            Ok((fillings, found.truncated))
+        })?;
+        Ok(Box::into_raw(Box::new(Self(results))))
     }
 }
 
@@ -85,7 +89,7 @@ pub unsafe extern "C" fn bertscript_module_fill_mask(
         // SAFETY: as above.
         let options = unsafe { options.as_ref() }
             .map_or(Ok(FillMaskOptions::default()), fill_mask_options)?;
-        *out = bertscript_fillings::new(&module.module().fill_mask(texts, &options)?);
+        *out = bertscript_fillings::new(&module.module().fill_mask(texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.

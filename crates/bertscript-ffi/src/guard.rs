@@ -2,6 +2,7 @@
 
 use crate::error::bertscript_error;
 use crate::status::{BERTSCRIPT_NOT_FOUND, BERTSCRIPT_OK, bertscript_status, of_kind};
+use bertscript_kernels::OutOfMemory;
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -44,6 +45,12 @@ impl From<bertscript::Error> for Failure {
             detail = format!("{rest}\n{detail}");
         }
         Self { status, message: message.to_owned(), detail }
+    }
+}
+
+impl From<OutOfMemory> for Failure {
+    fn from(error: OutOfMemory) -> Self {
+        Self::from(bertscript::Error::from(error))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::guard::Failure;
 use crate::pointers::{array, text, text_of};
 use bertscript::Text;
+use bertscript_kernels::memory::{collect, try_collect};
 use std::ffi::c_char;
 
 /// Texts as a caller gives them.
@@ -30,7 +31,7 @@ impl Given {
             // SAFETY: as above.
             unsafe { text_of(*pointer, *self.lengths.add(index), &name) }
         });
-        each.collect()
+        try_collect(each)
     }
 
     /// Texts with a second text each, if there are second ones.
@@ -45,10 +46,10 @@ impl Given {
         // SAFETY: by the contract of this function.
         let texts = unsafe { self.read(count)? };
         if seconds.texts.is_null() {
-            return Ok(texts.into_iter().map(Text::from).collect());
+            return Ok(collect(texts.into_iter().map(Text::from))?);
         }
         // SAFETY: as above.
         let seconds = unsafe { seconds.read(count)? };
-        Ok(texts.into_iter().zip(seconds).map(Text::from).collect())
+        Ok(collect(texts.into_iter().zip(seconds).map(Text::from))?)
     }
 }

@@ -1,14 +1,19 @@
 //! What the handles of results have in common: structures that point into the
 //! handle's own texts.
 
+use crate::guard::Failure;
 use crate::pointers::c_text;
+use bertscript_kernels::OutOfMemory;
+use bertscript_kernels::memory::{HEADROOM, check, reserve, try_collect};
 use serde::Serialize;
 use std::ffi::{CString, c_char};
+use std::io;
 
 /// The results of a task, by text.
 pub(crate) struct Results<T> {
     texts: Vec<OfText<T>>,
-    json: CString,
+    /// With a NUL at its end.
+    json: Vec<u8>,
     /// What the items point to; a text does not move when its owner does.
     _owned: Owned,
 }
@@ -29,11 +34,13 @@ pub(crate) struct Owned(Vec<CString>);
 
 impl Owned {
     /// Keeps a text, and points to it.
-    pub(crate) fn keep(&mut self, text: &str) -> *const c_char {
+    pub(crate) fn keep(&mut self, text: &str) -> Result<*const c_char, OutOfMemory> {
+        check(HEADROOM + 2 * text.len())?;
+        reserve(&mut self.0, 1)?;
         let text = c_text(text);
         let place = text.as_ptr();
         self.0.push(text);
-        place
+        Ok(place)
     }
 }
 
@@ -42,16 +49,20 @@ impl<T> Results<T> {
     /// and whether its end was cut off.
     pub(crate) fn new<R: Serialize>(
         found: &[R],
-        mut each: impl FnMut(&R, &mut Owned) -> (Vec<T>, bool),
-    ) -> Self {
+        mut each: impl FnMut(&R, &mut Owned) -> Result<(Vec<T>, bool), OutOfMemory>,
+    ) -> Result<Self, Failure> {
         let mut owned = Owned::default();
-        let texts = found.iter().map(|found| {
-            let (items, truncated) = each(found, &mut owned);
-            OfText { items, truncated }
+        let texts = found.iter().map(|found| -> Result<_, OutOfMemory> {
+            let (items, truncated) = each(found, &mut owned)?;
+            Ok(OfText { items, truncated })
         });
-        let texts = texts.collect();
-        let json = c_text(&serde_json::to_string(found).unwrap_or_default());
-        Self { texts, json, _owned: owned }
+        let texts = try_collect(texts)?;
+        let mut json = Json(Vec::new());
+        // Nothing else can fail: results have a form in JSON.
+        serde_json::to_writer(&mut json, found).map_err(|_| json.out_of_memory())?;
+        reserve(&mut json.0, 1)?;
+        json.0.push(0);
+        Ok(Self { texts, json: json.0, _owned: owned })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -72,6 +83,27 @@ impl<T> Results<T> {
     }
 
     pub(crate) fn json(&self) -> *const c_char {
-        self.json.as_ptr()
+        self.json.as_ptr().cast()
+    }
+}
+
+/// What JSON is written to.
+struct Json(Vec<u8>);
+
+impl Json {
+    fn out_of_memory(&self) -> OutOfMemory {
+        OutOfMemory { bytes: 2 * self.0.len() }
+    }
+}
+
+impl io::Write for Json {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        reserve(&mut self.0, bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

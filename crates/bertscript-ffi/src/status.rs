@@ -25,7 +25,7 @@ pub const BERTSCRIPT_UNSUPPORTED: bertscript_status = 7;
 pub const BERTSCRIPT_SHAPE_MISMATCH: bertscript_status = 8;
 /// A device that cannot be had here; the message says why.
 pub const BERTSCRIPT_DEVICE_UNAVAILABLE: bertscript_status = 10;
-/// Host or device memory ran out.
+/// Host or device memory ran out; the handle stays usable.
 pub const BERTSCRIPT_OUT_OF_MEMORY: bertscript_status = 11;
 /// Somebody asked for it to be stopped.
 pub const BERTSCRIPT_CANCELLED: bertscript_status = 12;

@@ -112,7 +112,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_encode(
         // SAFETY: as above.
         let options = unsafe { options.as_ref() };
         let options = options.map_or(EncodeOptions::default(), |options| options.0.clone());
-        *out = bertscript_encoding::new(tokenizer.0.encode_batch(&texts, &options)?);
+        *out = bertscript_encoding::new(tokenizer.0.encode_batch(&texts, &options)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
