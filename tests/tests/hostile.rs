@@ -2,8 +2,9 @@
 //! load, other users of libtorch in the same process.
 
 use bertscript_tests::{CProgram, bertscript_ok, fixture, library, root};
+use serde_json::Value;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// A program of `tests/c`, and a small file to run beside it.
@@ -65,6 +66,58 @@ fn where_memory_runs_out_that_is_the_error_and_nothing_else_changes() {
         let expected = what == "objects" || !matches!(stage, "save" | "pretrained");
         assert!(!expected || count(failures) > 0, "{what} {stage}: nothing failed");
         assert!(what == "objects" || count(ended) == 0, "{what} {stage}");
+    }
+}
+
+/// A model with a wider layer than the fixtures', with random weights.
+fn enlarged(architecture: &str, to: &Path) {
+    let directory = bertscript_tests::copy_of("text/masked");
+    let config = directory.path().join("config.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    json["hidden_size"] = 128.into();
+    json["num_hidden_layers"] = 1.into();
+    for file in [&config, &directory.path().join("model.safetensors")] {
+        std::fs::remove_file(file).unwrap();
+    }
+    std::fs::write(&config, json.to_string()).unwrap();
+    let checkpoint = directory.path().to_str().unwrap();
+    let random = ["--random-init", "1", "--architecture", architecture];
+    bertscript_ok(&[&["export", checkpoint, "-o", to.to_str().unwrap()], &random[..]].concat());
+}
+
+#[test]
+fn large_allocations_may_fail() {
+    let source = root().join("tests/c/exhausted.cc");
+    let program = CProgram::build_with(&source, &["-ldl"]);
+    let tasks = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering"];
+    let architectures = ["BertModel".to_owned()]
+        .into_iter()
+        .chain(tasks.map(|task| format!("BertFor{task}")))
+        .chain(["BertModel".to_owned()]);
+    let files = architectures.enumerate().map(|(number, architecture)| {
+        let file = program.folder().join(format!("{number}.pt"));
+        enlarged(&architecture, &file);
+        file
+    });
+    let files: Vec<_> = files.collect();
+    for how in ["injected", "limited"] {
+        // Threads that wait leave the processors to others.
+        let mut command = program.command();
+        command.arg(how).args(&files).env("OMP_WAIT_POLICY", "passive");
+        let output = command.output().unwrap();
+        let stages = printed(&output);
+        println!("{how}\n{stages}");
+        assert_eq!(stages.lines().count(), 10);
+        for stage in stages.lines() {
+            let [_, failures, calls] = stage.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{stage}")
+            };
+            // With little address space left, many calls find what earlier ones have freed.
+            let must_fail = how == "injected" || stage.starts_with("run ");
+            let failures: u32 = failures.parse().unwrap();
+            assert!(failures > 0 || !must_fail, "{stage}: nothing failed");
+            assert!(calls.parse::<u32>().unwrap() > 4, "{stage}: too few calls");
+        }
     }
 }
 
