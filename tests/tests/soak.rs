@@ -1,23 +1,27 @@
-//! Everything at once, for a while: results do not change, and memory does not
-//! grow. `cargo xtask soak` takes longer than the brief run here.
+//! Everything at once: results do not change, and memory does not grow. What is done is
+//! counted, so that a slow machine does the same in more time. `cargo xtask soak` does more
+//! of it than the brief run here.
 
 use bertscript::{
     AggregationStrategy, Cancel, Checkpoint, ClassifyOptions, Device, Dtype, EmbedOptions,
     EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, Plan, PreTrained, Result,
 };
 use bertscript_tests::{fixture, scratch};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
 
 const THREADS: usize = 8;
-/// The variable that says for how long, in seconds.
-const SECONDS: &str = "BERTSCRIPT_SOAK_SECONDS";
+/// The variable that says how many rounds are measured. In a round, each thread does
+/// every act with every model by every plan.
+const ROUNDS: &str = "BERTSCRIPT_SOAK_ROUNDS";
+/// Rounds before memory is looked at: caches and the allocator's arenas fill up.
+const WARM_UP: usize = 1;
 /// The variable that the sanitizer of races is told by. It keeps memory of its own.
 const SANITIZER: &str = "TSAN_OPTIONS";
-/// What growth is taken for none, after the first tenth of the time: what threads
-/// and allocators keep differs from one moment to the next.
+/// The growth between the ends of two rounds that counts as none: what the allocator
+/// keeps differs from one to the next.
 const GROWTH: u64 = 24 << 20;
 
 /// Texts of every length up to what the models take, some empty.
@@ -116,26 +120,25 @@ impl Kit {
         }
     }
 
-    /// One thing that a service might do; which, the number says.
-    fn act(&self, number: u64) {
-        let plan = (number / 16 % 3) as usize;
+    /// One thing that a service might do.
+    fn act(&self, act: Act, plan: usize) {
         let run =
             |module: &Module| self.check(plan, &(self.task)(module, Cancel::default()).unwrap());
-        match number % 16 {
-            0 => {
+        match act {
+            Act::Load => {
                 let module = Module::load(&self.file, Device::Cpu, None).unwrap();
                 run(&module.with_plan(Plan::ALL[plan]).unwrap());
             }
-            1 => {
+            Act::LoadFromMemory => {
                 let module = Module::from_bytes(&self.bytes, Device::Cpu, None).unwrap();
                 run(&module.with_plan(Plan::ALL[plan]).unwrap());
             }
-            2 => {
+            Act::Cast => {
                 let module = self.modules[plan].to(None, Some(Dtype::BF16)).unwrap();
                 let found = (self.task)(&module, Cancel::default()).unwrap();
                 assert!(found.1.iter().all(|value| value.is_finite()), "{} in bf16", self.name);
             }
-            3 => {
+            Act::Cancel => {
                 let cancel = Cancel::default();
                 let found = thread::scope(|scope| {
                     scope.spawn(|| cancel.cancel());
@@ -146,13 +149,39 @@ impl Kit {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
                 }
             }
-            4 => {
+            Act::LoadDamaged => {
                 let error =
                     Module::from_bytes(&self.bytes[..self.bytes.len() / 2], Device::Cpu, None);
                 assert_eq!(error.unwrap_err().kind(), ErrorKind::Archive);
             }
-            _ => run(&self.modules[plan]),
+            Act::Run => run(&self.modules[plan]),
         }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Load,
+    LoadFromMemory,
+    Cast,
+    Cancel,
+    LoadDamaged,
+    Run,
+}
+
+const ACTS: [Act; 6] =
+    [Act::Load, Act::LoadFromMemory, Act::Cast, Act::Cancel, Act::LoadDamaged, Act::Run];
+
+/// Acts of a thread in a round.
+const ROUND: usize = TASKS.len() * ACTS.len() * Plan::ALL.len();
+
+/// Every act once, each thread and round in another order.
+fn round(kits: &[Kit], thread: usize, round: usize) {
+    // A step that has no divisor in common with their number meets all of them.
+    let (start, step) = (thread * ROUND / THREADS, [7, 11, 13, 17, 19, 23][(thread + round) % 6]);
+    for act in (0..ROUND).map(|number| (start + number * step) % ROUND) {
+        let (kit, act) = (&kits[act % kits.len()], act / kits.len());
+        kit.act(ACTS[act % ACTS.len()], act / ACTS.len());
     }
 }
 
@@ -165,42 +194,45 @@ fn resident() -> u64 {
 
 #[test]
 fn nothing_changes_and_nothing_grows() {
-    let seconds = std::env::var(SECONDS).map_or(10., |seconds| seconds.parse().unwrap());
+    let rounds = std::env::var(ROUNDS).map_or(2, |rounds| rounds.parse().unwrap());
+    assert!(rounds > 0, "{ROUNDS}: found 0, expected at least 1");
     let scratch = scratch();
     let kits = TASKS.map(|(name, task)| Kit::new(name, task, scratch.path()));
-    let (start, whole) = (Instant::now(), Duration::from_secs_f64(seconds));
-    let acts = AtomicU64::new(0);
-    let memory = thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                while start.elapsed() < whole {
-                    let number = acts.fetch_add(1, Ordering::Relaxed);
-                    // Spread over all, in an order that does not repeat soon.
-                    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-                    kits[(number % 5) as usize].act(number / 5);
+    let between_rounds = Barrier::new(THREADS + 1);
+    let memory: Vec<_> = thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (kits, between_rounds) = (&kits, &between_rounds);
+            scope.spawn(move || {
+                let mut done = Ok(());
+                for number in 0..WARM_UP + rounds {
+                    between_rounds.wait();
+                    // The others would wait for ever for a thread that panics.
+                    if done.is_ok() {
+                        done = catch_unwind(AssertUnwindSafe(|| round(kits, thread, number)));
+                    }
+                    between_rounds.wait();
                 }
+                done.unwrap_or_else(|panic| resume_unwind(panic));
             });
         }
-        let mut memory = Vec::new();
-        while start.elapsed() < whole {
-            thread::sleep(whole / 100);
-            memory.push(resident());
-        }
-        memory
+        let measured = (0..WARM_UP + rounds).map(|_| {
+            between_rounds.wait();
+            between_rounds.wait();
+            resident()
+        });
+        measured.collect()
     });
     for kit in &kits {
         for (plan, module) in kit.modules.iter().enumerate() {
             kit.check(plan, &(kit.task)(module, Cancel::default()).unwrap());
         }
     }
-    let of = |part: &[u64]| part.iter().copied().max().unwrap();
-    let (early, late) = (of(&memory[..memory.len() / 5]), of(&memory[memory.len() * 4 / 5..]));
+    let mebibytes: Vec<_> = memory.iter().map(|bytes| bytes >> 20).collect();
     println!(
-        "{seconds} s, {THREADS} threads: {} acts; {} MiB at most in the first fifth, {} MiB in the last",
-        acts.into_inner(),
-        early >> 20,
-        late >> 20
+        "{THREADS} threads, {} acts a round; MiB after each round, {WARM_UP} of them to warm up: {mebibytes:?}",
+        THREADS * ROUND,
     );
+    let (early, late) = (memory[WARM_UP - 1], memory[memory.len() - 1]);
     let is_ours = std::env::var_os(SANITIZER).is_none();
     assert!(!is_ours || late <= early + GROWTH, "memory grew from {early} to {late} bytes");
 }

@@ -74,9 +74,9 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     /// Run everything at once, again and again, and watch results and memory
     Soak {
-        /// For how long
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        minutes: u32,
+        /// How often every thread does everything
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
     },
     GpuCheck(gpu_check::GpuCheck),
     Install(install::Install),
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
         Command::Miri => miri::miri(),
         Command::Tsan => tsan::tsan(),
         Command::Fuzz(fuzz) => fuzz.execute(),
-        Command::Soak { minutes } => soak::soak(minutes),
+        Command::Soak { rounds } => soak::soak(rounds),
         Command::GpuCheck(check) => check.execute(),
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),

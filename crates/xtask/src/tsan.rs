@@ -32,6 +32,7 @@ pub(crate) fn tsan() -> Result<()> {
             .env("CXXFLAGS", "-fsanitize=thread")
             .env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()))
             .env("OMP_NUM_THREADS", THREADS)
+            .env("BERTSCRIPT_SOAK_ROUNDS", "1")
             .env("CARGO_TARGET_DIR", root().join("target/tsan")))?;
     }
     Ok(())
