@@ -10,8 +10,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* No call may take longer, or make the process grow by more. */
-#define MOST_SECONDS 10.0
+/* No call may work longer, or make the process grow by more. Time of the processors, which waits for nobody. */
+#define MOST_SECONDS 60.0
 #define MOST_KILOBYTES (2L << 20)
 
 /* A tool that slows the program down fifty times gets less: every call, but once, with a place for the
@@ -53,7 +53,7 @@ static void fail(const char *what) {
 
 static double seconds(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
