@@ -1,5 +1,6 @@
 """The live check of results: fresh random models and a real one, against transformers."""
 
+import copy
 import json
 import os
 import subprocess
@@ -108,15 +109,15 @@ def test_half_precision(tmp_path, minilm, dtype):
         (tiny, write(tmp_path, tiny), export(tmp_path)),
     ]:
         short = {torch.float16: "f16", torch.bfloat16: "bf16"}[dtype]
-        half = tmp_path / "half.pt"
+        half, own = tmp_path / "half.pt", copy.deepcopy(model).to(dtype)
         cli("export", directory, "-o", half, "--dtype", short)
         assert all(p.dtype == dtype for p in torch.jit.load(half).parameters())
         for batch, length in [(1, 7), (5, 64)]:
             inputs = example(batch, length, model.config)
-            reference = model(**inputs)
-            assert_equal(torch.jit.load(half)(**inputs), reference, dtype)
+            bounds = dict(reference=model(**inputs), dtype=dtype, own=own(**inputs))
+            assert_equal(torch.jit.load(half)(**inputs), **bounds)
             # Cast by Python after loading: no dtype is baked into the code.
-            assert_equal(torch.jit.load(full).to(dtype)(**inputs), reference, dtype)
+            assert_equal(torch.jit.load(full).to(dtype)(**inputs), **bounds)
 
 
 def test_the_walk_through_of_2019(tmp_path):
@@ -201,6 +202,8 @@ def test_padding_changes_nothing(tmp_path, cls):
 def test_packed_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, dtype):
     model = random_model(cls, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, max_position_embeddings=512)
     file = export(write(tmp_path, model))
+    precision = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    in_precision = copy.deepcopy(model).to(precision)
     for batch, length in [(1, 1), (5, 7), (3, 64), (1, 512), (5, 512)]:
         inputs = example(batch, length, model.config, padded=True)
         save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, tmp_path / "in.safetensors")
@@ -208,12 +211,14 @@ def test_packed_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, d
         options = ["--plan", "packed", "--dtype", dtype]
         cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", out, *options)
         found, mask = load_file(out), inputs["attention_mask"].flatten(0, -2)
+        own = flatten(in_precision(**inputs))
         for name, expected in flatten(model(**inputs)).items():
+            rounded = own[name]
             if expected.shape[:2] == mask.shape:
                 hole = (mask == 0).reshape(*mask.shape, *[1] * (expected.dim() - 2))
-                expected = expected.masked_fill(hole, 0)
+                expected, rounded = expected.masked_fill(hole, 0), rounded.masked_fill(hole, 0)
                 assert not found[name].masked_select(hole).any()
-            assert_equal(found[name], {name: expected}, torch.float32 if dtype == "f32" else torch.bfloat16)
+            assert_equal(found[name], {name: expected}, precision, {name: rounded})
 
 
 @pytest.mark.parametrize("cls", CLASSES)
