@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import CFUNCTYPE, byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
 import pytest
@@ -184,6 +184,45 @@ def test_devices_say_why_they_are_not_there():
     assert C.bertscript_get_num_threads() == torch.get_num_threads()
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT count: found 0, expected 1 to 4096"):
         call("set_num_threads", c_int32(0))
+
+
+class Spread(torch.nn.Module):
+    """libtorch warns of the deviation of one value, every time."""
+
+    def forward(self, x: torch.Tensor):
+        return x.std()
+
+
+def test_warnings_of_libtorch_reach_the_callback(tmp_path, load):
+    torch.jit.script(Spread()).save(tmp_path / "spread.pt")
+    module, heard, inside = load(tmp_path / "spread.pt"), [], []
+
+    @CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
+    def callback(user, level, message):
+        heard.append((user, level, message.decode()))
+        # It may call the library, which warns anew, and what fails there is the inner call's error.
+        try:
+            if len(heard) < 3:
+                inside.append(run(module, {"x": torch.ones(1)}))
+            load("nowhere.pt")
+        except RuntimeError as error:
+            inside.append(str(error))
+
+    call("set_log_callback", callback, c_void_p(7), c_int32(2))
+    try:
+        (outer,) = run(module, {"x": torch.ones(1)})
+        (unwarned,) = run(module, {"x": torch.tensor([1.0, 3.0])})
+        call("set_log_callback", callback, c_void_p(7), c_int32(1))
+        run(module, {"x": torch.ones(1)})
+    finally:
+        call("set_log_callback", None, None, c_int32(2))
+    assert outer.isnan() and unwarned == 2**0.5
+    assert [entry[:2] for entry in heard] == [(7, 2)] * 3
+    assert all(message.startswith("std(): degrees of freedom is <= 0") for _, _, message in heard), heard
+    assert len(inside) == 5 and sum("NOT_FOUND nowhere.pt" in str(found) for found in inside) == 3, inside
+    # Python's own handler is in place again.
+    with pytest.warns(UserWarning, match="degrees of freedom"):
+        torch.jit.load(tmp_path / "spread.pt")(torch.ones(1))
 
 
 def test_types_that_the_callers_of_c_rely_on():

@@ -34,7 +34,8 @@ fn warnings_of_libtorch_go_to_the_callback_which_cannot_deadlock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("warns.pt");
     let mut script = ScriptModule::new("Warns").unwrap();
-    let source = "def forward(self, x: Tensor):\n    torch.warn('careful')\n    return x + 1";
+    // The program warns, and then an operator of libtorch: of one value there is no deviation.
+    let source = "def forward(self, x: Tensor):\n    torch.warn('careful')\n    return x.std()";
     script.define(source).unwrap();
     script.save(&mut std::fs::File::create(&path).unwrap(), &[]).unwrap();
     let module = load(&CString::new(path.to_str().unwrap()).unwrap());
@@ -80,8 +81,12 @@ fn warnings_of_libtorch_go_to_the_callback_which_cannot_deadlock() {
     assert_eq!(set(None, BERTSCRIPT_LOG_WARNING).0, BERTSCRIPT_OK);
     run();
     let heard = listener.heard.lock().unwrap();
-    assert_eq!(heard.messages, [(BERTSCRIPT_LOG_WARNING, "careful".to_owned())]);
-    assert_eq!(heard.inside[0].0, BERTSCRIPT_BUSY);
+    assert_eq!(heard.messages.len(), 2);
+    assert_eq!(heard.messages[0], (BERTSCRIPT_LOG_WARNING, "careful".to_owned()));
+    let (level, message) = &heard.messages[1];
+    assert_eq!(*level, BERTSCRIPT_LOG_WARNING);
+    assert!(message.starts_with("std(): degrees of freedom is <= 0"), "{message}");
+    assert!(heard.inside.iter().all(|(status, _)| *status == BERTSCRIPT_BUSY));
     unsafe {
         bertscript_model_free(listener.model);
         bertscript_module_free(module);
