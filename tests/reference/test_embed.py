@@ -196,6 +196,26 @@ def test_settings_of_the_transformer(tmp_path, plain, setting):
     assert_close(embed(export(tmp_path), TEXTS), oracle(tmp_path).encode(TEXTS))
 
 
+OTHERS = [f"sentence_{name}_config.json" for name in "roberta distilbert camembert albert xlm-roberta xlnet".split()]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_settings_under_other_names(tmp_path, plain, name):
+    save(tmp_path, plain, Pooling(WIDTH, "mean"))
+    settings = json.loads((tmp_path / "sentence_bert_config.json").read_text())
+    (tmp_path / name).write_text(json.dumps({**settings, "max_seq_length": 20}))
+    # The first of them that says anything counts.
+    for first in [{}, None, {**settings, "max_seq_length": 12}]:
+        (tmp_path / "sentence_bert_config.json").unlink(missing_ok=True)
+        if first is not None:
+            (tmp_path / "sentence_bert_config.json").write_text(json.dumps(first))
+        if name != "sentence_xlnet_config.json":
+            (tmp_path / "sentence_xlnet_config.json").write_text(json.dumps({**settings, "max_seq_length": 7}))
+        reference = oracle(tmp_path)
+        assert reference.max_seq_length == (12 if first else 20)
+        assert_close(embed(export(tmp_path), TEXTS), reference.encode(TEXTS))
+
+
 @pytest.mark.parametrize("mode, include", [("mean", True), *((mode, False) for mode in MODES)])
 def test_prompts(tmp_path, plain, mode, include):
     reference = save(tmp_path, plain, Pooling(WIDTH, mode, include_prompt=include), Normalize())

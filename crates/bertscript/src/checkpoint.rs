@@ -23,13 +23,25 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files that text needs, which go into an archive when they are there.
-const TEXT_FILES: [&str; 6] = [
+const TEXT_FILES: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
     "special_tokens_map.json",
     "added_tokens.json",
+];
+/// The settings of sentence-transformers' Transformer, in its order: the first that says
+/// anything counts.
+///
+/// Source: `Transformer.load_config`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/transformer.py>
+pub(crate) const SENTENCE_FILES: [&str; 7] = [
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
 ];
 /// Those of sentence-transformers, which stand in its own folder.
 const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
@@ -173,7 +185,7 @@ impl Checkpoint {
             }
             Ok(())
         };
-        for name in TEXT_FILES {
+        for name in TEXT_FILES.into_iter().chain(SENTENCE_FILES) {
             take(name, self.directory.join(name))?;
         }
         for name in RECIPE_FILES {
@@ -213,7 +225,7 @@ pub(crate) fn tokenizer_assets(path: &Path) -> Result<Assets> {
         assets.insert(name, read_side_file(path)?);
         return Ok(assets);
     }
-    for name in TEXT_FILES.into_iter().chain(["config.json"]) {
+    for name in TEXT_FILES.into_iter().chain(SENTENCE_FILES).chain(["config.json"]) {
         let path = path.join(name);
         if is_file(&path)? {
             assets.insert(name, read_side_file(&path)?);

@@ -3,9 +3,11 @@
 use super::encoding::Text;
 use super::tokenizer::invalid;
 use crate::assets::Assets;
+use crate::checkpoint::SENTENCE_FILES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// The limit of a text, in bytes; no book is longer. A tokenizer needs a hundred times as much.
 pub const LONGEST_TEXT: usize = 16 << 20;
@@ -40,14 +42,30 @@ pub(crate) fn check_filled(rows: usize, length: usize) -> Result<()> {
     Err(invalid("padding", message))
 }
 
+/// What sentence-transformers sets of its Transformer.
+#[derive(Default, Deserialize)]
+pub(super) struct SentenceConfig {
+    max_seq_length: Option<f64>,
+    pub(super) do_lower_case: Option<bool>,
+}
+
+impl SentenceConfig {
+    /// That of the first file that says anything.
+    pub(super) fn read(assets: &Assets) -> Result<Self> {
+        for name in SENTENCE_FILES {
+            let values: Map<String, Value> = assets.json(name)?.unwrap_or_default();
+            if !values.is_empty() {
+                return Ok(assets.json(name)?.unwrap_or_default());
+            }
+        }
+        Ok(Self::default())
+    }
+}
+
 /// `max_seq_length` of sentence-transformers, or else `model_max_length` of
 /// transformers, but no more than the model has positions. A `max_length` in
 /// `tokenizer.json` is what somebody once asked for, not a limit.
 pub(super) fn max_length(assets: &Assets) -> Result<usize> {
-    #[derive(Default, Deserialize)]
-    struct SentenceBert {
-        max_seq_length: Option<f64>,
-    }
     #[derive(Default, Deserialize)]
     struct Tokenizer {
         model_max_length: Option<f64>,
@@ -56,7 +74,7 @@ pub(super) fn max_length(assets: &Assets) -> Result<usize> {
     struct Model {
         max_position_embeddings: Option<f64>,
     }
-    let sentence: SentenceBert = assets.json("sentence_bert_config.json")?.unwrap_or_default();
+    let sentence = SentenceConfig::read(assets)?;
     let tokenizer: Tokenizer = assets.json("tokenizer_config.json")?.unwrap_or_default();
     let model: Model = assets.json("config.json")?.unwrap_or_default();
     let positions = model.max_position_embeddings.unwrap_or(512.);
@@ -94,5 +112,13 @@ mod tests {
         let tokenizer = ("tokenizer_config.json", r#"{"model_max_length": 128}"#);
         assert_eq!(limit(&[model, larger, tokenizer]), 300);
         assert_eq!(limit(&[]), 512);
+        let others = [
+            ("sentence_roberta_config.json", r#"{"do_lower_case": false}"#),
+            ("sentence_distilbert_config.json", r#"{"max_seq_length": 48}"#),
+        ];
+        assert_eq!(limit(&[model, others[1]]), 48);
+        assert_eq!(limit(&[model, others[1], sentence]), 256);
+        assert_eq!(limit(&[model, others[1], ("sentence_bert_config.json", "{}")]), 48);
+        assert_eq!(limit(&[model, others[0], others[1]]), 512);
     }
 }

@@ -3,6 +3,7 @@
 //! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
 
 use super::growth;
+use super::limits::SentenceConfig;
 use super::settings::Settings;
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,12 +18,8 @@ use tokenizers::{AddedToken, NormalizerWrapper, PaddingParams, Tokenizer, Trunca
 
 /// Builds the tokenizer of `tokenizer.json`, or else of `vocab.txt`.
 pub(super) fn build(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
-    #[derive(Default, Deserialize)]
-    struct SentenceBert {
-        do_lower_case: Option<bool>,
-    }
     let mut tokenizer = from_files(assets, settings)?;
-    let sentence: SentenceBert = assets.json("sentence_bert_config.json")?.unwrap_or_default();
+    let sentence = SentenceConfig::read(assets)?;
     let normalizer = tokenizer.get_normalizer().cloned();
     let lowers =
         matches!(&normalizer, Some(NormalizerWrapper::BertNormalizer(bert)) if bert.lowercase);
