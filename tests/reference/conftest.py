@@ -5,8 +5,10 @@ import os
 
 import pytest
 import torch
+from transformers import BertModel
 
 from live import MINILM, cli
+from texts import checkpoint
 
 SEED = int(os.environ.get("BERTSCRIPT_SEED") or int.from_bytes(os.urandom(4), "big"))
 
@@ -27,3 +29,10 @@ def minilm(tmp_path_factory):
     file = tmp_path_factory.mktemp("minilm") / "minilm.pt"
     cli("export", MINILM, "-o", file)
     return file
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A checkpoint of transformers, without a recipe."""
+    torch.manual_seed(SEED)
+    return checkpoint(tmp_path_factory.mktemp("plain"), BertModel)

@@ -157,8 +157,17 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
                     {"path": path, "type": kind}
                     for path, kind in [("", ""), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("1_Pooling", "Pooling")]
                 ]).encode(),
-                b"{}", b'{"pooling_mode": ["mean", "cls", "max"]}', b'{"bias": false}',
+                b"{}", b'{"embedding_dimension": 32, "pooling_mode": ["mean", "cls", "max"]}',
+                b'{"in_features": 96, "out_features": 4611686018427387904, "bias": false}',
                 save({"linear.weight": torch.ones(2**62, 0)}),
+            ]),
+            "layer-norm": END_OF_FILE.join([
+                json.dumps([
+                    {"path": path, "type": kind}
+                    for path, kind in [("", ""), ("1_Pooling", "Pooling"), ("2_Dense", "LayerNorm")]
+                ]).encode(),
+                b"{}", b'{"embedding_dimension": 32}', b'{"dimension": 32}',
+                save({"norm.weight": torch.ones(32), "norm.bias": torch.ones(32)}),
             ]),
         },
     }

@@ -17,11 +17,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
-from transformers import BertModel
 
-from conftest import SEED
+from embeddings import TEXTS, WIDTH, assert_close, embed, oracle, save
 from live import MINILM, export
-from texts import BLANK, answers, checkpoint, corpus, real_vocabulary, refused, send
+from texts import BLANK, answers, corpus, real_vocabulary, refused, send
 
 FLAGS = {
     "cls": "pooling_mode_cls_token",
@@ -32,21 +31,6 @@ FLAGS = {
     "lasttoken": "pooling_mode_lasttoken",
 }
 MODES = list(FLAGS)
-TEXTS = corpus(40, 120) + BLANK
-WIDTH = 32
-
-
-def embed(file, texts, *arguments):
-    return np.array([line["embedding"] for line in answers("embed", file, *arguments, texts=texts)], np.float32)
-
-
-def assert_close(found, reference):
-    assert found.shape == reference.shape and np.isfinite(found).all()
-    assert np.abs(found - reference).max() <= 1e-5 * max(1.0, np.abs(reference).max())
-
-
-def oracle(directory, **options):
-    return SentenceTransformer(str(directory), device="cpu", **options)
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +44,11 @@ def reference(texts):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """A checkpoint of transformers, without a recipe."""
-    torch.manual_seed(SEED)
-    return checkpoint(tmp_path_factory.mktemp("plain"), BertModel)
-
-
-@pytest.fixture(scope="module")
 def mean(plain, tmp_path_factory):
     """The file of a tiny model that averages."""
     directory = tmp_path_factory.mktemp("mean")
     save(directory, plain, Pooling(WIDTH, "mean"))
     return export(directory)
-
-
-def save(directory, plain, *modules, **options):
-    """A checkpoint of sentence-transformers, and the oracle that reads it back."""
-    options.setdefault("prompts", {"query": "query: ", "passage": "passage: "})
-    model = SentenceTransformer(modules=[Transformer(str(plain)), *modules], device="cpu", **options)
-    model.save_pretrained(str(directory), create_model_card=False)
-    return oracle(directory)
 
 
 def write_old(directory, new):

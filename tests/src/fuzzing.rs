@@ -155,10 +155,10 @@ pub fn modules(data: &[u8]) {
         "2_Dense/config.json",
         "2_Dense/model.safetensors",
     ];
-    let archived = assets(data, &names);
+    let mut archived = assets(data, &names);
+    archived.insert("config.json", br#"{"hidden_size": 32, "num_attention_heads": 4}"#.to_vec());
     recipe(&archived);
-    let mut files: Vec<_> = archived.iter().collect();
-    files.push(("config.json", b"{}"));
+    let files: Vec<_> = archived.iter().collect();
     let folder = folder(&files);
     let Some(checkpoint) = read(Checkpoint::open(folder.path())) else { return };
     let Some(assets) = read(checkpoint.assets()) else { return };

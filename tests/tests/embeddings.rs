@@ -104,6 +104,108 @@ fn an_embedding_depends_on_its_text_alone() {
         let options = EmbedOptions { prompt_name, long_texts, ..EmbedOptions::default() };
         check(&format!("a recipe, {long_texts:?}"), &module, &options);
     }
+    check("every module", &every_module(), &EmbedOptions::default());
+}
+
+/// A copy of the fixture with a recipe.
+fn sentence() -> tempfile::TempDir {
+    let directory = scratch();
+    let from = fixture("text/sentence");
+    for folder in ["", "1_Pooling", "2_Dense", "3_Normalize"] {
+        std::fs::create_dir_all(directory.path().join(folder)).unwrap();
+        for entry in std::fs::read_dir(from.join(folder)).unwrap() {
+            let file = entry.unwrap().path();
+            if file.is_file() {
+                let name = std::path::Path::new(folder).join(file.file_name().unwrap());
+                std::fs::copy(file, directory.path().join(name)).unwrap();
+            }
+        }
+    }
+    directory
+}
+
+/// Modules of tokens and of texts, by either plan.
+fn every_module() -> Module {
+    let directory = sentence();
+    let modules: Vec<_> = [
+        ("", "Transformer", "", 0),
+        ("a", "Normalize", r#"{"module_input_name": "token_embeddings"}"#, 0),
+        (
+            "b",
+            "Dense",
+            r#"{"in_features": 32, "out_features": 48,
+            "module_input_name": "token_embeddings", "use_residual": true,
+            "activation_function": "torch.nn.modules.activation.Mish"}"#,
+            32,
+        ),
+        (
+            "c",
+            "Pooling",
+            r#"{"embedding_dimension": 48, "pooling_mode": ["mean", "cls", "max"],
+            "include_prompt": false}"#,
+            0,
+        ),
+        ("d", "LayerNorm", r#"{"dimension": 144}"#, 144),
+        (
+            "e",
+            "Dense",
+            r#"{"in_features": 144, "out_features": 24,
+            "activation_function": "torch.nn.modules.activation.Softmax"}"#,
+            144,
+        ),
+    ]
+    .map(|(path, class, config, inputs)| {
+        let folder = directory.path().join(path);
+        if !path.is_empty() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("config.json"), config).unwrap();
+        }
+        let random = |name: &str, shape: &[i64]| {
+            let values = tch::Tensor::randn(shape, (tch::Kind::Float, tch::Device::Cpu));
+            (name.to_owned(), values * 0.3)
+        };
+        let tensors = match (class, inputs) {
+            ("LayerNorm", width) => {
+                vec![random("norm.weight", &[width]), random("norm.bias", &[width])]
+            }
+            ("Dense", 32) => vec![
+                random("linear.weight", &[48, 32]),
+                random("linear.bias", &[48]),
+                random("residual.weight", &[48, 32]),
+            ],
+            ("Dense", _) => vec![random("linear.weight", &[24, 144]), random("linear.bias", &[24])],
+            _ => Vec::new(),
+        };
+        if !tensors.is_empty() {
+            bertscript::write_safetensors(&folder.join("model.safetensors"), &tensors).unwrap();
+        }
+        format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{class}"}}"#)
+    })
+    .into();
+    let modules = format!("[{}]", modules.join(", "));
+    std::fs::write(directory.path().join("modules.json"), modules).unwrap();
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    export(&checkpoint, &LoadOptions::default(), Dtype::F32)
+}
+
+#[test]
+fn plans_agree_on_modules_of_tokens_and_texts() {
+    let module = every_module();
+    let prompt_name = Some("query".to_owned());
+    for long_texts in [LongTexts::Truncate, LongTexts::Window] {
+        let options =
+            EmbedOptions { prompt_name: prompt_name.clone(), long_texts, ..Default::default() };
+        let of_plan = |plan| {
+            let module = module.with_plan(plan).unwrap();
+            module.embed(&texts(), &options).unwrap().values
+        };
+        let (packed, scripted) = (of_plan(Plan::Packed), of_plan(Plan::Scripted));
+        assert_eq!(packed.size(), [30, 24]);
+        let apart = (packed - &scripted).abs().max().double_value(&[]);
+        assert!(apart < 1e-5, "{long_texts:?}: {apart}");
+        let spread = scripted.std_dim(0, true, false).max().double_value(&[]);
+        assert!(spread > 1e-2, "{spread}");
+    }
 }
 
 /// What stands behind the model is data of a stranger's, too.
@@ -112,18 +214,7 @@ fn a_recipe_that_does_not_fit_is_refused() {
     let options = (tch::Kind::Float, tch::Device::Cpu);
     let zeros = |shape: &[i64]| tch::Tensor::zeros(shape, options);
     let refused = |change: &dyn Fn(&std::path::Path)| {
-        let directory = scratch();
-        let from = fixture("text/sentence");
-        for folder in ["", "1_Pooling", "2_Dense", "3_Normalize"] {
-            std::fs::create_dir_all(directory.path().join(folder)).unwrap();
-            for entry in std::fs::read_dir(from.join(folder)).unwrap() {
-                let file = entry.unwrap().path();
-                if file.is_file() {
-                    let name = std::path::Path::new(folder).join(file.file_name().unwrap());
-                    std::fs::copy(file, directory.path().join(name)).unwrap();
-                }
-            }
-        }
+        let directory = sentence();
         change(directory.path());
         let checkpoint = Checkpoint::open(directory.path()).unwrap();
         let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
@@ -141,11 +232,18 @@ fn a_recipe_that_does_not_fit_is_refused() {
         })
     };
     assert!(dense(&[16, 64], &[15]).ends_with("linear.bias: found shape [15], expected [16]"));
-    assert!(
-        dense(&[16], &[16])
-            .ends_with("linear.weight: found shape [16], expected two dimensions of at least 1")
-    );
-    assert_eq!(dense(&[16, 63], &[16]), "Dense: found embeddings of width 64, expected 63");
+    assert!(dense(&[16], &[16]).ends_with("linear.weight: found shape [16], expected [16, 64]"));
+    let written = |name: &str, text: &str| {
+        refused(&|directory| std::fs::write(directory.join(name), text).unwrap())
+    };
+    let wide = written("2_Dense/config.json", r#"{"in_features": 63, "out_features": 16}"#);
+    assert!(wide.ends_with("linear.weight: found shape [16, 64], expected [16, 63]"), "{wide}");
+    let narrow =
+        written("1_Pooling/config.json", r#"{"embedding_dimension": 32, "pooling_mode": "mean"}"#);
+    let expected = "modules.json: Dense: found embeddings of width 32, expected 64";
+    assert_eq!(narrow, expected);
+    let unknown = written("1_Pooling/config.json", r#"{"embedding_dimension": 32, "mode": "cls"}"#);
+    assert!(unknown.contains("1_Pooling/config.json: mode: unknown"), "{unknown}");
     let modules = |from: &str, to: &str| {
         refused(&|directory| {
             let file = directory.join("modules.json");
@@ -154,11 +252,12 @@ fn a_recipe_that_does_not_fit_is_refused() {
             std::fs::write(file, text.replace(from, to)).unwrap();
         })
     };
-    let twice = modules("base.modules.normalize.Normalize", "modules.pooling.Pooling");
-    assert!(twice.ends_with("only the first module after the model pools"), "{twice}");
+    let unpooled =
+        modules("sentence_transformer.modules.pooling.Pooling", "base.modules.normalize.Normalize");
+    assert_eq!(unpooled, "modules.json: found a Dense before any Pooling");
     let none = refused(&|directory| {
         let file = directory.join("1_Pooling/config.json");
-        std::fs::write(file, r#"{"pooling_mode": []}"#).unwrap();
+        std::fs::write(file, r#"{"embedding_dimension": 32, "pooling_mode": []}"#).unwrap();
     });
     assert!(none.ends_with("pooling_mode: found no mode, expected at least one"), "{none}");
     let pooling = Some(Vec::new());

@@ -98,7 +98,10 @@ fn modules_stay_inside_and_are_few() {
 
 #[test]
 fn a_recipe_pools_each_way_once() {
-    let pooling = format!(r#"{{"pooling_mode": [{}]}}"#, [r#""mean""#; 7].join(","));
+    let pooling = format!(
+        r#"{{"embedding_dimension": 32, "pooling_mode": [{}]}}"#,
+        [r#""mean""#; 7].join(",")
+    );
     let modules = r#"[{"path": "", "type": "Transformer"}, {"path": "1", "type": "Pooling"}]"#;
     let files = [("modules.json", modules), ("1/config.json", &pooling)];
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));

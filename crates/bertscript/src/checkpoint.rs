@@ -47,7 +47,7 @@ pub(crate) const SENTENCE_FILES: [&str; 7] = [
 const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
 
 /// No configuration or tokenizer file comes near this size, nor do the weights
-/// of a Dense.
+/// of a module after the model.
 const LARGEST_SIDE_FILE: u64 = 64 << 20;
 
 /// An opened checkpoint: its configuration and where its weights are.
@@ -194,7 +194,7 @@ impl Checkpoint {
         let Some(modules) = assets.get(MODULES_FILE) else { return Ok(assets) };
         let modules = read_modules(modules).map_err(|error| error.at_path(&self.root))?;
         for module in modules.iter().skip(1) {
-            let has_weights = module.class() == "Dense";
+            let has_weights = matches!(module.class(), "Dense" | "LayerNorm");
             let folder = self.root.join(&module.path);
             let config = folder.join("config.json");
             if is_file(&config)? {

@@ -11,6 +11,7 @@ mod entities;
 mod fill_mask;
 mod heads;
 
+mod pooled;
 pub use answer::{Answer, AnswerOptions, Answers};
 pub use batches::{Cancel, LongTexts};
 pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};

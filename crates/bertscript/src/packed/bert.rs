@@ -9,13 +9,13 @@ use super::{PackOptions, PackedInputs, PackedOutput};
 use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, elements};
+use crate::memory::collect;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
     Bf16, Element, Isa, LayerNorm, Linear, Matrix, Rows, RowsMut, Team, Texts, Then, attention,
 };
 use std::sync::Mutex;
-use tch::{Kind, Tensor};
+use tch::Kind;
 use torchscript::SharedTensor;
 
 /// Embeddings, encoder and head, for inputs of products of type `E`.
@@ -329,23 +329,9 @@ impl<E: Element> Dense<E> {
         &self,
         team: &dyn Team,
         x: Rows<'_, E>,
-        mut out: RowsMut<'_, O>,
+        out: RowsMut<'_, O>,
     ) -> Result<()> {
-        if self.activation == Activation::Gelu {
-            self.linear.forward(team, x, Then::Gelu, out)?;
-            return Ok(());
-        }
-        self.linear.forward(team, x, Then::Keep, out.reborrow())?;
-        // The other activations are few people's; libtorch knows them all.
-        for row in 0..out.len() {
-            let values = collect(out.row(row).iter().map(|value| value.to_f32()))?;
-            let activated = self.activation.forward(&Tensor::f_from_slice(&values)?)?;
-            let activated = elements::<f32>(&activated)?;
-            for (to, from) in out.row_mut(row).iter_mut().zip(activated) {
-                *to = O::from_f32(from);
-            }
-        }
-        Ok(())
+        self.activation.after_linear(&self.linear, team, x, out)
     }
 }
 

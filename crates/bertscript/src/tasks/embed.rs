@@ -2,17 +2,15 @@
 //!
 //! Source: `SentenceTransformer.encode`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/sentence_transformer/model.py>
 
-#![expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
-
-use super::batches::{Cancel, LongTexts, mask, rows};
+use super::batches::{Cancel, LongTexts};
 use super::heads::EMBED;
+use super::pooled::{after_pooling, embed_packed, embed_padded, pool_padded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, filled, try_collect, with_capacity};
+use crate::memory::{collect, filled, try_collect};
 use crate::module::Module;
-use crate::packed::{Packed, PackedInputs};
 use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
-use bertscript_kernels::{Matrix, OutOfMemory, Team};
-use tch::{Kind, Tensor};
+use bertscript_kernels::{Matrix, OutOfMemory};
+use tch::Tensor;
 
 /// How to embed.
 #[derive(Debug, Clone, Default)]
@@ -166,28 +164,26 @@ impl Module {
             false => prompt_length,
         };
         let pass = self.pass(options.batch_tokens, &options.cancel);
+        let all_left_out = |rows: &[usize]| collect(rows.iter().map(|row| left_out(*row)));
+        let batch = |rows: &[usize]| collect(rows.iter().map(|row| &encodings[*row]));
         let batches = match self.packed()? {
             Some(packed) => self.run_packed(packed, &encodings, &pass, |rows, inputs, team| {
-                let left_out = collect(rows.iter().map(|row| left_out(*row)))?;
-                recipe.after_pooling(pool_packed(packed, inputs, team, modes, &left_out)?)
+                embed_packed(packed, inputs, team, recipe, &all_left_out(rows)?)
             })?,
-            None => {
+            None if recipe.pools_hidden_states() => {
                 let pooled = self.run_batches(&encodings, &pass, |rows, outputs| {
-                    let batch = collect(rows.iter().map(|row| &encodings[*row]))?;
-                    let mask = mask(&batch)?;
-                    for (place, row) in rows.iter().enumerate() {
-                        let mask = mask.f_select(0, place as i64)?;
-                        let _ = mask.f_slice(0, 0, left_out(*row) as i64, 1)?.f_zero_()?;
-                    }
-                    pool(outputs.get(output)?, &mask, modes)
+                    pool_padded(outputs.get(output)?, &batch(rows)?, modes, &all_left_out(rows)?)
                 })?;
                 // A device works on one batch while the next is made ready.
                 self.wait()?;
-                let finish = |(numbers, pooled): (Vec<usize>, Tensor)| -> Result<_> {
-                    Ok((numbers, recipe.after_pooling(matrix(&pooled)?)?))
+                let finish = |(rows, pooled): (Vec<usize>, Tensor)| -> Result<_> {
+                    Ok((rows, after_pooling(&pooled, recipe)?))
                 };
                 try_collect(pooled.into_iter().map(finish))?
             }
+            None => self.run_batches(&encodings, &pass, |rows, outputs| {
+                embed_padded(outputs.get(output)?, &batch(rows)?, recipe, &all_left_out(rows)?)
+            })?,
         };
         let mut values = Matrix::new(width);
         values.set_rows(encodings.len())?;
@@ -273,70 +269,6 @@ fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
 fn no_recipe() -> Error {
     let message = "the file has no sentence-transformers recipe (modules.json); choose how to pool, with --pooling or `pooling`, such as mean";
     Error::new(ErrorKind::Unsupported, message)
-}
-
-/// Pools the hidden states of texts without padding, to `[B,M*H]` for M modes. The
-/// first tokens of each, as many as `left_out` says, take no part.
-fn pool_packed(
-    packed: &Packed,
-    inputs: &PackedInputs,
-    team: &dyn Team,
-    modes: &[PoolingMode],
-    left_out: &[usize],
-) -> Result<Matrix<f32>> {
-    // For each text, for each mode: the tokens it looks at.
-    let mut tokens = with_capacity(left_out.len() * modes.len())?;
-    let mut start = 0;
-    for (length, left_out) in inputs.lengths.iter().zip(left_out) {
-        let text = start..start + length;
-        tokens.extend(modes.iter().map(|mode| mode.tokens(&text, *left_out)));
-        start = text.end;
-    }
-    let few = modes.iter().all(|mode| mode.takes_one_token());
-    let only = few.then(|| collect(tokens.iter().cloned().flatten())).transpose()?;
-    let mut rows = tokens;
-    if few {
-        // Only they have rows, one after another.
-        let mut next = 0;
-        for rows in &mut rows {
-            *rows = next..next + rows.len();
-            next = rows.end;
-        }
-    }
-    packed.hidden_states(inputs, only.as_deref(), team, |hidden| {
-        let width = hidden.width();
-        let mut pooled = Matrix::new(modes.len() * width);
-        pooled.set_rows(left_out.len())?;
-        let mut rows = rows.into_iter();
-        for (text, left_out) in left_out.iter().enumerate() {
-            let parts = pooled.row_mut(text).chunks_exact_mut(width);
-            for ((mode, part), rows) in modes.iter().zip(parts).zip(&mut rows) {
-                mode.pool_rows(hidden, rows, *left_out, part)?;
-            }
-        }
-        Ok(pooled)
-    })
-}
-
-/// Pools hidden states `[B,S,H]` over the tokens where the mask `[B,S]` is 1, to
-/// `[B,M*H]` for M modes.
-fn pool(hidden: &Tensor, mask: &Tensor, modes: &[PoolingMode]) -> Result<Tensor> {
-    let mask = mask.f_to_device(hidden.device())?;
-    let pooled = modes.iter().map(|mode| mode.pool(hidden, &mask));
-    let pooled = Tensor::f_cat(&pooled.collect::<Result<Vec<_>>>()?, -1)?;
-    // From a device into pinned memory, behind what was launched.
-    let non_blocking = true;
-    Ok(pooled.f_internal_to_copy((Kind::Float, tch::Device::Cpu), non_blocking)?)
-}
-
-fn matrix(pooled: &Tensor) -> Result<Matrix<f32>> {
-    let pooled = rows(pooled)?;
-    let mut matrix = Matrix::new(pooled.first().map_or(0, Vec::len));
-    matrix.set_rows(pooled.len())?;
-    for (row, values) in pooled.iter().enumerate() {
-        matrix.row_mut(row).copy_from_slice(values);
-    }
-    Ok(matrix)
 }
 
 /// The mean of each text's windows, weighted by their tokens.

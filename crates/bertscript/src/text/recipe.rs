@@ -1,19 +1,20 @@
 //! What sentence-transformers makes of hidden states: `modules.json` and the
 //! files it names.
 //!
-//! Sources: `Pooling`, `Dense`, `Normalize` and `SentenceTransformer` of
+//! Sources: `Pooling` and `SentenceTransformer` of
 //! <https://github.com/huggingface/sentence-transformers/tree/v6.2.0/sentence_transformers>
 
-use super::dense::Dense;
 use super::encoding::unknown;
+use super::module_files::Arguments;
 use super::pooling::PoolingMode;
+use super::step::{Features, Step, follow};
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use bertscript_kernels::Matrix;
+use bertscript_kernels::{Matrix, Team};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -22,8 +23,11 @@ use tch::{Kind, Tensor};
 /// The steps from hidden states to an embedding, and the prompts.
 #[derive(Debug, Default)]
 pub struct Recipe {
-    /// The steps in order; the first pools.
-    pub steps: Vec<Step>,
+    /// The functions of the hidden states of tokens, before pooling.
+    of_tokens: Vec<Step>,
+    pooling: Pooling,
+    /// The functions of what was pooled.
+    of_texts: Vec<Step>,
     /// What is put before a text.
     pub prompts: Prompts,
     /// How two embeddings are compared.
@@ -32,20 +36,13 @@ pub struct Recipe {
     pub truncate_dim: Option<usize>,
 }
 
-/// A step of a recipe.
-#[derive(Debug)]
-pub enum Step {
-    /// One vector for a text.
-    Pooling {
-        /// The modes; the results of several are concatenated.
-        modes: Vec<PoolingMode>,
-        /// Whether the tokens of the prompt take part.
-        include_prompt: bool,
-    },
-    /// A linear layer with an activation.
-    Dense(Dense),
-    /// To length 1.
-    Normalize,
+/// From the hidden states of tokens to one vector for a text.
+#[derive(Debug, Default)]
+struct Pooling {
+    /// The modes; the results of several are concatenated.
+    modes: Vec<PoolingMode>,
+    /// Whether the tokens of the prompt take part.
+    include_prompt: bool,
 }
 
 /// Texts put before a text, by name.
@@ -88,165 +85,184 @@ impl Recipe {
             similarity_fn_name: Option<String>,
             truncate_dim: Option<usize>,
         }
+        #[derive(Default, Deserialize)]
+        struct Model {
+            hidden_size: Option<usize>,
+        }
         let Some(modules) = assets.get(MODULES_FILE) else { return Ok(None) };
-        let mut steps = Vec::new();
-        for module in read_modules(modules)?.iter().skip(1) {
-            steps.extend(Step::read(module, assets)?);
-        }
-        if !matches!(steps.first(), Some(Step::Pooling { .. })) {
-            let message = "the second module is no Pooling: these are no embeddings of texts";
-            return Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
-        }
-        if steps.iter().skip(1).any(|step| matches!(step, Step::Pooling { .. })) {
-            return Err(pools_twice());
-        }
+        let model: Model = assets.json("config.json")?.unwrap_or_default();
+        let hidden_size = model.hidden_size.unwrap_or(768);
+        let mut recipe = Self::read(&read_modules(modules)?, hidden_size, assets)?;
         let file = "config_sentence_transformers.json";
         let settings: Settings = assets.json(file)?.unwrap_or_default();
-        let similarity = match settings.similarity_fn_name {
-            Some(name) => name.parse().map_err(|error: Error| error.at(file))?,
-            None => Similarity::default(),
-        };
-        Ok(Some(Self {
-            steps,
-            prompts: settings.prompts,
-            similarity,
-            truncate_dim: settings.truncate_dim,
-        }))
+        if let Some(name) = settings.similarity_fn_name {
+            recipe.similarity = name.parse().map_err(|error: Error| error.at(file))?;
+        }
+        recipe.prompts = settings.prompts;
+        recipe.truncate_dim = settings.truncate_dim;
+        Ok(Some(recipe))
+    }
+
+    /// The modules after the model, whose hidden states have a width. Each Pooling begins
+    /// the embedding anew from the tokens: functions of texts before the last Pooling, and
+    /// of tokens after it, change nothing. They are read and their widths checked, as
+    /// upstream would run them.
+    fn read(modules: &[ModuleEntry], hidden_size: usize, assets: &Assets) -> Result<Self> {
+        let mut recipe = Self::default();
+        let mut tokens_after = Vec::new();
+        // The widths of what there is of a token and of a text.
+        let (mut of_token, mut of_text) = (hidden_size, None);
+        for module in modules.iter().skip(1) {
+            if module.class() == "Pooling" {
+                recipe.pooling = Pooling::read(module, assets)?;
+                recipe.of_tokens.append(&mut tokens_after);
+                recipe.of_texts.clear();
+                of_text = Some(of_token.saturating_mul(recipe.pooling.modes.len()));
+                continue;
+            }
+            let (features, step) = Step::read(module, assets)?;
+            match (features, &mut of_text) {
+                (Features::Tokens, _) => {
+                    of_token = step.width(of_token)?;
+                    tokens_after.push(step);
+                }
+                (Features::Texts, Some(_)) if matches!(step, Step::Dropout) => {}
+                (Features::Texts, Some(width)) => {
+                    *width = step.width(*width)?;
+                    recipe.of_texts.push(step);
+                }
+                // Upstream passes over it: there is nothing to normalise yet.
+                (Features::Texts, None) if matches!(step, Step::Normalize) => {}
+                (Features::Texts, None) => {
+                    let message = format!("found a {} before any Pooling", step.name());
+                    return Err(Error::new(ErrorKind::Config, message).at(MODULES_FILE));
+                }
+            }
+        }
+        if of_text.is_none() {
+            let message = "found no Pooling: these are no embeddings of texts";
+            return Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
+        }
+        Ok(recipe)
     }
 
     /// Only pooling.
     pub fn pooling(modes: Vec<PoolingMode>) -> Self {
-        Self { steps: vec![Step::Pooling { modes, include_prompt: true }], ..Self::default() }
+        Self { pooling: Pooling { modes, include_prompt: true }, ..Self::default() }
     }
 
     /// The width of an embedding, `D`, of hidden states of width `hidden_size`.
     pub fn dimension(&self, hidden_size: i64) -> i64 {
-        self.steps.iter().fold(hidden_size, |width, step| match step {
-            Step::Pooling { modes, .. } => hidden_size * modes.len() as i64,
-            Step::Dense(dense) => dense.out_features(),
-            Step::Normalize => width,
-        })
+        let outputs = |steps: &[Step]| steps.iter().rev().find_map(Step::outputs);
+        let of_token = outputs(&self.of_tokens).unwrap_or(hidden_size as usize);
+        let pooled = of_token * self.pooling.modes.len();
+        outputs(&self.of_texts).unwrap_or(pooled) as i64
     }
 
     /// Whether embeddings have length 1.
     pub fn normalizes(&self) -> bool {
-        matches!(self.steps.last(), Some(Step::Normalize))
+        matches!(self.of_texts.last(), Some(Step::Normalize))
     }
 
     /// How it pools: the modes, and whether the tokens of the prompt take part.
     pub(crate) fn pools(&self) -> Result<(&[PoolingMode], bool)> {
-        match self.steps.first() {
-            Some(Step::Pooling { modes, include_prompt }) if !modes.is_empty() => {
-                Ok((modes, *include_prompt))
-            }
-            _ => Err(Error::new(ErrorKind::InvalidInput, "found no mode").at("pooling")),
+        if self.pooling.modes.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "found no mode").at("pooling"));
         }
+        Ok((&self.pooling.modes, self.pooling.include_prompt))
     }
 
-    /// The embeddings `[B,D]` of what pooling gave. A row depends on nothing but itself,
-    /// to the last bit.
-    pub(crate) fn after_pooling(&self, mut embeddings: Matrix<f32>) -> Result<Matrix<f32>> {
-        for step in self.steps.iter().skip(1) {
-            match step {
-                Step::Dense(dense) => embeddings = dense.forward(&embeddings)?,
-                Step::Normalize => normalize(&mut embeddings),
-                Step::Pooling { .. } => return Err(pools_twice()),
-            }
-        }
-        Ok(embeddings)
+    /// Whether hidden states are pooled as they are.
+    pub(crate) fn pools_hidden_states(&self) -> bool {
+        self.of_tokens.is_empty()
     }
-}
 
-fn pools_twice() -> Error {
-    let message = "a Pooling stands behind another: only the first module after the model pools";
-    Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE)
-}
+    /// The embeddings `[B,D]` of hidden states `[T,H]`, which `pool` pools. A row depends
+    /// on its own text alone, to the last bit.
+    pub(crate) fn embed(
+        &self,
+        team: &dyn Team,
+        hidden: &Matrix<f32>,
+        pool: impl FnOnce(&Matrix<f32>) -> Result<Matrix<f32>>,
+    ) -> Result<Matrix<f32>> {
+        let rows = follow(&self.of_tokens, team, hidden)?;
+        self.after_pooling(team, pool(rows.as_ref().unwrap_or(hidden))?)
+    }
 
-/// Rows to length 1; `torch.nn.functional.normalize`.
-pub(crate) fn normalize(rows: &mut Matrix<f32>) {
-    for row in 0..rows.len() {
-        let row = rows.row_mut(row);
-        let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
-        // `max` would make a length of NaN.
-        let length = if squares < 1e-24 { 1e-12 } else { squares.sqrt() };
-        row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    /// The embeddings `[B,D]` of what pooling gave.
+    pub(crate) fn after_pooling(
+        &self,
+        team: &dyn Team,
+        pooled: Matrix<f32>,
+    ) -> Result<Matrix<f32>> {
+        Ok(follow(&self.of_texts, team, &pooled)?.unwrap_or(pooled))
     }
 }
 
 impl fmt::Display for Recipe {
     /// The steps in a few words: `mean pooling, Dense, Normalize`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = |step: &Step| match step {
-            Step::Pooling { modes, .. } => {
-                let modes: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
-                format!("{} pooling", modes.join(" + "))
-            }
-            Step::Dense(_) => "Dense".to_owned(),
-            Step::Normalize => "Normalize".to_owned(),
-        };
-        f.write_str(&self.steps.iter().map(step).collect::<Vec<_>>().join(", "))
+        self.of_tokens.iter().try_for_each(|step| write!(f, "{} of tokens, ", step.name()))?;
+        let modes: Vec<_> = self.pooling.modes.iter().map(|mode| mode.name()).collect();
+        write!(f, "{} pooling", modes.join(" + "))?;
+        self.of_texts.iter().try_for_each(|step| write!(f, ", {}", step.name()))
     }
 }
 
-impl Step {
-    fn read(module: &ModuleEntry, assets: &Assets) -> Result<Option<Self>> {
-        let file = module.file("config.json");
-        let config: Map<String, Value> = assets.json(&file)?.unwrap_or_default();
-        let on_embedding = ["module_input_name", "module_output_name"].iter().all(|key| {
-            config.get(*key).and_then(Value::as_str).is_none_or(|name| name == "sentence_embedding")
-        });
-        Ok(Some(match module.class() {
-            "Pooling" => Self::Pooling {
-                modes: pooling_modes(&config).map_err(|error| error.at(file))?,
-                include_prompt: config
-                    .get("include_prompt")
-                    .and_then(Value::as_bool)
-                    .unwrap_or(true),
-            },
-            "Dense" if on_embedding => Self::Dense(Dense::read(module, &config, assets)?),
-            "Normalize" if on_embedding => Self::Normalize,
-            // Active in training only.
-            "Dropout" => return Ok(None),
-            other => {
-                let message = format!(
-                    "the module {other:?} is not supported here, only Pooling, Dense and Normalize of sentence embeddings"
-                );
-                return Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
-            }
-        }))
+const MODE: &str = "pooling_mode";
+const INCLUDE_PROMPT: &str = "include_prompt";
+const WIDTHS: [&str; 2] = ["embedding_dimension", "word_embedding_dimension"];
+
+impl Pooling {
+    fn read(module: &ModuleEntry, assets: &Assets) -> Result<Self> {
+        let arguments = Arguments::read(module, assets)?;
+        let flags = PoolingMode::ALL.map(flag);
+        arguments.expect_only(&[&[MODE, INCLUDE_PROMPT], &WIDTHS[..], &flags].concat())?;
+        // Upstream takes any width, and pools what there is.
+        let named = WIDTHS.into_iter().find(|key| arguments.get(key).is_some());
+        arguments.width(named.unwrap_or(WIDTHS[0]))?;
+        let include_prompt = arguments.flag(INCLUDE_PROMPT, true)?;
+        Ok(Self { modes: modes(&arguments)?, include_prompt })
     }
 }
 
 /// `pooling_mode` of today, or a flag for each mode as until 2025.
-fn pooling_modes(config: &Map<String, Value>) -> Result<Vec<PoolingMode>> {
-    let parse = |value: &Value| value.as_str().unwrap_or_default().parse();
-    match config.get("pooling_mode") {
+fn modes(arguments: &Arguments) -> Result<Vec<PoolingMode>> {
+    let parse = |value: &Value| match value.as_str() {
+        Some(name) => name.parse().map_err(|error| arguments.place(error)),
+        None => Err(arguments.found(MODE, "the names of modes")),
+    };
+    match arguments.get(MODE) {
         Some(Value::Array(modes)) if modes.len() > PoolingMode::ALL.len() => {
             let (found, most) = (modes.len(), PoolingMode::ALL.len());
-            let message = format!("pooling_mode: found {found} modes, expected at most {most}");
-            return Err(Error::new(ErrorKind::Config, message));
+            Err(arguments.invalid(MODE, &format!("found {found} modes, expected at most {most}")))
         }
         Some(Value::Array(modes)) if modes.is_empty() => {
-            let message = "pooling_mode: found no mode, expected at least one";
-            return Err(Error::new(ErrorKind::Config, message));
+            Err(arguments.invalid(MODE, "found no mode, expected at least one"))
         }
-        Some(Value::Array(modes)) => return modes.iter().map(parse).collect(),
-        Some(mode) => return Ok(vec![parse(mode)?]),
-        None => {}
+        Some(Value::Array(modes)) => modes.iter().map(parse).collect(),
+        Some(mode) => Ok(vec![parse(mode)?]),
+        None => {
+            let mut modes = Vec::new();
+            for mode in PoolingMode::ALL {
+                if arguments.flag(flag(mode), false)? {
+                    modes.push(mode);
+                }
+            }
+            Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
+        }
     }
-    let flag = |mode: &PoolingMode| {
-        let key = match mode {
-            PoolingMode::Cls => "pooling_mode_cls_token",
-            PoolingMode::Max => "pooling_mode_max_tokens",
-            PoolingMode::Mean => "pooling_mode_mean_tokens",
-            PoolingMode::MeanSqrtLenTokens => "pooling_mode_mean_sqrt_len_tokens",
-            PoolingMode::WeightedMean => "pooling_mode_weightedmean_tokens",
-            PoolingMode::LastToken => "pooling_mode_lasttoken",
-        };
-        config.get(key).and_then(Value::as_bool).unwrap_or(false)
-    };
-    let modes: Vec<_> = PoolingMode::ALL.into_iter().filter(flag).collect();
-    Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
+}
+
+fn flag(mode: PoolingMode) -> &'static str {
+    match mode {
+        PoolingMode::Cls => "pooling_mode_cls_token",
+        PoolingMode::Max => "pooling_mode_max_tokens",
+        PoolingMode::Mean => "pooling_mode_mean_tokens",
+        PoolingMode::MeanSqrtLenTokens => "pooling_mode_mean_sqrt_len_tokens",
+        PoolingMode::WeightedMean => "pooling_mode_weightedmean_tokens",
+        PoolingMode::LastToken => "pooling_mode_lasttoken",
+    }
 }
 
 impl Similarity {
@@ -304,23 +320,5 @@ impl FromStr for Similarity {
             "manhattan" => Self::Manhattan,
             _ => return Err(unknown("similarity", text, "cosine, dot, euclidean, manhattan")),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normalize;
-    use bertscript_kernels::Matrix;
-
-    #[test]
-    fn normalize_hides_no_nan_and_leaves_zeros() {
-        let mut rows = Matrix::new(2);
-        rows.set_rows(3).unwrap();
-        for (row, values) in [[3., 4.], [0., 0.], [1., f32::NAN]].iter().enumerate() {
-            rows.row_mut(row).copy_from_slice(values);
-        }
-        normalize(&mut rows);
-        assert_eq!((rows.row(0), rows.row(1)), (&[0.6, 0.8][..], &[0., 0.][..]));
-        assert!(rows.row(2).iter().all(|value| value.is_nan()), "{:?}", rows.row(2));
     }
 }
