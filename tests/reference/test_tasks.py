@@ -1,4 +1,4 @@
-"""The live check of `bertscript predict` against the pipelines of transformers, and sentence-transformers."""
+"""The live check of `bertscript predict` against the pipelines of transformers."""
 
 import json
 import os
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sentence_transformers import CrossEncoder
-from torch import nn
 from transformers import (
     AutoTokenizer,
     BertForMaskedLM,
@@ -25,22 +23,8 @@ from transformers import (
 
 from conftest import SEED
 from live import export
-from texts import BLANK, answers, checkpoint, corpus, refused, send
-
-LIMIT = 64
-TEXTS = corpus(24, 120) + BLANK
-FIRST = [text for text in TEXTS if 0 < len(text.split()) < 30]
-# Without an empty second: called for one pair, a tokenizer takes that for none, called for many it does not.
-PAIRS = [(text, pair) for text, pair in zip(TEXTS, reversed(TEXTS)) if pair]
-OBJECTS = [{"text": text, "text_pair": pair} for text, pair in PAIRS]
-
-
-def lines(objects):
-    return [json.dumps(one) for one in objects]
-
-
-def predict(file, texts, *arguments):
-    return answers("predict", file, "--json", *arguments, texts=texts)
+from predictions import FIRST, LIMIT, OBJECTS, PAIRS, TEXTS, assert_labels, by_label, lines, predict
+from texts import answers, checkpoint, corpus, refused, send
 
 
 def assert_ranked(found, expected):
@@ -63,15 +47,6 @@ def assert_same(found, expected):
 
 def cut(pipe, texts):
     return [len(ids) > LIMIT for ids in pipe.tokenizer(texts)["input_ids"]]
-
-
-def by_label(found):
-    return {item["label"]: item["score"] for item in found["labels"]}
-
-
-def assert_labels(found, expected):
-    assert set(found) == set(expected)
-    assert all(abs(found[label] - score) <= 1e-5 * max(1, abs(score)) for label, score in expected.items())
 
 
 def in_characters(item, text):
@@ -126,45 +101,6 @@ def test_classify_pairs(classifier):
     found = answers("predict", file, "--json", FIRST[0], FIRST[1], "--text-pair", pair)
     for one, reference in zip(found, expected):
         assert_ranked(one["labels"], reference)
-
-
-def cross_encoder(directory, version, activation, labels):
-    """A cross-encoder in the words of a version of sentence-transformers."""
-    checkpoint(directory, BertForSequenceClassification, LIMIT, "classifier.weight", 10, num_labels=labels)
-    if version == 6:
-        saved = directory / "saved"
-        CrossEncoder(str(directory), activation_fn=activation(), device="cpu").save_pretrained(str(saved))
-        return saved
-    config = json.loads((directory / "config.json").read_text())
-    name = f"{activation.__module__}.{activation.__name__}"
-    if version == 3:
-        config["sbert_ce_default_activation_function"] = name
-    else:
-        config["sentence_transformers"] = {"activation_fn": name, "version": "5.1.0"}
-    (directory / "config.json").write_text(json.dumps(config))
-    return directory
-
-
-@pytest.mark.parametrize("labels", [1, 3])
-@pytest.mark.parametrize("activation", [nn.Identity, nn.Sigmoid])
-@pytest.mark.parametrize("version", [3, 5, 6])
-def test_cross_encoders(tmp_path, version, activation, labels):
-    directory = cross_encoder(tmp_path, version, activation, labels)
-    expected = CrossEncoder(str(directory), device="cpu").predict(PAIRS).reshape(-1, labels)
-    found = predict(export(directory), lines(OBJECTS), "--jsonl")
-    assert len(found) == len(PAIRS)
-    for one, scores in zip(found, expected.tolist()):
-        assert_labels(by_label(one), {f"LABEL_{i}": score for i, score in enumerate(scores)})
-
-
-@pytest.mark.parametrize("version", [3, 5, 6])
-def test_a_cross_encoder_that_is_not_understood(tmp_path, version):
-    file = export(cross_encoder(tmp_path, version, nn.Tanh, 1))
-    assert "Tanh" in refused("predict", file, "--jsonl", texts=lines(OBJECTS))
-    logits = predict(file, lines(OBJECTS), "--jsonl", "--function-to-apply", "none")
-    expected = CrossEncoder(str(tmp_path), device="cpu").predict(PAIRS, activation_fn=nn.Identity())
-    for one, score in zip(logits, expected.tolist()):
-        assert_labels(by_label(one), {"LABEL_0": score})
 
 
 ENTITY_TEXTS = [

@@ -6,12 +6,13 @@ mod batches;
 #[cfg(test)]
 mod cancelled;
 mod classify;
+mod cross_encoder;
 mod embed;
 mod entities;
 mod fill_mask;
 mod heads;
-
 mod pooled;
+
 pub use answer::{Answer, AnswerOptions, Answers};
 pub use batches::{Cancel, LongTexts};
 pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};

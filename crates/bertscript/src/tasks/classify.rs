@@ -3,14 +3,15 @@
 //! Sources: `TextClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/text_classification.py>,
 //! and `CrossEncoder.predict`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
 
-use super::batches::{Cancel, LongTexts, rows, softmax};
+use super::batches::{Cancel, LongTexts, rows};
+use super::cross_encoder;
 use super::heads::{CLASSIFY, NEXT_SENTENCE};
+use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{HEADROOM, check, collect, copied, filled, try_collect};
+use crate::memory::{HEADROOM, check, collect, filled, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Text};
 use serde::Serialize;
-use serde_json::Value;
 use std::str::FromStr;
 
 /// What makes scores of logits.
@@ -22,6 +23,16 @@ pub enum FunctionToApply {
     Softmax,
     /// Nothing: the logits.
     None,
+}
+
+impl FunctionToApply {
+    fn activation(self) -> Activation {
+        match self {
+            Self::Sigmoid => Activation::Sigmoid,
+            Self::Softmax => Activation::Softmax,
+            Self::None => Activation::Linear,
+        }
+    }
 }
 
 impl FromStr for FunctionToApply {
@@ -44,8 +55,8 @@ impl FromStr for FunctionToApply {
 /// How to classify.
 #[derive(Debug, Clone, Default)]
 pub struct ClassifyOptions {
-    /// What makes scores of logits; otherwise what `config.json` says of a
-    /// cross-encoder, or else follows from the problem type, as in transformers.
+    /// What makes scores of logits; otherwise the activation of a cross-encoder, as in
+    /// `CrossEncoder`, or else what follows from the problem type, as in transformers.
     pub function_to_apply: Option<FunctionToApply>,
     /// How many labels are returned, the best first; all if none.
     pub top_k: Option<usize>,
@@ -96,11 +107,11 @@ impl Module {
     ) -> Result<Vec<Classification>> {
         let [output] = self.outputs_of(&CLASSIFY)?;
         let labels = self.metadata().map_or(&[][..], |metadata| &metadata.labels);
-        let function = match options.function_to_apply {
-            Some(function) => function,
-            None => self.default_function(labels.len())?,
+        let activation = match options.function_to_apply {
+            Some(function) => function.activation(),
+            None => self.default_activation(labels.len())?,
         };
-        self.score(texts, labels, function, output, options)
+        self.score(texts, labels, activation, output, options)
     }
 
     /// Whether the second text of each pair follows the first: the labels are
@@ -123,14 +134,14 @@ impl Module {
         }
         let labels = ["is_next".to_owned(), "not_next".to_owned()];
         let function = options.function_to_apply.unwrap_or(FunctionToApply::Softmax);
-        self.score(pairs, &labels, function, output, options)
+        self.score(pairs, &labels, function.activation(), output, options)
     }
 
     fn score<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,
         labels: &[String],
-        function: FunctionToApply,
+        activation: Activation,
         output: &str,
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
@@ -169,7 +180,7 @@ impl Module {
         let classify = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| -> Result<_> {
             check(HEADROOM)?;
             let logits = collect(sum.iter().map(|sum| (sum / weights) as f32))?;
-            let scores = labels.iter().cloned().zip(apply(function, &logits)?);
+            let scores = labels.iter().cloned().zip(activation.row(&logits)?);
             let mut labels = collect(scores.map(|(label, score)| LabelScore { label, score }))?;
             labels.sort_by(|a, b| b.score.total_cmp(&a.score));
             labels.truncate(options.top_k.unwrap_or(usize::MAX));
@@ -178,46 +189,17 @@ impl Module {
         try_collect(sums.into_iter().zip(truncated).map(classify))
     }
 
-    fn default_function(&self, labels: usize) -> Result<FunctionToApply> {
-        let config = |name: &str| -> Result<Value> {
-            let archive = self.archive().map(|archive| archive.assets().json(name));
-            Ok(archive.transpose()?.flatten().unwrap_or_default())
-        };
-        let (model, modules) =
-            (config("config.json")?, config("config_sentence_transformers.json")?);
-        // Where cross-encoders say it: since 2026, since 2025, and before.
-        let path = modules["activation_fn"]
-            .as_str()
-            .or_else(|| model["sentence_transformers"]["activation_fn"].as_str())
-            .or_else(|| model["sbert_ce_default_activation_function"].as_str());
-        if let Some(path) = path {
-            return match path.rsplit('.').next() {
-                Some("Identity") => Ok(FunctionToApply::None),
-                Some("Sigmoid") => Ok(FunctionToApply::Sigmoid),
-                Some("Softmax") => Ok(FunctionToApply::Softmax),
-                _ => {
-                    let message = format!(
-                        "the activation {path:?} of the cross-encoder is not supported; choose sigmoid, softmax or none"
-                    );
-                    Err(Error::new(ErrorKind::Unsupported, message).at("config.json"))
-                }
-            };
+    fn default_activation(&self, labels: usize) -> Result<Activation> {
+        if let Some(archive) = self.archive()
+            && let Some(activation) = cross_encoder::activation(archive.assets(), labels)?
+        {
+            return Ok(activation);
         }
         let problem = self.metadata().and_then(|metadata| metadata.problem_type.as_deref());
         Ok(match (problem, labels) {
-            (Some("regression"), _) => FunctionToApply::None,
-            (Some("multi_label_classification"), _) | (_, 1) => FunctionToApply::Sigmoid,
-            _ => FunctionToApply::Softmax,
+            (Some("regression"), _) => Activation::Linear,
+            (Some("multi_label_classification"), _) | (_, 1) => Activation::Sigmoid,
+            _ => Activation::Softmax,
         })
     }
-}
-
-fn apply(function: FunctionToApply, logits: &[f32]) -> Result<Vec<f32>> {
-    Ok(match function {
-        FunctionToApply::None => copied(logits)?,
-        FunctionToApply::Softmax => softmax(logits)?,
-        FunctionToApply::Sigmoid => {
-            collect(logits.iter().map(|logit| (1. / (1. + f64::from(-logit).exp())) as f32))?
-        }
-    })
 }
