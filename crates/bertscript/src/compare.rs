@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 /// results are equal when `max |difference| <= tolerance * max(1, max |reference|)`.
 ///
 /// float32 is what reordering sums costs. bfloat16 keeps 8 bits and float16 11,
-/// and each layer rounds anew: in these, [`Comparison::rounded`] allows what the
+/// and each layer rounds anew: in these, [`Comparison::allowing_for`] allows what the
 /// model itself costs, where that is more.
 pub fn tolerance(dtype: Dtype) -> f64 {
     match dtype {
@@ -22,8 +22,9 @@ pub fn tolerance(dtype: Dtype) -> f64 {
 }
 
 /// How far a half-precision result may be from float32, as a multiple of how far
-/// libtorch's own result in that dtype is. Of 400 random models of 3 layers, libtorch in
-/// bfloat16 exceeded the tolerance in 22, by up to 2.8e-2 of the max magnitude.
+/// libtorch's own result in that dtype is. Of 342 outputs of 60 random models of 3 layers,
+/// libtorch's in bfloat16 exceeded the tolerance in 10, and ours was at most 1.27 times
+/// as far from float32 as libtorch's.
 const ROUNDING_MARGIN: f64 = 1.5;
 
 /// An output against its reference.
@@ -66,26 +67,16 @@ impl Comparison {
         })
     }
 
-    /// Compares `found`, a result in half precision, with `reference` in float32. Where
-    /// `own`, what libtorch computes in the dtype of `found`, differs from the reference by
-    /// more than `tolerance` allows, the bound is [`ROUNDING_MARGIN`] times that.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Verification`] if the shapes differ.
-    pub fn rounded(
-        output: &str,
-        found: &Tensor,
-        reference: &Tensor,
-        own: &Tensor,
-        tolerance: f64,
-    ) -> Result<Self> {
-        let own = Self::new(output, own, reference, tolerance)?;
-        let mut comparison = Self::new(output, found, reference, tolerance)?;
+    /// Allows a result in half precision [`ROUNDING_MARGIN`] times what rounding costs
+    /// libtorch, where that is more than the tolerance. `own` compares what libtorch computes
+    /// in this dtype with what it computes in float32, of the same weights and inputs.
+    #[must_use]
+    pub fn allowing_for(mut self, own: &Self) -> Self {
         // A result that overflows bounds nothing.
         if own.max_abs_error.is_finite() {
-            comparison.bound = comparison.bound.max(ROUNDING_MARGIN * own.max_abs_error);
+            self.bound = self.bound.max(ROUNDING_MARGIN * own.max_abs_error);
         }
-        Ok(comparison)
+        self
     }
 
     /// Whether the results are equal. NaN never is.
@@ -121,9 +112,10 @@ mod tests {
 
     #[test]
     fn the_bound_in_half_precision_is_made_of_the_rounding_of_libtorch() {
-        let tensor = |value: f32| Tensor::from_slice(&[value]);
-        let compare = |found, own| {
-            Comparison::rounded("x", &tensor(found), &tensor(1.), &tensor(own), 0.02).unwrap()
+        let compare = |found: f32, own: f32| {
+            let [found, own] = [found, own].map(|value| Tensor::from_slice(&[value]));
+            let with_1 = |x| Comparison::new("x", x, &Tensor::from_slice(&[1f32]), 0.02).unwrap();
+            with_1(&found).allowing_for(&with_1(&own))
         };
         assert!(compare(1.019, 1.).is_equal());
         assert!(!compare(1.021, 1.01).is_equal());

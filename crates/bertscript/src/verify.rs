@@ -245,9 +245,13 @@ fn compare(
             None => Ok(values.shallow_clone()),
         };
         let (found, values) = (masked(outputs.get(name)?)?, masked(&expected.values)?);
+        let comparison = Comparison::new(name, &found, &values, tolerance)?;
         match &expected.own {
-            Some(own) => Comparison::rounded(name, &found, &values, &masked(own)?, tolerance),
-            None => Comparison::new(name, &found, &values, tolerance),
+            Some(own) => {
+                let own = Comparison::new(name, &masked(own)?, &values, tolerance)?;
+                Ok(comparison.allowing_for(&own))
+            }
+            None => Ok(comparison),
         }
     });
     let outputs_compared = compared.collect::<Result<_>>()?;

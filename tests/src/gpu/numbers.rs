@@ -47,7 +47,7 @@ fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Ch
     let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
     let mask = mask.map(|(_, mask)| mask.shallow_clone()).ok_or("no mask")?;
     let inputs = Inputs::from_named(inputs)?;
-    let own = by_libtorch(&folder.join("model.pt"), module.dtype(), &inputs)?;
+    let rounding = Rounding::new(&folder.join("model.pt"), module.dtype(), &inputs)?;
     let outputs = module.run(&inputs)?;
     let expected = read_safetensors(&folder.join("outputs.safetensors"))?;
     ensure(outputs.iter().count() == expected.len(), || "the number of outputs".to_owned())?;
@@ -56,19 +56,35 @@ fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Ch
         ensure(Device::from(found.device()) == prepared.device, || {
             format!("{name}: on {found:?}")
         })?;
-        let at_tokens = |values| at_tokens(module.plan(), &mask, values);
-        let own = at_tokens(own.get(name)?);
-        let comparison = Comparison::rounded(name, found, &at_tokens(expected), &own, bound)?;
+        let at_tokens = |values: &Tensor| at_tokens(module.plan(), &mask, values);
+        let comparison = Comparison::new(name, found, &at_tokens(expected), bound)?
+            .allowing_for(&rounding.of(name, at_tokens)?);
         let shown = folder.display();
         ensure(comparison.is_equal(), || format!("{shown}: {comparison:?}"))?;
     }
     Ok(())
 }
 
-/// What libtorch computes on the CPU in this dtype: how far it is from float32 is the
-/// least that can be asked of others.
-fn by_libtorch(file: &Path, dtype: Dtype, inputs: &Inputs) -> bertscript::Result<Outputs> {
-    load(file, Device::Cpu, dtype, Plan::Scripted)?.run(inputs)
+/// What a dtype costs libtorch on the CPU, by a file and inputs.
+struct Rounding {
+    own: Outputs,
+    exact: Outputs,
+}
+
+impl Rounding {
+    fn new(file: &Path, dtype: Dtype, inputs: &Inputs) -> bertscript::Result<Self> {
+        let run = |dtype| load(file, Device::Cpu, dtype, Plan::Scripted)?.run(inputs);
+        Ok(Self { own: run(dtype)?, exact: run(Dtype::F32)? })
+    }
+
+    fn of(
+        &self,
+        name: &str,
+        at_tokens: impl Fn(&Tensor) -> Tensor,
+    ) -> bertscript::Result<Comparison> {
+        let [own, exact] = [self.own.get(name)?, self.exact.get(name)?].map(at_tokens);
+        Comparison::new(name, &own, &exact, 0.)
+    }
 }
 
 /// Rows of many lengths, as a service has them.
@@ -93,10 +109,11 @@ pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
     ] {
         let module = load(&prepared.wide(), prepared.device, dtype, Plan::Packed)?;
         let outputs = module.run(&inputs)?;
-        let own = by_libtorch(&prepared.wide(), dtype, &inputs)?;
+        let rounding = Rounding::new(&prepared.wide(), dtype, &inputs)?;
         for (name, expected) in reference.iter() {
-            let own = at_tokens(Plan::Packed, &mask, own.get(name)?);
-            let comparison = Comparison::rounded(name, outputs.get(name)?, expected, &own, bound)?;
+            let at_tokens = |values: &Tensor| at_tokens(Plan::Packed, &mask, values);
+            let comparison = Comparison::new(name, outputs.get(name)?, expected, bound)?
+                .allowing_for(&rounding.of(name, at_tokens)?);
             ensure(comparison.is_equal(), || format!("{dtype}: {comparison:?}"))?;
         }
         // A text alone is as it is beside others.

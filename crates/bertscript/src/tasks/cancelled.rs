@@ -4,7 +4,8 @@ use super::{
     AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
 };
 use crate::{
-    Architecture, Checkpoint, Device, ErrorKind, LoadOptions, Module, Plan, PreTrained, Result,
+    Architecture, Archive, Checkpoint, Device, ErrorKind, LoadOptions, Module, Plan, PreTrained,
+    Result,
 };
 
 /// Texts of several lengths.
@@ -86,7 +87,8 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
         let file = folder.path().join("model.pt");
-        crate::export(&model, &checkpoint, &[], &file).unwrap();
+        let script = crate::trace(&model).unwrap();
+        Archive::new(&model, &checkpoint).unwrap().save(&script, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
         for plan in Plan::ALL {
             let module = loaded.with_plan(plan).unwrap();
