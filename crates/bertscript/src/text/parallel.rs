@@ -100,7 +100,8 @@ mod tests {
         let texts: Vec<_> = (0..64).collect();
         for _ in 0..3 {
             let threads = threads(texts.len()).unwrap();
-            assert_eq!(map(&texts, |number, text| number + text), map(&texts, |_, text| 2 * text));
+            let sums = map(&texts, |number, text| number + text).unwrap();
+            assert_eq!(sums, map(&texts, |_, text| 2 * text).unwrap());
             let kept = Arc::downgrade(&threads);
             shut_down();
             // A call that runs keeps them.
