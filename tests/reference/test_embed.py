@@ -231,41 +231,6 @@ def test_pooling_of_a_file_without_recipe(plain, modes):
     assert "--pooling" in refused("embed", file, texts=TEXTS)
 
 
-SPLIT = ["a [SEP] b", "[CLS] [MASK]ed [UNK] text[PAD]", "no special token at all"]
-
-
-@pytest.mark.parametrize("configured", [None, False, True])
-@pytest.mark.parametrize("asked", [None, False, True])
-def test_special_tokens_as_plain_text(tmp_path, plain, configured, asked):
-    options = {} if configured is None else dict(split_special_tokens=configured)
-    source = shutil.copytree(plain, tmp_path / "plain")
-    file = source / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | options))
-    model = save(tmp_path / "saved", source, Pooling(WIDTH, "mean"))
-    arguments = [] if asked is None else [f"--split-special-tokens={str(asked).lower()}"]
-    if asked is not None:
-        model.tokenizer.split_special_tokens = asked
-    for prompt in ["", "query [SEP]: "]:
-        found = embed(export(tmp_path / "saved"), SPLIT, "--prompt", prompt, *arguments)
-        assert_close(found, model.encode(SPLIT, prompt=prompt))
-    default = oracle(tmp_path / "saved", processor_kwargs=dict(split_special_tokens=False)).encode(SPLIT, prompt=prompt)
-    is_split = configured if asked is None else asked
-    assert (np.abs(found - default).max() > 1e-3) == bool(is_split)
-
-
-@pytest.mark.parametrize("length", [3, 17, 40])
-def test_max_length(tmp_path, plain, length):
-    model = save(tmp_path, plain, Pooling(WIDTH, "mean"))
-    file = export(tmp_path)
-    model.max_seq_length = length
-    done = send("embed", file, "--max-length", length, texts=TEXTS)
-    found = np.array([json.loads(line)["embedding"] for line in done.stdout.split("\n")[:-1]], np.float32)
-    assert_close(found, model.encode(TEXTS))
-    assert f"longer than {length} tokens" in done.stderr
-    for wrong in [0, 65]:
-        assert f"max_length: found {wrong}, expected 1 to 64" in refused("embed", file, "--max-length", wrong, texts=["a"])
-
-
 def test_no_texts(tmp_path, mean):
     assert answers("embed", mean) == []
     for name in ["none.jsonl", "none.npy", "none.safetensors"]:

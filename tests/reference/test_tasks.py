@@ -275,39 +275,6 @@ def test_fill_mask(filler, chosen):
             assert_ranked(proposals, reference)
 
 
-@pytest.mark.parametrize("cls", [BertForSequenceClassification, BertForTokenClassification])
-def test_special_tokens_as_plain_text_and_max_length(tmp_path, cls):
-    torch.manual_seed(SEED)
-    checkpoint(tmp_path, cls, LIMIT, "classifier.weight", 10, num_labels=3)
-    file = export(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path, split_special_tokens=True, model_max_length=20)
-    task = "text-classification" if cls is BertForSequenceClassification else "token-classification"
-    pipe = pipeline(task, model=str(tmp_path), tokenizer=tokenizer, device="cpu")
-    texts = [text for text in TEXTS + ["a [SEP] b", "[CLS] [MASK]ed [UNK] text[PAD]"] if text.strip()]
-    arguments = ["--split-special-tokens", "--max-length", "20"]
-    if cls is BertForSequenceClassification:
-        for one, reference in zip(predict(file, texts, *arguments), pipe(texts, top_k=None, truncation=True)):
-            assert_ranked(one["labels"], reference)
-    else:
-        assert_entities(file, pipe, texts, *arguments, aggregation_strategy="simple")
-    plain = predict(file, ["a [ SEP ] b"])
-    assert predict(file, ["a [SEP] b"], "--split-special-tokens") != predict(file, ["a [SEP] b"])
-    if cls is BertForSequenceClassification:
-        assert predict(file, ["a [SEP] b"], "--split-special-tokens") == plain
-
-
-def test_fill_mask_reads_no_mask_as_plain_text(filler):
-    """There the pipeline finds no mask, and raises."""
-    file, pipe = filler
-    assert "split_special_tokens" in refused("predict", file, "--json", "--split-special-tokens", texts=MASKED)
-    pipe.tokenizer.split_special_tokens = True
-    try:
-        with pytest.raises(Exception, match="No mask_token"):
-            pipe(MASKED[0])
-    finally:
-        pipe.tokenizer.split_special_tokens = False
-
-
 def test_next_sentence(tmp_path):
     checkpoint(tmp_path, BertForNextSentencePrediction, LIMIT, "cls.seq_relationship.weight", 10)
     model = BertForNextSentencePrediction.from_pretrained(tmp_path).eval()

@@ -373,3 +373,20 @@ fn a_weight_changed_in_the_file_is_noticed() {
     let output = bertscript(&["verify", text(&file)]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
+
+/// What only a text needs is refused when there is one: ids run without a tokenizer.
+#[test]
+fn a_tokenizer_of_another_class_is_refused_by_name() {
+    let directory = copy_of("text/masked");
+    let path = directory.path();
+    std::fs::write(
+        path.join("tokenizer_config.json"),
+        r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#,
+    )
+    .unwrap();
+    let file = path.join("out.pt");
+    bertscript_ok(&["export", text(path), "-o", text(&file)]);
+    bertscript_ok(&["verify", text(&file), "--checkpoint", text(path)]);
+    let words = ["tokenizer_config.json", "tokenizer_class", "BertJapaneseTokenizer"];
+    refused(&["predict", text(&file), "a [MASK]"], &path.join("none"), &words);
+}

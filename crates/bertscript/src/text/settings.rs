@@ -190,8 +190,11 @@ impl Settings {
         let mut named = contents(&roles);
         named.extend(contents(&of_model));
         let extra_contents = contents(&extra);
-        let is_special =
-            |content: &String| named.contains(content) || extra_contents.contains(content);
+        // Names that no file has do not make these tokens special.
+        let is_special = |token: &String| {
+            let mut roles = ROLES.iter().filter_map(|role| content(self.get(role)?));
+            extra_contents.contains(token) || roles.any(|role| role == token)
+        };
 
         let with_ids = self.tokens_with_ids(assets, of_tokenizer_json, is_special)?;
         let mut tokens: Vec<_> = with_ids.filter(|token| !present.contains(token)).collect();
@@ -297,14 +300,16 @@ fn merge(values: &mut Map<String, Value>, key: String, mut value: Value) {
     values.insert(key, value);
 }
 
+fn content(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content")?.as_str())
+}
+
 /// A token, which stands alone or in an object with its flags.
 fn token(key: &str, value: &Value) -> Result<Option<AddedToken>> {
-    let content = match value {
-        Value::Null => return Ok(None),
-        Value::Object(token) => token.get("content").and_then(Value::as_str),
-        other => other.as_str(),
-    };
-    let Some(content) = content else { return Err(unexpected(key, value, "a token")) };
+    if value.is_null() {
+        return Ok(None);
+    }
+    let content = content(value).ok_or_else(|| unexpected(key, value, "a token"))?;
     let flag = |flag: &str| value.get(flag).and_then(Value::as_bool);
     let is_special = value.is_string() || flag("special") == Some(true);
     Ok(Some(
