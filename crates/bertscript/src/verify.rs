@@ -90,6 +90,11 @@ pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> 
     cases.chain(masks).map(|(shape, mask)| reference.check(module, &shape, mask)).collect()
 }
 
+/// How many times its bound a result may be off where only a wrong file is looked for, not
+/// the order in which sums were added: on a random model of 192 dimensions that alone was
+/// 1.1 times the bound, and a file that computes something else is off by thousands.
+const SUMMATION_MARGIN: f64 = 10.;
+
 /// Runs module and model on one batch of rows of different lengths.
 ///
 /// # Errors
@@ -99,12 +104,17 @@ pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
     let length = model.config().max_position_embeddings.min(16);
     let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model));
     let check = Reference::new(model)?.check(module, &shape, Mask::Padding)?;
-    match check.outputs.iter().find(|output| !output.is_equal()) {
+    // NaN is within no bound.
+    let is_close = |output: &&Comparison| output.max_abs_error <= SUMMATION_MARGIN * output.bound;
+    match check.outputs.iter().find(|output| !is_close(output)) {
         None => Ok(()),
         Some(output) => {
             let message = format!(
                 "{} of {} differs from the model by {:.1e}, expected at most {:.1e}",
-                output.output, check.case, output.max_abs_error, output.bound
+                output.output,
+                check.case,
+                output.max_abs_error,
+                SUMMATION_MARGIN * output.bound
             );
             let place = format!("plan {}", check.plan);
             Err(Error::new(ErrorKind::Verification, message).at(place))
