@@ -117,7 +117,7 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
         assert!(output.stdout.is_empty());
     };
     fails(&["--lengths", "8,600"], "--lengths: found 600, the model takes 1 to ");
-    fails(&["--json", "no/where.json"], "cannot write no/where.json");
+    fails(&["--json", "no/where.json"], "no/where.json: cannot write the file");
     fails(&["--text", "/dev/null"], "/dev/null: found no line, expected a text on each");
     fails(
         &["--plans", "packed-int8", "--dtype", "f16"],

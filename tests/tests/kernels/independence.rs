@@ -56,11 +56,9 @@ fn check_independence(
 
 /// A weight and a bias.
 type Layer<'a> = (&'a [f32], &'a [f32]);
+type New<E> = fn(Isa, usize, &[Layer<'_>]) -> Result<Linear<E>, OutOfMemory>;
 
-fn check_independence_of_linear<E: Element>(
-    isa: Isa,
-    new: fn(Isa, usize, &[Layer<'_>]) -> Result<Linear<E>, OutOfMemory>,
-) {
+fn check_independence_of_linear<E: Element>(isa: Isa, new: New<E>) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
     // The last two: several blocks of rows, and inputs that come one after the other.
     for (lengths, inputs, outputs) in [

@@ -89,8 +89,8 @@ fn a_task_refuses_options_of_another() {
             )
         };
         let status = embed(options, &raw mut out, &raw mut error);
-        let message = "options: embed has no top_k, expected batch_tokens, long_texts, pooling, \
-                       normalize, prompt, prompt_name, truncate_dim";
+        let message = "options: embed has no top_k, expected batch_tokens, long_texts, \
+                       split_special_tokens, max_length, pooling, normalize, prompt, prompt_name, truncate_dim";
         assert_eq!(told(status, error), (BERTSCRIPT_INVALID_ARGUMENT, message.to_owned()));
         bertscript_task_options_free(options);
 
