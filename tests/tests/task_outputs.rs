@@ -81,8 +81,7 @@ fn further_outputs_change_no_task() {
         };
         let expected = export(&checkpoint, &plain);
         for (hidden_states, attentions) in [(true, false), (false, true)] {
-            let module =
-                export(&checkpoint, &LoadOptions { hidden_states, attentions, ..plain.clone() });
+            let module = export(&checkpoint, &LoadOptions { hidden_states, attentions, ..plain });
             let plans = Plan::ALL.into_iter().filter(|plan| !attentions || *plan == Plan::Scripted);
             for plan in plans {
                 let of_plan =

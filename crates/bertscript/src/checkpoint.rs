@@ -137,8 +137,8 @@ impl Checkpoint {
             files.extend(read_index(path)?.files(&self.directory));
         }
         let weights = WEIGHT_FILES.map(|(name, ..)| name);
-        let names =
-            || TEXT_FILES.iter().chain(&RECIPE_FILES).chain(&weights).chain(&["config.json"]);
+        let of_text = || TEXT_FILES.iter().chain(&SENTENCE_FILES).chain(&RECIPE_FILES);
+        let names = || of_text().chain(&weights).chain(&["config.json"]);
         files.extend(folders.iter().flat_map(|folder| names().map(|name| folder.join(name))));
         Ok(files)
     }
