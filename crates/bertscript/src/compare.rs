@@ -67,7 +67,7 @@ impl Comparison {
         })
     }
 
-    /// Allows a result in half precision [`ROUNDING_MARGIN`] times what rounding costs
+    /// Allows a result in half precision 1.5 times what rounding costs
     /// libtorch, where that is more than the tolerance. `own` compares what libtorch computes
     /// in this dtype with what it computes in float32, of the same weights and inputs.
     #[must_use]
