@@ -91,9 +91,10 @@ pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> 
 }
 
 /// How many times its bound a result may be off where only a wrong file is looked for, not
-/// the order in which sums were added: on a random model of 192 dimensions that alone was
-/// 1.1 times the bound, and a file that computes something else is off by thousands.
-const SUMMATION_MARGIN: f64 = 10.;
+/// the order in which sums were added. Weights that are large amplify that from layer to
+/// layer: on a random model of 8 layers, of weights with a deviation of 0.2, it alone was 11
+/// times the bound; a file that computes something else is off by thousands.
+const SUMMATION_MARGIN: f64 = 100.;
 
 /// Runs module and model on one batch of rows of different lengths.
 ///
