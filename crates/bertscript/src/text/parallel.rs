@@ -93,6 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
     fn threads_are_shut_down_and_start_again() {
         if tch::get_num_threads() < 2 {
             return;
