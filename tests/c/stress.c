@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SHAPES 8
-#define LONGEST 40
+#define MAX_LENGTH 40
 
 /* Ends the program with the line that was not true. */
 #define CHECK(condition)                                                     \
@@ -20,7 +20,7 @@
     } while (0)
 
 typedef struct {
-    int64_t ids[4 * LONGEST], mask[4 * LONGEST];
+    int64_t ids[4 * MAX_LENGTH], mask[4 * MAX_LENGTH];
     size_t batch, length, nbytes;
     void *expected;
 } request;

@@ -11,8 +11,8 @@
 #include <time.h>
 
 /* No call may work longer, or make the process grow by more. Time of the processors, which waits for nobody. */
-#define MOST_SECONDS 60.0
-#define MOST_KILOBYTES (2L << 20)
+#define MAX_SECONDS 60.0
+#define MAX_KILOBYTES (2L << 20)
 
 /* A tool that slows the program down fifty times gets less: every call, but once, with a place for the
  * error; options are set, but not used. */
@@ -79,10 +79,10 @@ static void ended(const char *outcome) {
     const double took = seconds() - began;
     const long grown = kilobytes() - size_before;
     fprintf(report, " %s %.3f s %ld kB\n", outcome, took, grown);
-    if (took > MOST_SECONDS) {
+    if (took > MAX_SECONDS) {
         fail("it took too long");
     }
-    if (grown > MOST_KILOBYTES) {
+    if (grown > MAX_KILOBYTES) {
         fail("it took too much memory");
     }
 }

@@ -26,7 +26,7 @@ const LENGTHS: [i64; 6] = [16, 64, 128, 256, 384, 512];
 /// The texts of a batch of all lengths.
 const MIXED: usize = 64;
 /// The shortest of them.
-const SHORTEST: i64 = 8;
+const MIN_LENGTH: i64 = 8;
 
 /// Measure an exported file on this machine.
 ///
@@ -300,7 +300,7 @@ fn kinds(module: &Module) -> anyhow::Result<Kinds> {
 
 /// Lengths of texts as there are in the world: most are short, some are not.
 fn mixed(longest: i64) -> Vec<i64> {
-    let shortest = SHORTEST.min(longest);
+    let shortest = MIN_LENGTH.min(longest);
     let mut random = Random(MIXED as u64);
     let mut length = || shortest + ((longest - shortest + 1) as f64 * random.unit().powi(3)) as i64;
     (0..MIXED).map(|_| length()).collect()

@@ -4,7 +4,7 @@ use crate::error::bertscript_error;
 use crate::guard::Failure;
 use crate::pointers::{flag, free, positive, set, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
-use bertscript::{EncodeOptions, LONGEST_PADDING};
+use bertscript::{EncodeOptions, MAX_PADDED_LENGTH};
 use std::ffi::c_char;
 
 /// How texts are encoded. The names and the defaults are those of transformers'
@@ -182,9 +182,9 @@ pub unsafe extern "C" fn bertscript_encode_options_set_pad_to_multiple_of(
     unsafe {
         set(options, err, |options| {
             let multiple = positive(pad_to_multiple_of, "pad_to_multiple_of")?;
-            if multiple > LONGEST_PADDING {
+            if multiple > MAX_PADDED_LENGTH {
                 let message = format!(
-                    "pad_to_multiple_of: found {multiple}, expected at most {LONGEST_PADDING}"
+                    "pad_to_multiple_of: found {multiple}, expected at most {MAX_PADDED_LENGTH}"
                 );
                 return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
             }

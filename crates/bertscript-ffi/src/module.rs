@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// So often nobody warms anything up.
-const MOST_ITERATIONS: usize = 1000;
+const MAX_WARM_UP_ITERATIONS: usize = 1000;
 
 /// A file that was exported, on one device.
 ///
@@ -342,9 +342,9 @@ pub unsafe extern "C" fn bertscript_module_warm_up(
     let body = || {
         // SAFETY: by the contract of the function.
         let module = unsafe { get(module, "module")? };
-        if iterations > MOST_ITERATIONS {
+        if iterations > MAX_WARM_UP_ITERATIONS {
             let message =
-                format!("iterations: found {iterations}, expected 0 to {MOST_ITERATIONS}");
+                format!("iterations: found {iterations}, expected 0 to {MAX_WARM_UP_ITERATIONS}");
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
         Ok(module.0.module.warm_up(batch, length, iterations)?)

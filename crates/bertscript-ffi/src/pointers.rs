@@ -6,7 +6,7 @@ use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_INVALID_UTF8,
     BERTSCRIPT_NULL_POINTER, bertscript_status,
 };
-use bertscript::LONGEST_TEXT;
+use bertscript::MAX_TEXT_BYTES;
 use std::ffi::{CString, c_char};
 
 /// A handle or an input that must be there.
@@ -96,9 +96,9 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     }
     // SAFETY: by the contract of this function: no NUL stands before.
     let ends = |index: &usize| unsafe { *pointer.add(*index) == 0 };
-    let length = (0..=LONGEST_TEXT).find(ends).ok_or_else(|| {
+    let length = (0..=MAX_TEXT_BYTES).find(ends).ok_or_else(|| {
         let message =
-            format!("{name}: found more than {LONGEST_TEXT} bytes, expected at most that");
+            format!("{name}: found more than {MAX_TEXT_BYTES} bytes, expected at most that");
         Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
     })?;
     // SAFETY: by the contract of this function.
@@ -114,8 +114,8 @@ pub(crate) unsafe fn text_of<'a>(
     length: usize,
     name: &str,
 ) -> Result<&'a str, Failure> {
-    if length > LONGEST_TEXT {
-        let message = format!("{name}: found {length} bytes, expected at most {LONGEST_TEXT}");
+    if length > MAX_TEXT_BYTES {
+        let message = format!("{name}: found {length} bytes, expected at most {MAX_TEXT_BYTES}");
         return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
     }
     // SAFETY: by the contract of this function.

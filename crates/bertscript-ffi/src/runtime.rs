@@ -137,7 +137,7 @@ pub unsafe extern "C" fn bertscript_set_allow_tf32(
 }
 
 /// The most threads on which any program may sensibly insist.
-const MOST_THREADS: i32 = 4096;
+const MAX_THREADS: i32 = 4096;
 
 /// Sets how many threads one operation of libtorch may use. It holds for the
 /// whole process, the caller's own use of libtorch included, and for threads
@@ -153,8 +153,8 @@ pub unsafe extern "C" fn bertscript_set_num_threads(
     err: *mut *mut bertscript_error,
 ) -> bertscript_status {
     let body = || {
-        if !(1..=MOST_THREADS).contains(&count) {
-            let message = format!("count: found {count}, expected 1 to {MOST_THREADS}");
+        if !(1..=MAX_THREADS).contains(&count) {
+            let message = format!("count: found {count}, expected 1 to {MAX_THREADS}");
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
         tch::set_num_threads(count);

@@ -20,7 +20,7 @@ use tch::{Kind, Tensor};
 use torchscript::{SharedTensor, dtype_name};
 
 /// No tensor of more dimensions is of use here.
-const MOST_DIMENSIONS: usize = 64;
+const MAX_DIMENSIONS: usize = 64;
 
 /// An array of numbers: contiguous, row-major, unchanging.
 ///
@@ -67,8 +67,8 @@ impl bertscript_tensor {
 /// The number of elements that a shape has and that fit in memory.
 fn numel(shape: &[i64], kind: Kind) -> Result<i64, Failure> {
     let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
-    if shape.len() > MOST_DIMENSIONS {
-        let message = format!("ndim: found {}, expected at most {MOST_DIMENSIONS}", shape.len());
+    if shape.len() > MAX_DIMENSIONS {
+        let message = format!("ndim: found {}, expected at most {MAX_DIMENSIONS}", shape.len());
         return Err(invalid(message));
     }
     let count = shape

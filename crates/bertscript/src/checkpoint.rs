@@ -48,7 +48,7 @@ const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.jso
 
 /// No configuration or tokenizer file comes near this size, nor do the weights
 /// of a module after the model.
-const LARGEST_SIDE_FILE: u64 = 64 << 20;
+const MAX_SIDE_FILE_BYTES: u64 = 64 << 20;
 
 /// An opened checkpoint: its configuration and where its weights are.
 #[derive(Debug)]
@@ -307,10 +307,10 @@ fn unread(error: std::io::Error, message: &str) -> Error {
 }
 
 fn check_size(bytes: u64) -> Result<()> {
-    if bytes <= LARGEST_SIDE_FILE {
+    if bytes <= MAX_SIDE_FILE_BYTES {
         return Ok(());
     }
-    let message = format!("found {bytes} bytes, expected at most {LARGEST_SIDE_FILE}");
+    let message = format!("found {bytes} bytes, expected at most {MAX_SIDE_FILE_BYTES}");
     Err(Error::new(ErrorKind::Checkpoint, message))
 }
 

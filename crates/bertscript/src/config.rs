@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The largest BERT has four billion.
-const MOST_PARAMETERS: i64 = 1 << 34;
-const MOST_LABELS: usize = 1 << 20;
+const MAX_PARAMETERS: i64 = 1 << 34;
+const MAX_LABELS: usize = 1 << 20;
 /// How many missing labels an error names.
 const SHOWN_GAPS: usize = 4;
 
@@ -157,9 +157,9 @@ impl BertConfig {
             }
         }
         let count = self.parameter_count();
-        if count > MOST_PARAMETERS {
+        if count > MAX_PARAMETERS {
             let message = format!(
-                "a model of these sizes has {count} parameters, expected at most {MOST_PARAMETERS}"
+                "a model of these sizes has {count} parameters, expected at most {MAX_PARAMETERS}"
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
@@ -278,15 +278,15 @@ impl Raw {
 fn label_count(found: &Value) -> Result<usize> {
     let count = found.as_u64().and_then(|count| usize::try_from(count).ok());
     count
-        .filter(|count| *count <= MOST_LABELS)
-        .ok_or_else(|| invalid("num_labels", format!("found {found}, expected 0 to {MOST_LABELS}")))
+        .filter(|count| *count <= MAX_LABELS)
+        .ok_or_else(|| invalid("num_labels", format!("found {found}, expected 0 to {MAX_LABELS}")))
 }
 
 /// The labels in the order of their ids, which must be all from 0 on.
 fn named_labels(id2label: &BTreeMap<String, Value>) -> Result<Vec<String>> {
     let invalid = |message: String| Err(invalid("id2label", message));
-    if id2label.len() > MOST_LABELS {
-        return invalid(format!("found {} labels, expected at most {MOST_LABELS}", id2label.len()));
+    if id2label.len() > MAX_LABELS {
+        return invalid(format!("found {} labels, expected at most {MAX_LABELS}", id2label.len()));
     }
     let mut labels = BTreeMap::new();
     for (id, label) in id2label {

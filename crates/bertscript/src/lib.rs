@@ -166,8 +166,8 @@ pub use tasks::{
     Fillings, FunctionToApply, LabelScore, LongTexts,
 };
 pub use text::{
-    EncodeOptions, Encoding, LONGEST_PADDING, LONGEST_TEXT, Padding, PoolingMode, Prompts, Recipe,
-    Similarity, Text, Tokenizer, Truncation,
+    EncodeOptions, Encoding, MAX_PADDED_LENGTH, MAX_TEXT_BYTES, Padding, PoolingMode, Prompts,
+    Recipe, Similarity, Text, Tokenizer, Truncation,
 };
 pub use trace::{FixedShape, trace, trace_fixed_shapes};
 pub use untie::{Tie, TieReport, TieWeights, tie};

@@ -16,8 +16,8 @@ mod truncation;
 mod vocab;
 
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
-pub(crate) use limits::check_filled;
-pub use limits::{LONGEST_PADDING, LONGEST_TEXT};
+pub(crate) use limits::check_padded;
+pub use limits::{MAX_PADDED_LENGTH, MAX_TEXT_BYTES};
 pub(crate) use parallel::shut_down;
 pub use pooling::PoolingMode;
 pub use recipe::{Prompts, Recipe, Similarity};

@@ -13,7 +13,7 @@ mod hardware;
 #[cfg(test)]
 mod tests;
 
-use crate::tile::{Next, Product, WIDEST};
+use crate::tile::{MAX_NR, Next, Product};
 use crate::{Bf16, Element};
 
 /// Rows of the left matrix that are multiplied together, at the most: two tiles.
@@ -114,7 +114,7 @@ impl<R: Registers> Tiles<R> {
     }
 
     /// Writes the products of the rows with the columns of a panel, which is
-    /// [`WIDEST`]; rows of sums stand as far apart as is said. Calls `meanwhile` for
+    /// [`MAX_NR`]; rows of sums stand as far apart as is said. Calls `meanwhile` for
     /// each line, as tiles leave the vectors idle.
     ///
     /// # Safety
@@ -316,12 +316,12 @@ fn multiplies<K: Kind, E: Copy>(
     let lefts: Vec<_> =
         (0..rows * stride).map(|at| left(left_number(at / stride, at % stride))).collect();
     let together = 4 / size_of::<E>();
-    let panel = (0..depth * WIDEST).map(|at| {
-        let (line, place) = (at / (WIDEST * together), at % (WIDEST * together));
+    let panel = (0..depth * MAX_NR).map(|at| {
+        let (line, place) = (at / (MAX_NR * together), at % (MAX_NR * together));
         right(right_number(line * together + place % together, place / together))
     });
     let panel: Vec<_> = panel.collect();
-    let mut sums = [f32::NAN; ROWS * WIDEST];
+    let mut sums = [f32::NAN; ROWS * MAX_NR];
     let mut lines = 0;
     // SAFETY: as many values as that takes; the caller may use the registers.
     unsafe {
@@ -330,15 +330,15 @@ fn multiplies<K: Kind, E: Copy>(
         // A line, and the others onto it.
         let line = depth.min(ROW_BYTES / size_of::<E>());
         for (from, depth) in [(0, line), (line, depth - line)] {
-            let (left, panel) = (left.add(from), panel.as_ptr().add(from * WIDEST));
+            let (left, panel) = (left.add(from), panel.as_ptr().add(from * MAX_NR));
             let onto = from > 0;
             let product = Product { left, stride, panel, depth, onto, next: Next::nothing() };
-            tiles.multiply::<K, _>(product, sums.as_mut_ptr(), WIDEST, || lines += 1);
+            tiles.multiply::<K, _>(product, sums.as_mut_ptr(), MAX_NR, || lines += 1);
         }
     }
-    let (written, rest) = sums.split_at(rows * WIDEST);
+    let (written, rest) = sums.split_at(rows * MAX_NR);
     let right_sums = written.iter().enumerate().all(|(at, found)| {
-        let (row, column) = (at / WIDEST, at % WIDEST);
+        let (row, column) = (at / MAX_NR, at % MAX_NR);
         let of = |k| i32::from(left_number(row, k)) * i32::from(right_number(k, column));
         sum(*found) == (0..depth).map(of).sum::<i32>()
     });

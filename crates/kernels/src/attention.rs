@@ -11,7 +11,7 @@ use crate::matrix::{Line, Rows, RowsMut};
 use crate::memory::{OutOfMemory, collect, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
-use crate::tile::{HIGHEST, Next, Product, WIDEST, height, width};
+use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
 #[cfg(target_arch = "x86_64")]
 use products::InTiles;
 use products::{InVectors, Products, TILE_DEPTH};
@@ -19,7 +19,7 @@ use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 
 /// Fewer multiplications than this are not worth a second thread.
-const WORTH_SHARING: usize = 1 << 18;
+const MIN_PARALLEL_WORK: usize = 1 << 18;
 
 /// Texts and how attention looks at them.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub fn attention<E: Element>(
     let head_dim = out.width / heads;
     assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
     let work: usize = lengths.iter().map(|length| length * length).sum::<usize>() * out.width;
-    let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
+    let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let mut start = 0;
     let starts = collect(lengths.iter().map(|length| {
@@ -94,14 +94,14 @@ struct Scratch {
 impl Scratch {
     fn new(longest: usize, head_dim: usize) -> Result<Self, OutOfMemory> {
         // As wide as the widest panels and types, whatever is used.
-        let keys = longest.next_multiple_of(WIDEST);
-        let columns = head_dim.next_multiple_of(WIDEST);
+        let keys = longest.next_multiple_of(MAX_NR);
+        let columns = head_dim.next_multiple_of(MAX_NR);
         Ok(Self {
             keys: zeros(4 * keys * head_dim)?,
             values: zeros(4 * columns * keys)?,
-            scores: zeros(4 * HIGHEST * keys)?,
-            powers: zeros(4 * HIGHEST * keys)?,
-            sums: zeros(4 * HIGHEST * WIDEST)?,
+            scores: zeros(4 * MAX_MR * keys)?,
+            powers: zeros(4 * MAX_MR * keys)?,
+            sums: zeros(4 * MAX_MR * MAX_NR)?,
         })
     }
 }
@@ -157,7 +157,7 @@ impl<E: Element> Head<'_, E> {
             lay_out_keys::<S, E>(key, qkv.stride, length, head_dim, keys);
             let value = qkv.start.add(first * qkv.stride + 2 * hidden_size + column);
             lay_out_values::<S, E>(value, qkv.stride, (length, depth), head_dim, values);
-            let height = height(length, P::MOST);
+            let height = height(length, P::MR);
             for start in (0..length).step_by(height) {
                 // Twice the same gives twice the same.
                 let start = if P::ALL { start.min(length - height) } else { start };
@@ -177,7 +177,7 @@ impl<E: Element> Head<'_, E> {
                     let to = scores.add(panel * width::<S>());
                     by.multiply(rows, half, product, to, score_stride);
                 }
-                let mut shares = [0.; HIGHEST];
+                let mut shares = [0.; MAX_MR];
                 for (row, share) in shares.iter_mut().enumerate().take(rows) {
                     let (from, to) = (row * score_stride, row * score_stride);
                     let sum =

@@ -12,13 +12,13 @@ use crate::matrix::{Line, Rows, RowsMut};
 use crate::memory::{OutOfMemory, with_capacity};
 use crate::simd::{Portable, Simd};
 use crate::team::{Team, share};
-use crate::tile::{HIGHEST, WIDEST, width};
+use crate::tile::{MAX_MR, MAX_NR, width};
 use int8::Int8Panels;
 use order::{NEAR, Write};
 use panels::Panels;
 
 /// Fewer multiplications than this are not worth a second thread.
-const WORTH_SHARING: usize = 1 << 19;
+const MIN_PARALLEL_WORK: usize = 1 << 19;
 
 /// `y = x Wᵀ + b`, for inputs of type `E`; the weight is laid out for the
 /// instruction set at hand.
@@ -139,7 +139,7 @@ impl<E: Element> Linear<E> {
     /// Rows that go together: while a panel is at hand, it meets all of them, and
     /// they stay near meanwhile.
     fn block(&self) -> usize {
-        (second_cache() / 2 / (self.size() * self.near()).max(1)).max(2 * HIGHEST)
+        (second_cache() / 2 / (self.size() * self.near()).max(1)).max(2 * MAX_MR)
     }
 
     /// Inputs that are multiplied with all panels before the next ones are.
@@ -188,7 +188,7 @@ impl<E: Element> Linear<E> {
         let most = self.block();
         let blocks = x.rows.div_ceil(most);
         let work = x.rows * self.inputs * self.outputs;
-        let team: &dyn Team = if work < WORTH_SHARING { &crate::Solo } else { team };
+        let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
         // A few pieces for each thread, so that they end together.
         let parts = match team.members() {
             1 => 1,
@@ -292,4 +292,4 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
     }
 }
 
-const _: () = assert!(width::<Portable>() <= WIDEST && Portable::ROWS <= HIGHEST);
+const _: () = assert!(width::<Portable>() <= MAX_NR && Portable::ROWS <= MAX_MR);

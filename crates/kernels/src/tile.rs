@@ -14,10 +14,10 @@ use crate::isa::Isa;
 use crate::simd::Simd;
 
 /// Values that a panel of any instruction set has in a row, at the most.
-pub(crate) const WIDEST: usize = 32;
+pub(crate) const MAX_NR: usize = 32;
 
 /// Rows of a tile of any instruction set, at the most.
-pub(crate) const HIGHEST: usize = crate::amx::ROWS;
+pub(crate) const MAX_MR: usize = crate::amx::ROWS;
 
 /// Columns of a panel.
 pub(crate) const fn width<S: Simd>() -> usize {
@@ -220,7 +220,7 @@ pub(crate) unsafe fn int8_tile<S: Simd>(
     let Product { left, stride, panel, depth, onto, .. } = product;
     for row in 0..rows {
         let to = unsafe { sums.add(row * width::<S>()) };
-        let mut own = [0; WIDEST];
+        let mut own = [0; MAX_NR];
         if onto {
             unsafe { own.as_mut_ptr().copy_from_nonoverlapping(to, width::<S>()) };
         }

@@ -77,7 +77,7 @@ impl MappedFile {
 }
 
 /// Smaller tensors are not worth a page.
-const LEAST_SHARED: usize = 1 << 16;
+const MIN_MAPPED_BYTES: usize = 1 << 16;
 
 impl ScriptModule {
     /// Lets tensors that stand in a mapped archive lie there, and frees their own
@@ -99,7 +99,7 @@ impl ScriptModule {
                 offsets.as_ptr(),
                 lengths.as_ptr(),
                 records.len(),
-                LEAST_SHARED,
+                MIN_MAPPED_BYTES,
                 &mut shared,
             )
         })?;

@@ -12,7 +12,7 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 /// What libtorch compresses is code, of which no program has so much.
-const LARGEST_UNPACKED: u64 = 256 << 20;
+const MAX_DECOMPRESSED_BYTES: u64 = 256 << 20;
 
 /// Reads the records of an archive without loading or running any of its code.
 #[derive(Debug)]
@@ -184,9 +184,10 @@ fn check_sizes<R: Read + Seek>(zip: &mut ZipArchive<R>, length: u64) -> Result<(
             "the records have {packed} bytes, but the file only {length}"
         )));
     }
-    if unpacked > LARGEST_UNPACKED {
-        let message =
-            format!("records unpack to {unpacked} bytes, expected at most {LARGEST_UNPACKED}");
+    if unpacked > MAX_DECOMPRESSED_BYTES {
+        let message = format!(
+            "records unpack to {unpacked} bytes, expected at most {MAX_DECOMPRESSED_BYTES}"
+        );
         return Err(damaged(message));
     }
     Ok(())

@@ -10,7 +10,7 @@ const TABLE: &str = "docs/security.md";
 /// The crates that read what strangers give.
 const CRATES: [&str; 3] = ["bertscript", "bertscript-ffi", "torchscript"];
 /// What the name of a limit begins with.
-const PREFIXES: [&str; 3] = ["LARGEST_", "LONGEST_", "MOST_"];
+const PREFIX: &str = "MAX_";
 
 /// File, name and number of a limit.
 type Limit = (String, String, u64);
@@ -38,7 +38,7 @@ pub(crate) fn findings(files: &[PathBuf]) -> Result<Vec<String>> {
     Ok(stale.chain(missing).collect())
 }
 
-/// `| a text | 16 MiB | `limits.rs` | `LONGEST_TEXT` |`
+/// `| a text | 16 MiB | `limits.rs` | `MAX_TEXT_BYTES` |`
 fn documented(text: &str) -> impl Iterator<Item = Limit> {
     text.lines().flat_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
@@ -54,13 +54,13 @@ fn documented(text: &str) -> impl Iterator<Item = Limit> {
     })
 }
 
-/// `const LONGEST_TEXT: usize = 16 << 20;` and `("vocab_size", self.vocab_size, 1 << 24),`
+/// `const MAX_TEXT_BYTES: usize = 16 << 20;` and `("vocab_size", self.vocab_size, 1 << 24),`
 fn enforced(file: &str, text: &str) -> impl Iterator<Item = Limit> {
     let limit = |line: &str| {
         if let Some((_, constant)) = line.split_once("const ") {
             let (name, rest) = constant.split_once(':')?;
             let value = rest.split_once('=')?.1.trim().trim_end_matches(';');
-            let is_limit = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+            let is_limit = name.starts_with(PREFIX);
             return Some((name.to_owned(), number(value)?)).filter(|_| is_limit);
         }
         let (name, rest) = line.trim().strip_prefix("(\"")?.split_once("\", self.")?;
@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn the_table_and_the_code_are_read_alike() {
         let limit = |name: &str, value| ("f.rs".to_owned(), name.to_owned(), value);
-        let table = "| | at most | | |\n|---|---|---|---|\n| a text | 16 MiB | `f.rs` | `LONGEST_TEXT` |\n| both | 1,024 | `f.rs` | `a`, `b` |\n";
-        let text = limit("LONGEST_TEXT", 16 << 20);
+        let table = "| | at most | | |\n|---|---|---|---|\n| a text | 16 MiB | `f.rs` | `MAX_TEXT_BYTES` |\n| both | 1,024 | `f.rs` | `a`, `b` |\n";
+        let text = limit("MAX_TEXT_BYTES", 16 << 20);
         let expected = [text.clone(), limit("a", 1024), limit("b", 1024)];
         assert_eq!(documented(table).collect::<Vec<_>>(), expected);
-        let code = "pub(super) const LONGEST_TEXT: usize = 16 << 20;\nconst CHUNK: usize = 512;\n            (\"a\", self.a, 1 << 10),\n    (\"b\", self.b, 1_024),\n    (\"c\", 3),\n";
+        let code = "pub(super) const MAX_TEXT_BYTES: usize = 16 << 20;\nconst CHUNK: usize = 512;\n            (\"a\", self.a, 1 << 10),\n    (\"b\", self.b, 1_024),\n    (\"c\", 3),\n";
         assert_eq!(enforced("f.rs", code).collect::<Vec<_>>(), expected);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Past this many lines a file holds a second idea.
-const LONGEST_FILE: usize = 400;
+const MAX_FILE_LINES: usize = 400;
 
 /// Nobody writes this one.
 const GENERATED: &str = "include/bertscript/bertscript.h";
@@ -65,8 +65,9 @@ pub(crate) fn tidy() -> Result<()> {
             continue; // deleted, but not yet from the index
         };
         let is_code = ["rs", "cpp", "hpp", "c", "h", "py"].contains(&extension);
-        if is_code && shown != GENERATED && text.lines().count() > LONGEST_FILE {
-            findings.push(format!("{shown}: over {LONGEST_FILE} lines; look for the second idea"));
+        if is_code && shown != GENERATED && text.lines().count() > MAX_FILE_LINES {
+            findings
+                .push(format!("{shown}: over {MAX_FILE_LINES} lines; look for the second idea"));
         }
         if let Some(module) = library_module(&path) {
             findings.extend(imports_to_the_right(&shown, module, &text));

@@ -9,9 +9,9 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 /// However slow a shape is, it is measured so many times.
-const LEAST_ROUNDS: usize = 3;
+const MIN_ROUNDS: usize = 3;
 /// Longer than this nobody waits to learn what padding costs, in seconds.
-const LONGEST_PADDED: f64 = 20.;
+const MAX_PADDED_SECONDS: f64 = 20.;
 /// Of a batch, so many texts are held against the reference: it computes them
 /// one by one, and outputs over a whole vocabulary are large.
 const COMPARED: usize = 4;
@@ -64,7 +64,7 @@ impl Pace {
             round(number, None)?;
         }
         for number in 0..self.rounds {
-            if number >= LEAST_ROUNDS && used() > 1. {
+            if number >= MIN_ROUNDS && used() > 1. {
                 break;
             }
             say(format!("round {} of {}", number + 1, self.rounds));
@@ -151,7 +151,7 @@ impl Bench<'_> {
         let wait = self.padded_sequence.unwrap_or_else(guess) * batch.sequences() as f64;
         let mut left_out = None;
         let chosen = self.runners.iter().filter(|(way, _)| {
-            let too_long = *way == Way::FixedPad && wait > LONGEST_PADDED;
+            let too_long = *way == Way::FixedPad && wait > MAX_PADDED_SECONDS;
             if too_long {
                 let texts = batch.lengths.len();
                 left_out = Some(format!("a batch of {texts}, {wait:.0} seconds a run"));
@@ -323,8 +323,8 @@ mod tests {
             calls += 1;
             Ok(0.)
         };
-        assert_eq!(hurried.in_turns(1, each, drop).unwrap()[0].len(), LEAST_ROUNDS);
-        assert_eq!(calls, 1 + LEAST_ROUNDS);
+        assert_eq!(hurried.in_turns(1, each, drop).unwrap()[0].len(), MIN_ROUNDS);
+        assert_eq!(calls, 1 + MIN_ROUNDS);
         hurried.cancel.cancel();
         assert!(hurried.in_turns(1, |_| Ok(0.), drop).is_err());
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// More texts than these say nothing new.
-const MOST_TEXTS: usize = 2048;
+const MAX_TEXTS: usize = 2048;
 
 /// The lines of a file.
 pub(super) struct Texts {
@@ -24,11 +24,11 @@ impl Texts {
         let mut chunk = Chunk { first: 0, texts: Vec::new(), noun: "line" };
         for more in Chunks::open(Some(path), false, Cancel::default())? {
             chunk.texts.extend(more?.texts);
-            if chunk.texts.len() >= MOST_TEXTS {
+            if chunk.texts.len() >= MAX_TEXTS {
                 break;
             }
         }
-        chunk.texts.truncate(MOST_TEXTS);
+        chunk.texts.truncate(MAX_TEXTS);
         if chunk.texts.is_empty() {
             bail!("{}: found no line, expected a text on each", path.display());
         }

@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 pub(crate) const MODULES_FILE: &str = "modules.json";
 
 /// No model comes near so many.
-const MOST_MODULES: usize = 16;
+const MAX_MODULES: usize = 16;
 
 /// One module: its folder and its class.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,8 +38,8 @@ pub(crate) fn read_modules(text: &[u8]) -> Result<Vec<ModuleEntry>> {
     let invalid = |message: String| Error::new(ErrorKind::Config, message).at(MODULES_FILE);
     let modules: Vec<ModuleEntry> =
         serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-    if modules.len() > MOST_MODULES {
-        let message = format!("found {} modules, expected at most {MOST_MODULES}", modules.len());
+    if modules.len() > MAX_MODULES {
+        let message = format!("found {} modules, expected at most {MAX_MODULES}", modules.len());
         return Err(invalid(message));
     }
     for module in &modules {

@@ -21,9 +21,9 @@ use std::io::{BufRead, Read};
 
 /// A checkpoint of the most layers that a configuration may have holds a third
 /// of this.
-const MOST_OBJECTS: usize = 1 << 20;
+const MAX_OBJECTS: usize = 1 << 20;
 /// No weight has as many.
-const MOST_DIMENSIONS: usize = 8;
+const MAX_DIMENSIONS: usize = 8;
 
 /// A pickle that was read: its objects, and which of them it is.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ impl<R: BufRead> Machine<'_, R> {
     fn run(&mut self) -> Result<Id> {
         loop {
             // An opcode of one byte makes an object of a hundred.
-            if self.objects.len() > MOST_OBJECTS {
-                return Err(malformed(format!("more than {MOST_OBJECTS} objects")));
+            if self.objects.len() > MAX_OBJECTS {
+                return Err(malformed(format!("more than {MAX_OBJECTS} objects")));
             }
             let [opcode] = self.take()?;
             match opcode {
@@ -322,9 +322,9 @@ impl<R: BufRead> Machine<'_, R> {
         let Object::Tuple(items) = object else {
             return Err(malformed("a size or stride that is no tuple"));
         };
-        if items.len() > MOST_DIMENSIONS {
+        if items.len() > MAX_DIMENSIONS {
             let message = format!(
-                "a tensor of {} dimensions, expected at most {MOST_DIMENSIONS}",
+                "a tensor of {} dimensions, expected at most {MAX_DIMENSIONS}",
                 items.len()
             );
             return Err(malformed(message));
@@ -356,9 +356,9 @@ impl<R: BufRead> Machine<'_, R> {
 
     /// A name of a GLOBAL, up to the end of the line.
     fn line(&mut self) -> Result<String> {
-        const LONGEST: u64 = 1024;
-        let mut line = Vec::new();
-        self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut line).map_err(truncated)?;
+        const MAX_LINE_BYTES: u64 = 1024;
+        let (mut line, mut limited) = (Vec::new(), self.reader.by_ref().take(MAX_LINE_BYTES));
+        limited.read_until(b'\n', &mut line).map_err(truncated)?;
         match line.pop() {
             Some(b'\n') => Ok(String::from_utf8_lossy(&line).into_owned()),
             _ => Err(malformed("a name that does not end")),

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 use torchscript::{MappedFile, dtype_name};
 
 /// The limit of the reference implementation.
-const LARGEST_HEADER: u64 = 100_000_000;
+const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The header's length, in front of it.
 const PREFIX: u64 = 8;
 
@@ -67,9 +67,9 @@ pub(super) fn read_header(
         ));
     }
     let header_length = u64::from_le_bytes(prefix);
-    if header_length > LARGEST_HEADER {
+    if header_length > MAX_HEADER_BYTES {
         return Err(malformed(format!(
-            "not a safetensors file: a header of {header_length} bytes, expected at most {LARGEST_HEADER}"
+            "not a safetensors file: a header of {header_length} bytes, expected at most {MAX_HEADER_BYTES}"
         )));
     }
     if header_length > length - PREFIX {

@@ -5,7 +5,7 @@
 use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{elements, with_capacity};
-use crate::text::check_filled;
+use crate::text::check_padded;
 use tch::{Kind, Tensor};
 use torchscript::dtype_name;
 
@@ -47,7 +47,7 @@ impl Inputs {
     /// should hold.
     pub fn from_rows<R: AsRef<[i64]>>(rows: &[R], pad_token_id: i64) -> Result<Self> {
         let length = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
-        check_filled(rows.len(), length)?;
+        check_padded(rows.len(), length)?;
         let mut ids = with_capacity(rows.len() * length)?;
         let mut mask = with_capacity(rows.len() * length)?;
         for row in rows {

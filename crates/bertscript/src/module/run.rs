@@ -7,7 +7,7 @@ use tch::Tensor;
 use torchscript::{Entered, InferenceMode, Value};
 
 /// Nobody warms up with more than this: it would be work, not a rehearsal.
-const MOST_TOKENS: i64 = 1 << 17;
+const MAX_WARM_UP_TOKENS: i64 = 1 << 17;
 
 impl Module {
     /// Runs the model.
@@ -139,11 +139,12 @@ impl Module {
         let choices = metadata.inputs.first().is_some_and(|input| input.shape.len() == 3);
         let shape = if choices { vec![batch, 2, length] } else { vec![batch, length] };
         let tokens = shape.iter().try_fold(1_i64, |tokens, size| {
-            tokens.checked_mul(*size).filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
+            tokens.checked_mul(*size).filter(|tokens| (1..=MAX_WARM_UP_TOKENS).contains(tokens))
         });
         if tokens.is_none() {
-            let message =
-                format!("found {batch} rows of {length}, expected 1 to {MOST_TOKENS} tokens");
+            let message = format!(
+                "found {batch} rows of {length}, expected 1 to {MAX_WARM_UP_TOKENS} tokens"
+            );
             return Err(Error::new(ErrorKind::InvalidInput, message).at("batch"));
         }
         let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device))?;

@@ -14,7 +14,7 @@ const CHUNK: usize = 512;
 
 /// Fewer tokens than this are not worth a chunk: reading the weights would cost
 /// more than the products.
-const LEAST: usize = 192;
+const MIN_CHUNK_TOKENS: usize = 192;
 
 /// Ranges of texts, of at most `budget` tokens where they are several; one, if all
 /// threads had better work on all texts together.
@@ -23,7 +23,7 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Result<Ve
     let chunks = by_tokens(lengths, |left| match threads {
         1 => CHUNK.min(budget),
         // Less and less, so that the threads end together.
-        _ => (left / (2 * threads)).clamp(LEAST, CHUNK).min(budget),
+        _ => (left / (2 * threads)).clamp(MIN_CHUNK_TOKENS, CHUNK).min(budget),
     })?;
     if threads < 2 {
         return Ok(chunks);

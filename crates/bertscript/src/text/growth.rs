@@ -5,7 +5,7 @@ use tokenizers::{DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokeniz
 
 /// Replacements that follow one another multiply, so that a short file could make
 /// a text of any length.
-const MOST_GROWTH: usize = 256;
+const MAX_GROWTH: usize = 256;
 
 /// A prefix, or a character for each byte.
 const OF_PREFIX: usize = 4;
@@ -18,11 +18,11 @@ pub(super) fn check(tokenizer: &Tokenizer) -> Result<()> {
     let pre_tokenizer = tokenizer.get_pre_tokenizer().map_or(1, of_pre_tokenizer);
     let decoder = tokenizer.get_decoder().map_or(1, of_decoder);
     let growth = normalizer.saturating_mul(pre_tokenizer).max(decoder);
-    if growth <= MOST_GROWTH {
+    if growth <= MAX_GROWTH {
         return Ok(());
     }
     let message = format!(
-        "the tokenizer may make a text {growth} times as long, expected at most {MOST_GROWTH} times"
+        "the tokenizer may make a text {growth} times as long, expected at most {MAX_GROWTH} times"
     );
     Err(Error::new(ErrorKind::Config, message))
 }

@@ -10,34 +10,34 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The limit of a text, in bytes; no book is longer. A tokenizer needs a hundred times as much.
-pub const LONGEST_TEXT: usize = 16 << 20;
+pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// What the `tokenizers` crate needs for each byte of a text, about. It cannot say that there is
 /// no memory.
 const NEEDED_PER_BYTE: usize = 128;
 /// The limit of padding, in tokens: no sequence is filled up further, as memory must hold it.
-pub const LONGEST_PADDING: usize = 1 << 20;
+pub const MAX_PADDED_LENGTH: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
 /// ones would take any memory.
-const MOST_FILLED: usize = 1 << 28;
+const MAX_PADDED_TOKENS: usize = 1 << 28;
 
 /// Refuses a text that is too long to be encoded, or longer than there is memory for.
 pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
     let (first, second) = (text.text.len(), text.text_pair.map_or(0, str::len));
     let bytes = first.max(second);
-    if bytes <= LONGEST_TEXT {
+    if bytes <= MAX_TEXT_BYTES {
         return Ok(check(HEADROOM + (first + second) * NEEDED_PER_BYTE)?);
     }
-    let message = format!("found {bytes} bytes, expected at most {LONGEST_TEXT}");
+    let message = format!("found {bytes} bytes, expected at most {MAX_TEXT_BYTES}");
     Err(Error::new(ErrorKind::InvalidInput, message).at_text(number))
 }
 
 /// Refuses to fill up so many rows to a length.
-pub(crate) fn check_filled(rows: usize, length: usize) -> Result<()> {
-    if rows.checked_mul(length).is_some_and(|tokens| tokens <= MOST_FILLED) {
+pub(crate) fn check_padded(rows: usize, length: usize) -> Result<()> {
+    if rows.checked_mul(length).is_some_and(|tokens| tokens <= MAX_PADDED_TOKENS) {
         return Ok(());
     }
     let message = format!(
-        "found {rows} rows to fill up to {length} tokens, expected at most {MOST_FILLED} tokens in all"
+        "found {rows} rows to fill up to {length} tokens, expected at most {MAX_PADDED_TOKENS} tokens in all"
     );
     Err(invalid("padding", message))
 }

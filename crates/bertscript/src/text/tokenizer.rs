@@ -3,7 +3,7 @@
 
 use super::chars::Chars;
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
-use super::limits::{LONGEST_PADDING, check_filled, check_text, max_length};
+use super::limits::{MAX_PADDED_LENGTH, check_padded, check_text, max_length};
 use super::parallel;
 use super::settings::Settings;
 use super::truncation::shares;
@@ -181,7 +181,7 @@ impl Tokenizer {
             None => longest,
         };
         let mut encodings = flatten(windows)?;
-        check_filled(encodings.len(), length)?;
+        check_padded(encodings.len(), length)?;
         for encoding in &mut encodings {
             encoding.pad(length, pad, options.details)?;
         }
@@ -235,13 +235,14 @@ impl Tokenizer {
             let message = format!("found {}, expected at most {}", options.stride, most - added);
             return Err(invalid("stride", message));
         }
-        if options.padding == Padding::MaxLength && most > LONGEST_PADDING {
-            let message = format!("found {most}, expected at most {LONGEST_PADDING} to fill up to");
+        if options.padding == Padding::MaxLength && most > MAX_PADDED_LENGTH {
+            let message =
+                format!("found {most}, expected at most {MAX_PADDED_LENGTH} to fill up to");
             return Err(invalid("max_length", message));
         }
         match options.pad_to_multiple_of {
-            Some(multiple) if multiple > LONGEST_PADDING => {
-                let message = format!("found {multiple}, expected at most {LONGEST_PADDING}");
+            Some(multiple) if multiple > MAX_PADDED_LENGTH => {
+                let message = format!("found {multiple}, expected at most {MAX_PADDED_LENGTH}");
                 Err(invalid("pad_to_multiple_of", message))
             }
             Some(0) => Err(invalid("pad_to_multiple_of", "found 0, expected at least 1")),

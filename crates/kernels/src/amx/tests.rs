@@ -111,12 +111,12 @@ fn of_split_values_the_six_greatest_products_are_added() {
         };
         // For each line, pairs of each column, of each part.
         let right = |column: usize, part: usize, k: usize| {
-            let line_pairs = ((k / line * parts + part) * line + k % line / 2 * 2) * WIDEST;
+            let line_pairs = ((k / line * parts + part) * line + k % line / 2 * 2) * MAX_NR;
             number(2, line_pairs + 2 * column + k % 2)
         };
         let bf16 = |seed| move |at| Bf16::from_f32(number(seed, at));
         let lefts: Vec<_> = (0..rows * stride).map(bf16(1)).collect();
-        let panel: Vec<_> = (0..lines * parts * line * WIDEST).map(bf16(2)).collect();
+        let panel: Vec<_> = (0..lines * parts * line * MAX_NR).map(bf16(2)).collect();
         let product = Product {
             left: lefts.as_ptr(),
             stride,
@@ -125,18 +125,18 @@ fn of_split_values_the_six_greatest_products_are_added() {
             onto: false,
             next: Next::nothing(),
         };
-        let mut sums = vec![f32::NAN; rows * WIDEST];
+        let mut sums = vec![f32::NAN; rows * MAX_NR];
         let (registers, mut steps) = (Emulated::new(&held), 0);
         // SAFETY: as many values as that takes.
         unsafe {
             let mut tiles = Tiles::new(registers, rows);
-            tiles.begin(false, sums.as_ptr(), WIDEST);
+            tiles.begin(false, sums.as_ptr(), MAX_NR);
             tiles.add_split::<Bf16Pairs, _>(product, &mut || steps += 1);
-            tiles.end(sums.as_mut_ptr(), WIDEST);
+            tiles.end(sums.as_mut_ptr(), MAX_NR);
         }
         assert_eq!(steps, lines);
         for (at, found) in sums.into_iter().enumerate() {
-            let (row, column) = (at / WIDEST, at % WIDEST);
+            let (row, column) = (at / MAX_NR, at % MAX_NR);
             let pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)];
             let of = |(a, b)| -> f32 {
                 (0..lines * line).map(|k| left(row, a, k) * right(column, b, k)).sum()

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 /// Rows times panels.
 pub(super) trait Products<E> {
     /// Rows of a tile, at the most.
-    const MOST: usize;
+    const MR: usize;
     /// Whether every tile has the rows of the first.
     const ALL: bool;
     /// The depth of a product is a multiple of it.
@@ -34,7 +34,7 @@ pub(super) trait Products<E> {
 pub(super) struct InVectors<S>(pub(super) PhantomData<S>);
 
 impl<S: Simd, E: Element> Products<E> for InVectors<S> {
-    const MOST: usize = S::ROWS;
+    const MR: usize = S::ROWS;
     const ALL: bool = false;
     const DEPTH: usize = E::DEPTH;
 
@@ -66,7 +66,7 @@ pub(super) const TILE_DEPTH: usize = crate::amx::ROW_BYTES / 2;
 
 #[cfg(target_arch = "x86_64")]
 impl<E: Element> Products<E> for InTiles {
-    const MOST: usize = amx::ROWS;
+    const MR: usize = amx::ROWS;
     const ALL: bool = true;
     const DEPTH: usize = TILE_DEPTH;
 

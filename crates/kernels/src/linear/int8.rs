@@ -11,11 +11,11 @@ use crate::isa::Isa;
 use crate::matrix::{Line, Rows, zeros_for_weights};
 use crate::memory::{OutOfMemory, filled, zeros};
 use crate::simd::Simd;
-use crate::tile::{Product, WIDEST, height, int8_tile, width};
+use crate::tile::{MAX_NR, Product, height, int8_tile, width};
 use std::marker::PhantomData;
 
 /// The magnitude of the greatest value.
-const MOST: f32 = 127.;
+const INT8_MAX: f32 = 127.;
 
 /// What is added to an input.
 const SHIFT: i32 = 128;
@@ -64,8 +64,8 @@ impl Int8Panels {
             for first in (0..depth).step_by(TOGETHER) {
                 for (column, (row, greatest)) in rows.iter().zip(&greatest).enumerate() {
                     let number = panel * width + column;
-                    scales[number] = greatest / MOST;
-                    let scale = if *greatest > 0. { MOST / greatest } else { 0. };
+                    scales[number] = greatest / INT8_MAX;
+                    let scale = if *greatest > 0. { INT8_MAX / greatest } else { 0. };
                     for (i, value) in row.iter().skip(first).take(TOGETHER).enumerate() {
                         let rounded = nearest(value.to_f32() * scale);
                         shifts[number] += SHIFT * i32::from(rounded);
@@ -152,7 +152,7 @@ unsafe fn round<S: Simd, E: Element>(from: *const E, count: usize, to: *mut u8) 
             zeros = S::add(zeros, S::sub(value, value));
         }
         let greatest = S::greatest(greatest);
-        let scale = S::splat(if greatest > 0. { MOST / greatest } else { 0. });
+        let scale = S::splat(if greatest > 0. { INT8_MAX / greatest } else { 0. });
         for place in (0..count).step_by(S::LANES) {
             let value = S::mul(E::load::<S>(from.add(place), part(place)), scale);
             S::store_u8(
@@ -161,7 +161,7 @@ unsafe fn round<S: Simd, E: Element>(from: *const E, count: usize, to: *mut u8) 
                 S::add(S::round(value), S::splat(SHIFT as f32)),
             );
         }
-        greatest / MOST + S::sum(zeros)
+        greatest / INT8_MAX + S::sum(zeros)
     }
 }
 
@@ -229,7 +229,7 @@ pub(super) struct InVectors<'a, S> {
 }
 
 impl<'a, S: Simd> Multiply for InVectors<'a, S> {
-    const MOST: usize = S::ROWS;
+    const MR: usize = S::ROWS;
     const TILES: bool = false;
     const SLICE: usize = FIRST_CACHE;
     type Value = u8;
@@ -266,7 +266,7 @@ pub(super) struct InTiles<'a, S> {
 
 #[cfg(target_arch = "x86_64")]
 impl<'a, S: Simd> Multiply for InTiles<'a, S> {
-    const MOST: usize = amx::ROWS;
+    const MR: usize = amx::ROWS;
     const TILES: bool = true;
     const SLICE: usize = usize::MAX;
     type Value = u8;
@@ -289,7 +289,7 @@ impl<'a, S: Simd> Multiply for InTiles<'a, S> {
         // SAFETY: the caller's promise.
         unsafe {
             let product = self.rounded.product::<S>(step);
-            self.tiles.multiply::<amx::Int8Quads, _>(product, sums, WIDEST, meanwhile);
+            self.tiles.multiply::<amx::Int8Quads, _>(product, sums, MAX_NR, meanwhile);
         }
     }
 }

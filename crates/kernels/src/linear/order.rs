@@ -23,7 +23,7 @@ pub(super) const NEAR: usize = 3 << 10;
 /// What multiplies rows with panels.
 pub(super) trait Multiply {
     /// Rows of a tile, at the most.
-    const MOST: usize;
+    const MR: usize;
     /// Whether it does so in tiles of AMX: all of them have the rows of the first,
     /// and something else can be done meanwhile.
     const TILES: bool;
@@ -112,7 +112,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
         let slices = (depth * line_width).div_ceil(M::SLICE).max(1);
         let slice = depth.div_ceil(slices).min(near).next_multiple_of(M::WHOLE);
         let near = if near < depth { near.next_multiple_of(slice) } else { depth };
-        let height = height(rows.1 - rows.0, M::MOST);
+        let height = height(rows.1 - rows.0, M::MR);
         let tiles = (rows.1 - rows.0).div_ceil(height);
         // The sums of a tile that wait for the next slice.
         let apart = if slice < depth { tiles } else { 1 };

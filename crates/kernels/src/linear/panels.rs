@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::matrix::{Line, Rows, zeros_for_weights};
 use crate::memory::OutOfMemory;
 use crate::simd::Simd;
-use crate::tile::{Product, WIDEST, height, tile, width};
+use crate::tile::{MAX_NR, Product, height, tile, width};
 use std::marker::PhantomData;
 
 /// A weight, a panel of columns after another.
@@ -106,7 +106,7 @@ pub(super) struct InVectors<'a, S, E> {
 }
 
 impl<S: Simd, E: Element> Multiply for InVectors<'_, S, E> {
-    const MOST: usize = S::ROWS;
+    const MR: usize = S::ROWS;
     const TILES: bool = false;
     const SLICE: usize = FIRST_CACHE;
     type Value = E;
@@ -156,7 +156,7 @@ pub(super) struct InTiles<'a, E> {
 
 #[cfg(target_arch = "x86_64")]
 impl<E: Element> Multiply for InTiles<'_, E> {
-    const MOST: usize = amx::ROWS;
+    const MR: usize = amx::ROWS;
     const TILES: bool = true;
     const SLICE: usize = usize::MAX;
     type Value = E;
@@ -179,7 +179,7 @@ impl<E: Element> Multiply for InTiles<'_, E> {
         // SAFETY: the caller's promise.
         unsafe {
             let product = self.panels.product(self.x, step);
-            self.tiles.multiply::<amx::Bf16Pairs, _>(product, sums, WIDEST, meanwhile);
+            self.tiles.multiply::<amx::Bf16Pairs, _>(product, sums, MAX_NR, meanwhile);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::Bf16;
 use crate::amx::{self, Bf16Pairs, Hardware, Tiles};
 use crate::matrix::Line;
 use crate::memory::{OutOfMemory, with_capacity};
-use crate::tile::{Next, Product, WIDEST, height};
+use crate::tile::{MAX_NR, Next, Product, height};
 use std::arch::x86_64::*;
 
 /// Parts of a value.
@@ -49,7 +49,7 @@ impl Scratch {
         Ok(Self {
             rows: memory(rows * stride(inputs))?,
             split: None,
-            panel: memory(PARTS * SLICE * WIDEST)?,
+            panel: memory(PARTS * SLICE * MAX_NR)?,
         })
     }
 }
@@ -98,9 +98,9 @@ impl<'a> InTiles<'a> {
 }
 
 impl Multiply for InTiles<'_> {
-    const MOST: usize = amx::ROWS;
+    const MR: usize = amx::ROWS;
     const TILES: bool = true;
-    const SLICE: usize = SLICE * WIDEST * size_of::<f32>();
+    const SLICE: usize = SLICE * MAX_NR * size_of::<f32>();
     const WHOLE: usize = LINE;
     type Value = f32;
     type Read = Plain;
@@ -124,7 +124,7 @@ impl Multiply for InTiles<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             if self.at_hand != Some((panel, from)) {
-                let start = self.panels.add((panel * self.depth + from) * WIDEST);
+                let start = self.panels.add((panel * self.depth + from) * MAX_NR);
                 split_panel(start, depth, self.scratch.panel.as_mut_ptr().cast());
                 self.at_hand = Some((panel, from));
             }
@@ -138,9 +138,9 @@ impl Multiply for InTiles<'_> {
                 onto: from > 0,
                 next: Next { lines: next.lines.min(AHEAD), ..next },
             };
-            self.tiles.begin(product.onto, sums, WIDEST);
+            self.tiles.begin(product.onto, sums, MAX_NR);
             self.tiles.add_split::<Bf16Pairs, _>(product, &mut meanwhile);
-            self.tiles.end(sums, WIDEST);
+            self.tiles.end(sums, MAX_NR);
         }
     }
 }
@@ -187,7 +187,7 @@ unsafe fn split_panel(from: *const f32, depth: usize, to: *mut u32) {
         for half in [0, 16] {
             let of = |place: usize| match place < depth {
                 // SAFETY: such a row is there.
-                true => split(unsafe { _mm512_loadu_ps(from.add(place * WIDEST + half)) }),
+                true => split(unsafe { _mm512_loadu_ps(from.add(place * MAX_NR + half)) }),
                 false => [_mm512_setzero_si512(); PARTS],
             };
             let (first, second) = (of(place), of(place + 1));
@@ -196,7 +196,7 @@ unsafe fn split_panel(from: *const f32, depth: usize, to: *mut u32) {
                 let line = PARTS * (place / LINE) + part;
                 // SAFETY: there is room for a slice of each part.
                 unsafe {
-                    let to = to.add((line * LINE + place % LINE) * WIDEST / 2 + half);
+                    let to = to.add((line * LINE + place % LINE) * MAX_NR / 2 + half);
                     _mm512_storeu_si512(to.cast(), pairs);
                 }
             }
@@ -224,8 +224,8 @@ mod tests {
             let lines = count.div_ceil(LINE);
             let row: Vec<f32> = (0..count).map(value).collect();
             let mut parts = vec![1_u16; PARTS * lines * LINE];
-            let panel: Vec<f32> = (0..count * WIDEST).map(value).collect();
-            let mut pairs = vec![1_u32; PARTS * lines * LINE * WIDEST / 2];
+            let panel: Vec<f32> = (0..count * MAX_NR).map(value).collect();
+            let mut pairs = vec![1_u32; PARTS * lines * LINE * MAX_NR / 2];
             // SAFETY: AVX-512; there are as many values and as much room.
             unsafe {
                 split_row(row.as_ptr(), count, parts.as_mut_ptr());
@@ -235,10 +235,10 @@ mod tests {
                 let line = |part| (PARTS * (k / LINE) + part) * LINE;
                 let found = sum([0, 1, 2].map(|part| parts[line(part) + k % LINE]));
                 assert_eq!(found, row.get(k).copied().unwrap_or(0.), "{k} of {count}");
-                for column in 0..WIDEST {
-                    let pair = |part| pairs[(line(part) + k % LINE / 2 * 2) * WIDEST / 2 + column];
+                for column in 0..MAX_NR {
+                    let pair = |part| pairs[(line(part) + k % LINE / 2 * 2) * MAX_NR / 2 + column];
                     let found = sum([0, 1, 2].map(|part| (pair(part) >> (16 * (k % 2))) as u16));
-                    let expected = panel.get(k * WIDEST + column).copied().unwrap_or(0.);
+                    let expected = panel.get(k * MAX_NR + column).copied().unwrap_or(0.);
                     assert_eq!(found, expected, "{k}, {column} of {count}");
                 }
             }

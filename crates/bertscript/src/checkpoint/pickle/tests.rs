@@ -70,6 +70,6 @@ fn a_claimed_length_takes_no_memory() {
 #[test]
 #[cfg_attr(miri, ignore = "takes long")]
 fn there_is_an_end_to_objects() {
-    let error = read(&[b'N'; MOST_OBJECTS + 2]).unwrap_err();
+    let error = read(&[b'N'; MAX_OBJECTS + 2]).unwrap_err();
     assert!(error.to_string().contains("more than 1048576 objects"), "{error}");
 }
