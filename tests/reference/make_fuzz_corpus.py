@@ -109,8 +109,10 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
     def of(*paths: Path) -> bytes:
         return END_OF_FILE.join(path.read_bytes() for path in paths)
     zipped, legacy = torch_save(tensors(), True), torch_save(tensors(), False)
-    with zipfile.ZipFile(io.BytesIO(zipped)) as file:
-        pickle = file.read(next(name for name in file.namelist() if name.endswith("/data.pkl")))
+    twice = archive(fixtures)
+    def pickle(file: bytes) -> bytes:
+        with zipfile.ZipFile(io.BytesIO(file)) as records:
+            return records.read(next(name for name in records.namelist() if name.endswith("/data.pkl")))
     old = {"vocab_size_or_config_json_file": 30522, "hidden_act": "gelu", "num_labels": 3, "pad_token_id": None}
     special = {"mask_token": {"content": "[MASK]"}, "additional_special_tokens": ["[X]"]}
     return {
@@ -129,8 +131,8 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
         },
         "torch_zip": {"tensors": zipped, "wrapped": torch_save({"state_dict": {"a": torch.ones(2)}}, True)},
         "torch_legacy": {"tensors": legacy, "wrapped": torch_save({"model": {"a": torch.ones(2)}}, False)},
-        "pickle": {"tensors": pickle},
-        "archive": {"twice": archive(fixtures), "endless": endless()},
+        "pickle": {"tensors": pickle(zipped), "module": pickle(twice)},
+        "archive": {"twice": twice, "endless": endless()},
         "metadata": {"model": metadata()},
         "tokenizer_json": {
             "sentence": of(sentence / "tokenizer.json", sentence / "tokenizer_config.json"),

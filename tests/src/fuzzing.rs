@@ -9,14 +9,16 @@ mod c_calls;
 pub use c_calls::{c_calls, make_modules};
 
 use bertscript::{
-    Archive, Assets, BertConfig, Checkpoint, EncodeOptions, Encoding, Error, ErrorKind, Padding,
-    Recipe, Text, Tokenizer, Truncation, read_safetensors, weights_sha256, write_safetensors,
+    Archive, ArchiveWeights, Assets, BertConfig, Checkpoint, EncodeOptions, Encoding, Error,
+    ErrorKind, Padding, Recipe, Text, Tokenizer, Truncation, read_safetensors, weights_sha256,
+    write_safetensors,
 };
+use std::fs::File;
 use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 use tch::Tensor;
-use torchscript::ArchiveReader;
+use torchscript::{ArchiveReader, MappedFile};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -91,22 +93,53 @@ pub fn torch_file(data: &[u8]) {
 }
 
 /// The pickle of a `pytorch_model.bin`, with the checksum that it has, beside two
-/// storages.
+/// storages. It is that of an archive, too.
 pub fn pickle(data: &[u8]) {
     let storage = [1; 256];
-    torch_file(&zip(&[
+    let zip = zip(&[
         ("archive/data.pkl", data),
         ("archive/data/0", &storage),
         ("archive/data/1", &storage),
-    ]));
+    ]);
+    torch_file(&zip);
+    archive(&zip);
 }
 
 /// A `.pt`. None of its code is loaded: that would be libtorch's to withstand.
 pub fn archive(data: &[u8]) {
-    read(Archive::from_bytes(data));
+    let described = read(Archive::from_bytes(data)).flatten();
+    if let Some(weights) = read(ArchiveWeights::from_bytes(data)) {
+        if let Some(archive) = described {
+            read(weights.check_size(archive.metadata()));
+        }
+        for (name, record) in weights.iter() {
+            assert_eq!(weights.get(name), Some(record));
+            assert!(record.offset() <= data.len(), "{name} at {}", record.offset());
+        }
+        mapped(data, &weights);
+    }
     let Ok(mut reader) = ArchiveReader::from_bytes(data) else { return };
     for name in reader.records().unwrap_or_default() {
         let _ = reader.record(&name);
+    }
+}
+
+/// The tensors of an archive, from a file of it: each is read.
+fn mapped(data: &[u8], expected: &ArchiveWeights) {
+    // Which maps no file.
+    if cfg!(miri) {
+        return;
+    }
+    let folder = folder(&[("archive.pt", data)]);
+    let file = File::open(folder.path().join("archive.pt")).unwrap();
+    let weights = read(ArchiveWeights::from_file(&file)).unwrap();
+    assert_eq!(weights, *expected);
+    let mapped = MappedFile::new(&file).unwrap();
+    // Many may be on the same bytes.
+    for (name, record) in weights.iter().take(64) {
+        let tensor = read(weights.tensor(&mapped, name)).unwrap();
+        assert_eq!((tensor.size(), tensor.kind()), (record.size().to_vec(), record.kind()));
+        assert!(size(&[(String::new(), tensor)]) <= data.len());
     }
 }
 

@@ -5,8 +5,13 @@
 //! ([`Metadata`]), `config.json`, and the checkpoint's tokenizer files.
 
 mod metadata;
+#[cfg(test)]
+mod pickles;
+mod state_dict;
+mod weights;
 
 pub use metadata::{FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256};
+pub use weights::{ArchiveWeights, WeightRecord};
 
 use crate::assets::Assets;
 use crate::atomic_file;

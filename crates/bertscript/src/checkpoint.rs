@@ -4,12 +4,15 @@ mod modules;
 mod pickle;
 mod safetensors;
 mod sharded;
+mod span;
 mod state_dict;
 mod torch_file;
 
 pub(crate) use modules::{MODULES_FILE, ModuleEntry, read_modules};
+pub(crate) use pickle::{Names, Object, Pickle, TensorRecord};
 pub(crate) use safetensors::from_bytes as safetensors_from_bytes;
 pub use safetensors::{read as read_safetensors, write as write_safetensors};
+pub(crate) use span::{CopyLimit, TensorSpan, tensors as tensors_of_spans};
 pub(crate) use state_dict::Entry;
 pub use state_dict::{Renamed, StateDict};
 

@@ -71,6 +71,14 @@ impl Error {
         self
     }
 
+    /// Says `to` of what was `from`: the same is malformed in another kind of file.
+    pub(crate) fn with_kind(mut self, from: ErrorKind, to: ErrorKind) -> Self {
+        if self.kind == from {
+            self.kind = to;
+        }
+        self
+    }
+
     /// Names a text of the caller's, by its number from 0.
     pub(crate) fn at_text(mut self, number: usize) -> Self {
         self.text = Some(number);

@@ -147,6 +147,8 @@ pub use activation::{ACTIVATIONS, Activation};
 pub use archive::{
     Archive, FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256,
 };
+#[doc(hidden)] // for fuzzing
+pub use archive::{ArchiveWeights, WeightRecord};
 pub use assets::Assets;
 #[doc(hidden)] // for the command
 pub use atomic_file::{WholeFile, check_output, is_same_file};

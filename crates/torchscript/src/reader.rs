@@ -84,12 +84,10 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// and a few kilobytes could exhaust the memory.
     pub fn extra_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let record = format!("extra/{name}");
-        let Some(index) = self.index(&record) else { return Ok(None) };
-        let method = self.zip.by_index_raw(index).map_err(unzipped)?.compression();
-        if method != CompressionMethod::Stored {
-            return Err(damaged(format!("{record}: found {method}, expected no compression")));
+        match self.stored(&record)? {
+            Some(_) => self.record(&record),
+            None => Ok(None),
         }
-        self.record(&record)
     }
 
     /// The signature of a method of the program, as its code states it; nothing of
@@ -148,6 +146,23 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
         }
         Ok(places)
+    }
+
+    /// The byte range in the archive of a record's contents, or `None` if there is none of
+    /// that name. The checksum is not compared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Archive`] for a record that is compressed.
+    pub fn stored(&mut self, record: &str) -> Result<Option<Range<u64>>> {
+        let Some(index) = self.index(record) else { return Ok(None) };
+        let entry = self.zip.by_index_raw(index).map_err(unzipped)?;
+        let method = entry.compression();
+        if method != CompressionMethod::Stored {
+            return Err(damaged(format!("{record}: found {method}, expected no compression")));
+        }
+        let start = entry.data_start();
+        let range = start.and_then(|start| Some(start..start.checked_add(entry.size())?));
+        range.map(Some).ok_or_else(|| damaged(format!("{record}: the record has no contents")))
     }
 
     fn index(&self, name: &str) -> Option<usize> {

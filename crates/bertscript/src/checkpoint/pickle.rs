@@ -9,9 +9,10 @@
 //! Objects live in one arena and refer to each other by index, so nesting and
 //! cycles in a hostile file cost neither stack nor more memory than the file.
 
+mod calls;
 mod object;
 
-pub(crate) use object::{Global, Id, Object, Storage, TensorRecord};
+pub(crate) use object::{Id, Names, Object, Storage, TensorRecord};
 
 use super::unread;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,8 +23,6 @@ use std::io::{BufRead, Read};
 /// A checkpoint of the most layers that a configuration may have holds a third
 /// of this.
 const MAX_OBJECTS: usize = 1 << 20;
-/// No weight has as many.
-const MAX_DIMENSIONS: usize = 8;
 
 /// A pickle that was read: its objects, and which of them it is.
 #[derive(Debug)]
@@ -33,9 +32,15 @@ pub(crate) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads one pickle, up to its STOP.
+    /// Reads one pickle of weights, up to its STOP.
     pub(crate) fn read(reader: &mut impl BufRead) -> Result<Self> {
+        Self::read_with(Names::Weights, reader)
+    }
+
+    /// Reads one pickle, up to its STOP, with the names that it may hold.
+    pub(crate) fn read_with(names: Names, reader: &mut impl BufRead) -> Result<Self> {
         let mut machine = Machine {
+            names,
             reader,
             objects: Vec::new(),
             stack: Vec::new(),
@@ -64,6 +69,7 @@ impl Pickle {
 }
 
 struct Machine<'a, R> {
+    names: Names,
     reader: &'a mut R,
     objects: Vec<Object>,
     stack: Vec<Id>,
@@ -122,7 +128,7 @@ impl<R: BufRead> Machine<'_, R> {
                 }
                 b'c' => {
                     let name = format!("{}.{}", self.line()?, self.line()?);
-                    self.push(Object::Global(global(&name)?));
+                    self.push(global(self.names, name)?);
                 }
                 b'q' => {
                     let [key] = self.take()?;
@@ -170,15 +176,9 @@ impl<R: BufRead> Machine<'_, R> {
                     let items = self.since_mark()?;
                     self.set_items(&items)?;
                 }
-                b'R' | 0x81 => self.reduce()?,
-                b'b' => {
-                    // The state of an OrderedDict is its `_metadata`: versions of
-                    // modules, which weights do not need.
-                    let _state = self.pop()?;
-                    if !matches!(self.top()?, Object::Dict(_)) {
-                        return Err(malformed("BUILD of something that is no OrderedDict"));
-                    }
-                }
+                b'R' => self.reduce()?,
+                0x81 => self.new_object()?,
+                b'b' => self.build()?,
                 b'Q' => self.persistent()?,
                 other => {
                     return Err(Error::new(
@@ -190,77 +190,6 @@ impl<R: BufRead> Machine<'_, R> {
                 }
             }
         }
-    }
-
-    /// A call, of which only those that make data are known.
-    fn reduce(&mut self) -> Result<()> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
-        let Object::Global(callee) = self.objects[callee] else {
-            return Err(malformed("REDUCE of something that is no name"));
-        };
-        let Object::Tuple(arguments) = &self.objects[arguments] else {
-            return Err(malformed("REDUCE with arguments that are no tuple"));
-        };
-        let argument = |index: usize| -> Result<Id> {
-            arguments.get(index).copied().ok_or_else(|| malformed("a call lacks an argument"))
-        };
-        let object = |index: usize| -> Result<&Object> { Ok(&self.objects[argument(index)?]) };
-        let made = match callee {
-            Global::OrderedDict if arguments.is_empty() => Object::Dict(Vec::new()),
-            Global::RebuildTensor => {
-                let Object::Storage(storage) = object(0)? else {
-                    return Err(malformed("a tensor without a storage"));
-                };
-                Object::Tensor(TensorRecord {
-                    storage: storage.clone(),
-                    offset: int(object(1)?)?,
-                    size: self.ints(object(2)?)?,
-                    stride: self.ints(object(3)?)?,
-                })
-            }
-            Global::RebuildParameter | Global::Parameter | Global::Size => {
-                // The argument itself, not a copy: copies of a large one could
-                // outgrow the file.
-                let id = argument(0)?;
-                self.stack.push(id);
-                return Ok(());
-            }
-            Global::Device => Object::Opaque,
-            _ => return Err(malformed("a call of a name that is no function")),
-        };
-        self.push(made);
-        Ok(())
-    }
-
-    /// `('storage', class, key, location, numel)`, in legacy files with a sixth
-    /// item: None or `(view_key, offset, view_size)`.
-    fn persistent(&mut self) -> Result<()> {
-        let id = self.pop()?;
-        let Object::Tuple(items) = &self.objects[id] else {
-            return Err(malformed("a persistent id that is no tuple"));
-        };
-        let item = |index: usize| items.get(index).map(|id| &self.objects[*id]);
-        let (Some(Object::Text(tag)), Some(Object::Global(Global::Storage(kind)))) =
-            (item(0), item(1))
-        else {
-            return Err(malformed("a persistent id that is no storage"));
-        };
-        let (Some(Object::Text(key)), Some(numel)) = (item(2), item(4)) else {
-            return Err(malformed("a storage without a key or size"));
-        };
-        if **tag != *"storage" {
-            return Err(malformed(format!("a persistent id {tag:?}, expected \"storage\"")));
-        }
-        let view = match item(5) {
-            None | Some(Object::None) => None,
-            Some(Object::Tuple(view)) if view.len() == 3 => {
-                Some((int(&self.objects[view[1]])?, int(&self.objects[view[2]])?))
-            }
-            Some(_) => return Err(malformed("a storage with unknown view metadata")),
-        };
-        let storage = Storage { kind: *kind, key: key.clone(), numel: int(numel)?, view };
-        self.push(Object::Storage(storage));
-        Ok(())
     }
 
     fn push(&mut self, object: Object) {
@@ -318,20 +247,6 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    fn ints(&self, object: &Object) -> Result<Vec<i64>> {
-        let Object::Tuple(items) = object else {
-            return Err(malformed("a size or stride that is no tuple"));
-        };
-        if items.len() > MAX_DIMENSIONS {
-            let message = format!(
-                "a tensor of {} dimensions, expected at most {MAX_DIMENSIONS}",
-                items.len()
-            );
-            return Err(malformed(message));
-        }
-        items.iter().map(|id| int(&self.objects[*id])).collect()
-    }
-
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         self.reader.read_exact(&mut bytes).map_err(truncated)?;
@@ -375,13 +290,6 @@ fn long(bytes: Vec<u8>) -> Object {
     let mut wide = [if negative { 0xff } else { 0 }; 8];
     wide[..bytes.len()].copy_from_slice(&bytes);
     Object::Int(i64::from_le_bytes(wide))
-}
-
-fn int(object: &Object) -> Result<i64> {
-    match object {
-        Object::Int(value) => Ok(*value),
-        _ => Err(malformed("expected an integer")),
-    }
 }
 
 fn underflow() -> Error {

@@ -3,10 +3,11 @@
 //!
 //! Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/serialization.py>
 
-use super::pickle::{Object, Pickle, Storage, TensorRecord};
+use super::pickle::{Object, Pickle, TensorRecord};
+use super::span::{CopyLimit, TensorSpan, tensors};
 use super::{open_file, unread};
 use crate::error::{Error, ErrorKind, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -22,18 +23,6 @@ const LEGACY_PROTOCOL: i64 = 1001;
 /// bytes for.
 pub(super) type Places = HashMap<String, (u64, u64)>;
 
-/// The tensors of a file. Those that cannot lie in the mapped file are copied.
-struct Tensors<'a> {
-    mapped: MappedFile,
-    places: Places,
-    /// The size of the file.
-    length: u64,
-    /// How many bytes may still be copied. Tensors may overlap, and so be many
-    /// times as large as the file that names them.
-    left: u64,
-    copies: HashMap<&'a TensorRecord, Tensor>,
-}
-
 /// Reads every tensor, sorted by name. Contiguous tensors lie in the mapped
 /// file; tensors on one storage still share it.
 ///
@@ -48,13 +37,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
 
 fn read_file(file: &File, length: u64) -> Result<Vec<(String, Tensor)>> {
     let (pickle, places) = read_contents(&mut BufReader::new(file))?;
-    let mapped = MappedFile::new(file)?;
-    let mut file = Tensors { mapped, places, length, left: length, copies: HashMap::new() };
-    let named = state_dict(&pickle)?.into_iter().map(|(name, record)| {
-        let tensor = file.tensor(record).map_err(|error| error.at(name))?;
-        Ok((name.to_owned(), tensor))
+    let (mut limit, mut counted) = (CopyLimit::new(length), HashSet::new());
+    let mut span = |record: &TensorRecord| {
+        let key = &record.storage.key;
+        let place = places.get(&**key).copied();
+        let place = place.ok_or_else(|| malformed(format!("storage {key} is missing")))?;
+        let span = TensorSpan::new(record, place, length)?;
+        if counted.insert(span.clone()) {
+            limit.count(&span)?;
+        }
+        Ok(span)
+    };
+    let spans = state_dict(&pickle)?.into_iter().map(|(name, record)| {
+        let span = span(record).map_err(|error: Error| error.at(name))?;
+        Ok((name, span))
     });
-    named.collect()
+    let spans = spans.collect::<Result<Vec<_>>>()?;
+    tensors(spans.iter().map(|(name, span)| (*name, span)), &MappedFile::new(file)?)
 }
 
 /// The pickle, and where the storages are that it names.
@@ -203,92 +202,6 @@ pub(super) fn state_dict(pickle: &Pickle) -> Result<BTreeMap<&str, &TensorRecord
         ));
     }
     Ok(found)
-}
-
-impl<'a> Tensors<'a> {
-    fn tensor(&mut self, record: &'a TensorRecord) -> Result<Tensor> {
-        let TensorRecord { storage, offset, size, stride } = record;
-        let Storage { kind, key, numel, view } = storage;
-        let (start, bytes) = *self
-            .places
-            .get(&**key)
-            .ok_or_else(|| malformed(format!("storage {key} is missing")))?;
-        if start.checked_add(bytes).is_none_or(|end| end > self.length) {
-            let message = format!(
-                "truncated: storage {key} has {bytes} bytes at {start}, but the file only {}",
-                self.length
-            );
-            return Err(malformed(message));
-        }
-        let (view_offset, numel) = view.unwrap_or((0, *numel));
-        let item = kind.elt_size_in_bytes() as u64;
-        let invalid = || {
-            malformed(format!(
-                "size {size:?}, stride {stride:?} at {offset} leaves a storage of {numel}"
-            ))
-        };
-        // The storage's own bounds first, then the tensor's in it.
-        let end = view_offset.checked_add(numel).and_then(|end| u64::try_from(end).ok());
-        let end = end.and_then(|end| end.checked_mul(item)).ok_or_else(invalid)?;
-        if view_offset < 0 || numel < 0 || end > bytes || size.len() != stride.len() {
-            let message = format!("storage {key} has {bytes} bytes, expected at least {end}");
-            return Err(malformed(message));
-        }
-        if *offset < 0 || size.iter().chain(stride).any(|value| *value < 0) {
-            return Err(invalid());
-        }
-        let last = size.iter().zip(stride).try_fold(*offset, |last, (size, stride)| {
-            last.checked_add((size - 1).max(0).checked_mul(*stride)?)
-        });
-        if size.contains(&0) {
-            return Ok(Tensor::f_zeros(&size[..], (*kind, tch::Device::Cpu))?);
-        }
-        if last.is_none_or(|last| last >= numel) {
-            return Err(invalid());
-        }
-        let byte = |element: i64| -> Result<usize> {
-            let bytes = element.checked_add(view_offset).and_then(|at| u64::try_from(at).ok());
-            let at = bytes.and_then(|at| at.checked_mul(item)).and_then(|at| at.checked_add(start));
-            at.and_then(|at| usize::try_from(at).ok()).ok_or_else(invalid)
-        };
-        let is_contiguous = is_contiguous(size, stride);
-        if is_contiguous && start.is_multiple_of(item) {
-            return Ok(self.mapped.tensor(byte(*offset)?, size, *kind)?);
-        }
-        if let Some(copy) = self.copies.get(record) {
-            return Ok(copy.shallow_clone());
-        }
-        self.spend(size, item)?;
-        let copy = if is_contiguous {
-            self.mapped.tensor(byte(*offset)?, size, *kind)?
-        } else {
-            let whole = self.mapped.tensor(byte(0)?, &[numel], *kind)?;
-            whole.f_as_strided(&size[..], &stride[..], *offset)?.f_contiguous()?
-        };
-        self.copies.insert(record, copy.shallow_clone());
-        Ok(copy)
-    }
-
-    /// Counts the copy of a tensor.
-    fn spend(&mut self, size: &[i64], item: u64) -> Result<()> {
-        let bytes = size.iter().try_fold(item, |bytes, size| bytes.checked_mul(*size as u64));
-        self.left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
-            malformed(format!(
-                "size {size:?}: the tensors that are not contiguous are larger than the file of {} bytes",
-                self.length
-            ))
-        })?;
-        Ok(())
-    }
-}
-
-fn is_contiguous(size: &[i64], stride: &[i64]) -> bool {
-    let mut expected = 1i64;
-    size.iter().zip(stride).rev().all(|(size, stride)| {
-        let fits = *size == 1 || *stride == expected;
-        expected = expected.saturating_mul(*size);
-        fits
-    })
 }
 
 fn unreadable(error: std::io::Error) -> Error {

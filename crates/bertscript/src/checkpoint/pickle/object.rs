@@ -21,10 +21,27 @@ pub(crate) enum Object {
     Global(Global),
     Storage(Storage),
     Tensor(TensorRecord),
+    /// A class of TorchScript code, by its name.
+    Class(Rc<str>),
+    /// An object of a class, and the dict of its attributes once it has them.
+    Instance {
+        class: Id,
+        attributes: Option<Id>,
+    },
     /// A value that weights have no use for, such as a device.
     Opaque,
     /// The integer that a legacy file begins with does not fit 64 bits.
     Long(Vec<u8>),
+}
+
+/// Whose names a pickle may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Those of weights, which `torch.save` writes.
+    Weights,
+    /// Also those of TorchScript: classes of an archive's code, which mean objects with
+    /// attributes, and attributes that are no weights.
+    TorchScript,
 }
 
 /// The names that are known.
@@ -38,6 +55,8 @@ pub(crate) enum Global {
     Device,
     Dtype,
     Storage(Kind),
+    /// A function that makes a value that weights have no use for.
+    Value,
 }
 
 /// A storage that lies elsewhere in the file.
@@ -85,16 +104,30 @@ const DTYPES: [&str; 10] = [
     "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
 ];
 
+/// Attributes of TorchScript that are lists, or dicts and lists with their type.
+///
+/// Source: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/csrc/jit/serialization/pickler.cpp>
+const VALUES: [&str; 5] =
+    ["build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag"];
+
 /// What a name means.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a name that is not among them.
-pub(super) fn global(name: &str) -> Result<Global> {
+pub(super) fn global(names: Names, name: String) -> Result<Object> {
     if let Some((_, global)) = GLOBALS.iter().find(|(known, _)| *known == name) {
-        return Ok(*global);
+        return Ok(Object::Global(*global));
     }
     if name.strip_prefix("torch.").is_some_and(|dtype| DTYPES.contains(&dtype)) {
-        return Ok(Global::Dtype);
+        return Ok(Object::Global(Global::Dtype));
+    }
+    if names == Names::TorchScript {
+        if name.starts_with("__torch__.") {
+            return Ok(Object::Class(name.into()));
+        }
+        if name.strip_prefix("torch.jit._pickle.").is_some_and(|value| VALUES.contains(&value)) {
+            return Ok(Object::Global(Global::Value));
+        }
     }
     Err(Error::new(
         ErrorKind::Unsupported,

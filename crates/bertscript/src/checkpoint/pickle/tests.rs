@@ -26,6 +26,11 @@ fn names_that_run_code_are_errors_that_name_them() {
         let name = name.replace('\n', ".");
         assert!(error.to_string().contains(&name), "{error}");
     }
+    // Those of an archive are not those of a checkpoint.
+    for name in ["__torch__\nBert", "torch.jit._pickle\nbuild_intlist"] {
+        let error = read(format!("c{name}\n.").as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
     let error = read(b"\x93.").unwrap_err();
     assert!(error.to_string().contains("0x93"), "{error}");
 }

@@ -1,0 +1,292 @@
+#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
+
+use super::*;
+use crate::archive::pickles::{object, pickle, tensor};
+use crate::archive::{Archive, weights_sha256};
+use crate::checkpoint::Checkpoint;
+use crate::models::{Architecture, LoadOptions, PreTrained};
+use crate::trace::trace;
+use crate::untie::TieWeights;
+use std::collections::BTreeSet;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use torchscript::ScriptModule;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// The directories of checkpoints in `tests/fixtures`.
+fn fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+    let folders = [root.join("text"), root];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.join("config.json").exists());
+    found.sort();
+    found
+}
+
+/// Compares the weights of an archive with those that libtorch loads.
+fn compare_with_libtorch(archive: &Archive, script: &ScriptModule) -> ArchiveWeights {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    archive.save(script, &path).unwrap();
+    let expected = ScriptModule::load(&path, None).unwrap().named_tensors().unwrap();
+
+    let file = File::open(&path).unwrap();
+    let weights = ArchiveWeights::from_file(&file).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(ArchiveWeights::from_bytes(&bytes).unwrap(), weights);
+    weights.check_size(archive.metadata()).unwrap();
+
+    let mapped = MappedFile::new(&file).unwrap();
+    let found = weights.tensors(&mapped).unwrap();
+    assert_eq!(found.len(), expected.len());
+    for (((name, record), (_, tensor)), expected) in weights.iter().zip(&found).zip(&expected) {
+        assert_eq!(name, expected.name);
+        assert_eq!(record.kind(), expected.tensor.kind(), "{name}");
+        assert_eq!(record.size(), expected.tensor.size(), "{name}");
+        assert_eq!(record.stride(), expected.tensor.stride(), "{name}");
+        assert!(record.is_mappable(), "{name}");
+        for tensor in [tensor, &weights.tensor(&mapped, name).unwrap()] {
+            assert_eq!(tensor.kind(), expected.tensor.kind(), "{name}");
+            assert_eq!(tensor.size(), expected.tensor.size(), "{name}");
+            assert_eq!(mapped.offset_of(tensor).unwrap(), Some(record.offset()), "{name}");
+            let digest =
+                |tensor: &Tensor| weights_sha256(&[(String::new(), tensor.shallow_clone())]);
+            assert_eq!(digest(tensor).unwrap(), digest(&expected.tensor).unwrap(), "{name}");
+        }
+    }
+    let shared = |offsets: Vec<usize>| offsets.len() - BTreeSet::from_iter(offsets).len();
+    assert_eq!(
+        shared(weights.iter().map(|(_, record)| record.offset()).collect()),
+        shared(expected.iter().map(|named| named.tensor.data_ptr() as usize).collect())
+    );
+    weights
+}
+
+#[test]
+fn weights_are_those_that_libtorch_loads() {
+    let (mut kinds, mut architectures, mut tied) = (HashSet::new(), BTreeSet::new(), 0);
+    for directory in fixtures() {
+        for ties in [TieWeights::Untie, TieWeights::Keep] {
+            let checkpoint = Checkpoint::open(&directory).unwrap();
+            // Whose config.json names none.
+            let is_model = directory.ends_with("model-eps");
+            let architecture = is_model.then_some(Architecture::BertModel);
+            let options = LoadOptions { architecture, ties, ..LoadOptions::default() };
+            let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
+            if ties == TieWeights::Keep && model.report().ties.tied.is_empty() {
+                continue;
+            }
+            let script = trace(&model).unwrap();
+            let archive = Archive::new(&model, &checkpoint).unwrap();
+            let weights = compare_with_libtorch(&archive, &script);
+            kinds.extend(weights.iter().map(|(_, record)| record.kind()));
+            architectures.insert(model.architecture().name());
+            for [source, target] in &model.report().ties.tied {
+                assert_eq!(weights.get(source), weights.get(target), "{source}, {target}");
+                tied += 1;
+            }
+        }
+    }
+    assert_eq!(kinds, HashSet::from([Kind::Float, Kind::BFloat16, Kind::Half]));
+    assert_eq!(architectures.len(), Architecture::ALL.len());
+    assert!(tied > 0);
+}
+
+#[test]
+fn an_archive_of_python_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/archive/twice");
+    let bytes = std::fs::read(path).unwrap();
+    let weights = ArchiveWeights::from_bytes(&bytes).unwrap();
+    let [("weight", record)] = weights.iter().collect::<Vec<_>>()[..] else {
+        panic!("{weights:?}");
+    };
+    assert_eq!((record.kind(), record.size(), record.stride()), (Kind::Float, &[2][..], &[1][..]));
+    assert_eq!(bytes[record.offset()..][..8], [0, 0, 128, 63, 0, 0, 128, 63]);
+    let archive = Archive::from_bytes(&bytes).unwrap().unwrap();
+    weights.check_size(archive.metadata()).unwrap();
+}
+
+#[test]
+fn a_description_of_other_sizes_is_refused() {
+    let root = fixtures().into_iter().find(|path| path.ends_with("masked-lm")).unwrap();
+    let checkpoint = Checkpoint::open(&root).unwrap();
+    let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
+    let metadata = Archive::new(&model, &checkpoint).unwrap().metadata().clone();
+    let bytes = archive(&one(4, 0, &[4], &[1]), &[("data/0", &[0; 16])], &Zip::default());
+    let error = ArchiveWeights::from_bytes(&bytes).unwrap().check_size(&metadata).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Archive);
+    let expected = format!(
+        "bertscript.json: parameter_count: found {}, expected 4 of the tensors in data.pkl",
+        metadata.parameter_count
+    );
+    assert_eq!(error.to_string(), expected);
+    let metadata = Metadata { parameter_count: 4, ..metadata };
+    let error = ArchiveWeights::from_bytes(&bytes).unwrap().check_size(&metadata).unwrap_err();
+    assert!(error.to_string().contains("parameter_bytes"), "{error}");
+}
+
+/// How records are written.
+struct Zip {
+    method: CompressionMethod,
+    alignment: u16,
+}
+
+impl Default for Zip {
+    fn default() -> Self {
+        Self { method: CompressionMethod::Stored, alignment: 64 }
+    }
+}
+
+/// An archive of an object that is pickled, and records.
+fn archive(root: &[u8], records: &[(&str, &[u8])], zip: &Zip) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let (pickle, start) = (pickle(root), [(PICKLE, &b""[..])]);
+    for (name, contents) in start.iter().chain(records) {
+        let (contents, options) = match *name {
+            PICKLE => (&pickle[..], stored),
+            _ => (*contents, stored.compression_method(zip.method).with_alignment(zip.alignment)),
+        };
+        writer.start_file(format!("archive/{name}"), options).unwrap();
+        writer.write_all(contents).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+/// A module of one tensor on a storage of `numel` elements.
+fn one(numel: i64, offset: i64, size: &[i64], stride: &[i64]) -> Vec<u8> {
+    object("Root", &[("weight", &tensor("0", numel, offset, size, stride))])
+}
+
+fn refusal(bytes: &[u8]) -> (ErrorKind, String) {
+    let error = ArchiveWeights::from_bytes(bytes).unwrap_err();
+    (error.kind(), error.to_string())
+}
+
+/// Twelve elements, 0 to 11.
+fn storage() -> Vec<u8> {
+    (0..12_u8).flat_map(|value| f32::from(value).to_le_bytes()).collect()
+}
+
+/// Writes an archive, and reads its weights from the file.
+fn read(bytes: &[u8]) -> (MappedFile, ArchiveWeights) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    (MappedFile::new(&file).unwrap(), ArchiveWeights::from_file(&file).unwrap())
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.f_reshape([-1]).unwrap()).unwrap()
+}
+
+#[test]
+fn strides_and_offsets_are_honoured_in_the_mapping_or_a_copy() {
+    let mut aligned = BTreeSet::new();
+    for (offset, size, stride, expected, is_contiguous) in [
+        (0, &[12][..], &[1][..], (0..12).collect::<Vec<_>>(), true),
+        (4, &[2, 4], &[4, 1], (4..12).collect(), true),
+        (1, &[4, 2], &[1, 4], vec![1, 5, 2, 6, 3, 7, 4, 8], false),
+        (11, &[1, 3], &[7, 0], vec![11, 11, 11], false),
+        (3, &[], &[], vec![3], true),
+        (0, &[0, 4], &[4, 1], vec![], true),
+    ] {
+        for alignment in [64, 1] {
+            let zip = Zip { alignment, ..Zip::default() };
+            let records = [("x", &b"y"[..]), ("data/0", &storage())];
+            let bytes = archive(&one(12, offset, size, stride), &records, &zip);
+            let (mapped, weights) = read(&bytes);
+            let record = weights.get("weight").unwrap();
+            assert_eq!(record.record(), "data/0");
+            let is_aligned = record.offset().is_multiple_of(4);
+            aligned.insert(is_aligned);
+            assert_eq!(record.is_mappable(), is_contiguous && is_aligned, "{size:?}");
+            let found = weights.tensor(&mapped, "weight").unwrap();
+            let expected: Vec<_> = expected.iter().map(|value| *value as f32).collect();
+            assert_eq!(values(&found), expected, "{offset} {size:?} {stride:?}");
+            assert_eq!(found.size(), size);
+            let place =
+                Some(record.offset()).filter(|_| record.is_mappable() && !expected.is_empty());
+            assert_eq!(mapped.offset_of(&found).unwrap(), place, "{offset} {size:?}");
+        }
+    }
+    assert_eq!(aligned.len(), 2);
+}
+
+#[test]
+fn names_on_one_storage_share_it() {
+    let whole = tensor("0", 12, 0, &[3, 4], &[4, 1]);
+    let (row, column) = (tensor("0", 12, 4, &[4], &[1]), tensor("0", 12, 0, &[4, 3], &[1, 4]));
+    let root = object(
+        "Root",
+        &[
+            ("a", &whole),
+            ("b", &object("Inner", &[("c", &whole), ("row", &row)])),
+            ("t", &column),
+            ("u", &column),
+        ],
+    );
+    let bytes = archive(&root, &[("data/0", &storage())], &Zip::default());
+    let (mapped, weights) = read(&bytes);
+    let tensors = weights.tensors(&mapped).unwrap();
+    let address = |name: &str| {
+        let (_, tensor) = tensors.iter().find(|(known, _)| known == name).unwrap();
+        tensor.data_ptr() as usize
+    };
+    assert_eq!(address("a"), address("b.c"));
+    assert_eq!(address("a") + 16, address("b.row"));
+    assert_eq!(address("t"), address("u"));
+    assert_eq!(weights.get("a").unwrap().offset() + 16, weights.get("b.row").unwrap().offset());
+    let error = weights.tensor(&mapped, "b").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MissingParameter);
+}
+
+#[test]
+fn records_that_are_missing_or_compressed_are_named() {
+    let root = one(12, 0, &[12], &[1]);
+    let missing = archive(&root, &[("data/1", &storage())], &Zip::default());
+    let expected = "data/0: the record is missing".to_owned();
+    assert_eq!(refusal(&missing), (ErrorKind::Archive, expected));
+    let zip = Zip { method: CompressionMethod::Deflated, ..Zip::default() };
+    let compressed = archive(&root, &[("data/0", &storage())], &zip);
+    let expected = "data/0: found Deflated, expected no compression".to_owned();
+    assert_eq!(refusal(&compressed), (ErrorKind::Archive, expected));
+    let short = archive(&root, &[("data/0", &storage()[..47])], &Zip::default());
+    let expected = "data/0: storage 0 has 47 bytes, expected at least 48".to_owned();
+    assert_eq!(refusal(&short), (ErrorKind::Archive, expected));
+    let big = archive(&root, &[("data/0", &storage()), ("byteorder", b"big")], &Zip::default());
+    assert_eq!(refusal(&big).0, ErrorKind::Unsupported);
+    let mut damaged = archive(&root, &[("data/0", &storage())], &Zip::default());
+    let at = damaged.windows(6).position(|window| window == b"weight").unwrap();
+    damaged[at] = b'W';
+    let (kind, message) = refusal(&damaged);
+    assert_eq!(kind, ErrorKind::Archive);
+    assert!(message.starts_with("data.pkl: "), "{message}");
+}
+
+#[test]
+fn tensors_stay_within_their_storage_and_file() {
+    let greatest = i64::MAX;
+    for (numel, offset, size, stride) in [
+        (12, 1, &[12][..], &[1][..]),
+        (12, 0, &[3, 4], &[5, 1]),
+        (12, 0, &[2], &[greatest]),
+        (12, greatest, &[2], &[1]),
+        (12, -1, &[2], &[1]),
+        (12, 0, &[-2], &[1]),
+        (12, 0, &[2], &[-1]),
+        (13, 12, &[1], &[1]),
+        (greatest, 0, &[1], &[1]),
+        (-1, 0, &[1], &[1]),
+        (12, 0, &[2, 2], &[1]),
+        // Within the storage, but copied beyond what the file has.
+        (12, 0, &[1 << 40], &[0]),
+        (12, 0, &[greatest, greatest], &[0, 0]),
+    ] {
+        let root = one(numel, offset, size, stride);
+        let (kind, message) = refusal(&archive(&root, &[("data/0", &storage())], &Zip::default()));
+        assert_eq!(kind, ErrorKind::Archive, "{message}");
+        assert!(message.starts_with("data/0: ") || message.starts_with("weight: "), "{message}");
+    }
+}
