@@ -4,8 +4,8 @@
 //! and <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/activation.py>
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, copied, elements};
-use bertscript_kernels::{Element, Linear, Rows, RowsMut, Team, Then};
+use crate::memory::copied;
+use bertscript_kernels::{Element, Isa, Linear, Matrix, Rows, RowsMut, Solo, Team, Then};
 use std::f64::consts::{FRAC_2_PI, SQRT_2};
 use tch::Tensor;
 
@@ -132,7 +132,7 @@ impl Activation {
 
     /// Whether a value depends on the others of its row.
     pub(crate) fn is_of_rows(self) -> bool {
-        matches!(self, Self::LogSoftmax | Self::Softmax | Self::Softmin)
+        self.kernel().is_some_and(bertscript_kernels::Activation::is_row_wise)
     }
 
     /// `[N,in]` through `linear` and the activation, to `[N,out]`. Every row depends on
@@ -142,27 +142,66 @@ impl Activation {
         linear: &Linear<E>,
         team: &dyn Team,
         x: Rows<'_, E>,
-        mut out: RowsMut<'_, O>,
+        out: RowsMut<'_, O>,
     ) -> Result<()> {
-        if self == Self::Gelu {
-            return Ok(linear.forward(team, x, Then::Gelu, out)?);
-        }
-        linear.forward(team, x, Then::Keep, out.reborrow())?;
-        for row in 0..out.len() {
-            let values = collect(out.row(row).iter().map(|value| value.to_f32()))?;
-            for (to, from) in out.row_mut(row).iter_mut().zip(self.row(&values)?) {
-                *to = O::from_f32(from);
-            }
-        }
-        Ok(())
+        let then = match (self, self.kernel()) {
+            (Self::Gelu, _) => Then::Gelu,
+            (_, Some(kernel)) => Then::Activation(kernel),
+            (_, None) => Then::Keep,
+        };
+        Ok(linear.forward(team, x, then, out)?)
     }
 
-    /// The activations of one row. The rarer ones are libtorch's.
+    /// The activations of one row.
     pub(crate) fn row(self, values: &[f32]) -> Result<Vec<f32>> {
-        match self {
-            Self::Linear => Ok(copied(values)?),
-            _ => elements(&self.forward(&Tensor::f_from_slice(values)?)?),
-        }
+        let Some(kernel) = self.kernel() else { return Ok(copied(values)?) };
+        let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
+        let mut row = Matrix::new(values.len());
+        row.set_rows(1)?;
+        row.row_mut(0).copy_from_slice(values);
+        kernel.forward(isa, &Solo, row.all_mut())?;
+        Ok(copied(row.row(0))?)
+    }
+
+    /// The function of the kernels; `None` for the identity.
+    fn kernel(self) -> Option<bertscript_kernels::Activation> {
+        use bertscript_kernels::Activation as Kernel;
+        Some(match self {
+            Self::Celu | Self::Elu => Kernel::Elu,
+            Self::Gelu | Self::GeluPython => Kernel::Gelu,
+            Self::Gelu10 => Kernel::Gelu10,
+            Self::GeluAccurate
+            | Self::GeluFast
+            | Self::GeluNew
+            | Self::GeluPythonTanh
+            | Self::GeluPytorchTanh => Kernel::GeluTanh,
+            Self::Hardshrink => Kernel::Hardshrink,
+            Self::Hardsigmoid => Kernel::Hardsigmoid,
+            Self::Hardswish => Kernel::Hardswish,
+            Self::Hardtanh => Kernel::Hardtanh,
+            Self::Laplace => Kernel::Laplace,
+            Self::LeakyRelu => Kernel::LeakyRelu,
+            Self::Linear => return None,
+            Self::LogSigmoid => Kernel::LogSigmoid,
+            Self::LogSoftmax => Kernel::LogSoftmax,
+            Self::Mish => Kernel::Mish,
+            Self::QuickGelu => Kernel::QuickGelu,
+            Self::Relu => Kernel::Relu,
+            Self::Relu2 => Kernel::Relu2,
+            Self::Relu6 => Kernel::Relu6,
+            Self::Rrelu => Kernel::Rrelu,
+            Self::Selu => Kernel::Selu,
+            Self::Sigmoid => Kernel::Sigmoid,
+            Self::Silu => Kernel::Silu,
+            Self::Softmax => Kernel::Softmax,
+            Self::Softmin => Kernel::Softmin,
+            Self::Softplus => Kernel::Softplus,
+            Self::Softshrink => Kernel::Softshrink,
+            Self::Softsign => Kernel::Softsign,
+            Self::SqrtSoftplus => Kernel::SqrtSoftplus,
+            Self::Tanh => Kernel::Tanh,
+            Self::Tanhshrink => Kernel::Tanhshrink,
+        })
     }
 
     /// x of any shape -> the same shape. Each formula has upstream's order of
@@ -231,4 +270,66 @@ fn one_plus_tanh(x: &Tensor) -> Result<Tensor> {
     let cubic = x.f_pow_tensor_scalar(3.)?.f_mul_scalar(0.044715)?;
     let inner = x.f_add(&cubic)?.f_mul_scalar(FRAC_2_PI.sqrt())?;
     Ok(inner.f_tanh()?.f_add_scalar(1.)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::elements;
+    use tch::Kind;
+
+    fn libtorch(activation: Activation, row: &[f32], kind: Kind) -> Vec<f32> {
+        let values = activation.forward(&Tensor::from_slice(row).to_kind(kind)).unwrap();
+        elements(&values.to_kind(Kind::Float)).unwrap()
+    }
+
+    fn all() -> impl Iterator<Item = Activation> {
+        ACTIVATIONS.into_iter().chain(TORCH_CLASSES).map(|(_, activation)| activation)
+    }
+
+    #[test]
+    fn rows_equal_those_of_libtorch() {
+        let near = (-80_000..=80_000).map(|step| step as f32 / 4_000.);
+        let far = (0..=u32::MAX).step_by(100_003).map(f32::from_bits).filter(|x| x.is_finite());
+        let x: Vec<_> = near.chain(far).collect();
+        let of_rows = [[3., -1.5, 0.25, 8., -40., 1e-3, 1.].as_slice(), &x[..5000]];
+        for activation in all() {
+            let rows = if activation.is_of_rows() { &of_rows[..] } else { &[&x[..]] };
+            for row in rows {
+                // float64: in float32, libtorch's GELU and ours differ by up to 1e-6.
+                let expected = libtorch(activation, row, Kind::Double);
+                let found = activation.row(row).unwrap();
+                for ((x, found), expected) in row.iter().zip(found).zip(expected) {
+                    let error = (f64::from(found) - f64::from(expected)).abs();
+                    let bound = 1e-6 + 1e-6 * f64::from(expected.abs());
+                    let is_equal = found == expected || error <= bound;
+                    assert!(is_equal, "{activation:?} of {x}: {found}, libtorch has {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_finite_become_those_of_libtorch() {
+        for activation in all() {
+            for what in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                // libtorch's vectorized code may differ from its scalar code: GELU of infinity is
+                // NaN in the former and infinity in the latter.
+                let [long, short] = [64, 1].map(|count| {
+                    let row = vec![what; count];
+                    let found = activation.row(&row).unwrap()[0];
+                    (found, libtorch(activation, &row, Kind::Float)[0])
+                });
+                for (found, _) in [long, short] {
+                    let is_found =
+                        |expected: f32| found == expected || (found.is_nan() && expected.is_nan());
+                    let theirs = [long.1, short.1];
+                    assert!(
+                        theirs.into_iter().any(is_found),
+                        "{activation:?} of {what}: {found}, libtorch has {theirs:?}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! Everything is written once, over the vectors of an instruction set that is
 //! chosen at run time ([`Isa`]).
 
+mod activation;
 mod amx;
 mod attention;
 mod element;
@@ -22,6 +23,7 @@ mod simd;
 mod team;
 mod tile;
 
+pub use activation::Activation;
 pub use attention::{Texts, attention};
 pub use element::{Bf16, Element};
 pub use isa::Isa;

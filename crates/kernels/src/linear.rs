@@ -6,6 +6,7 @@ mod panels;
 #[cfg(target_arch = "x86_64")]
 mod split;
 
+use crate::activation::Activation;
 use crate::element::Element;
 use crate::isa::{Isa, Kernel, second_cache};
 use crate::matrix::{Line, Rows, RowsMut};
@@ -46,6 +47,8 @@ pub enum Then<'a> {
     Keep,
     /// `torch.nn.functional.gelu`.
     Gelu,
+    /// An activation function; row-wise ones are applied to the outputs as they are rounded.
+    Activation(Activation),
     /// Rows are added, one to one.
     Add(Rows<'a, f32>),
 }
@@ -182,6 +185,13 @@ impl<E: Element> Linear<E> {
         assert_eq!(x.rows, out.rows, "as many results as inputs");
         if let Then::Add(rows) = then {
             assert_eq!((rows.rows, rows.width), (out.rows, out.width), "as many to add as results");
+        }
+        if let Then::Activation(activation) = then
+            && activation.is_row_wise()
+        {
+            let mut out = out;
+            self.forward(team, x, Then::Keep, out.reborrow())?;
+            return activation.forward(self.isa, team, out);
         }
         // SAFETY: available.
         let panels = self.outputs.div_ceil(unsafe { self.isa.run(Width) });

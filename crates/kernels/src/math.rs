@@ -20,13 +20,115 @@ pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
         // Of a NaN the second is taken.
         let x = S::max(S::splat(-126.), x);
         let n = S::round(x);
-        let r = S::sub(x, n);
-        let mut power = S::splat(EXP2[0]);
-        for coefficient in &EXP2[1..] {
-            power = S::fma(power, r, S::splat(*coefficient));
-        }
-        S::scale(power, n)
+        S::scale(polynomial::<S>(&EXP2, S::sub(x, n)), n)
     }
+}
+
+/// The polynomial of these coefficients, the highest first.
+#[inline(always)]
+unsafe fn polynomial<S: Simd>(coefficients: &[f32], x: S::V) -> S::V {
+    unsafe {
+        let mut value = S::splat(coefficients[0]);
+        for coefficient in &coefficients[1..] {
+            value = S::fma(value, x, S::splat(*coefficient));
+        }
+        value
+    }
+}
+
+/// `(e^r - 1 - r) / r^2` by Taylor's series, the highest first. For |r| <= ln 2 / 2, the
+/// error is 2e-8 of `e^r - 1`.
+const EXPM1: [f32; 6] = [1. / 5040., 1. / 720., 1. / 120., 1. / 24., 1. / 6., 1. / 2.];
+
+/// The smallest argument of [`exp`]; `e^x` is 0 below it.
+const MIN_EXP: f32 = -87.;
+
+/// The upper bits of ln 2: their product with a whole number below 2^15 is exact.
+const LN_2_HIGH: f32 = 355. / 512.;
+const LN_2_LOW: f32 = (std::f64::consts::LN_2 - 355. / 512.) as f32;
+
+/// `e^r - 1` and `n` such that `e^x = e^r 2^n`, for x up to 88, clamped at [`MIN_EXP`].
+#[inline(always)]
+unsafe fn reduced_expm1<S: Simd>(x: S::V) -> (S::V, S::V) {
+    unsafe {
+        // `max` returns its second argument if that is NaN.
+        let x = S::max(S::splat(MIN_EXP), x);
+        let n = S::round(S::mul(x, S::splat(LOG2_E)));
+        let r = S::fma(n, S::splat(-LN_2_HIGH), x);
+        let r = S::fma(n, S::splat(-LN_2_LOW), r);
+        let square = S::mul(r, r);
+        (S::fma(polynomial::<S>(&EXPM1, r), square, r), n)
+    }
+}
+
+/// `e^x` for x up to 88, to a relative error below 2e-7; 0 below [`MIN_EXP`]. NaN stays NaN.
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let (expm1, n) = reduced_expm1::<S>(x);
+        let power = S::scale(S::add(expm1, S::splat(1.)), n);
+        S::if_above(S::splat(MIN_EXP), x, S::zero(), power)
+    }
+}
+
+/// `e^x - 1` for x up to 88, to a relative error below 3e-7. NaN stays NaN.
+#[inline(always)]
+pub(crate) unsafe fn expm1<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let (expm1, n) = reduced_expm1::<S>(x);
+        let one = S::splat(1.);
+        S::add(S::scale(expm1, n), S::sub(S::scale(one, n), one))
+    }
+}
+
+/// `atanh(s) / s` by its series in `s^2`, the highest first. For |s| <= 1/3, the relative error is
+/// 2e-9.
+const ATANH: [f32; 8] = [1. / 15., 1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5., 1. / 3., 1.];
+
+/// `ln(1 + x)` for x from 0 to 1, to a relative error below 3e-7. NaN stays NaN.
+#[inline(always)]
+unsafe fn log1p<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        // ln(1 + x) = 2 atanh(x / (2 + x))
+        let s = S::div(x, S::add(x, S::splat(2.)));
+        S::mul(S::add(s, s), polynomial::<S>(&ATANH, S::mul(s, s)))
+    }
+}
+
+/// `ln(1 + e^x)`
+#[inline(always)]
+pub(crate) unsafe fn softplus<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let power = exp::<S>(S::sub(S::zero(), S::abs(x)));
+        S::add(S::max(S::zero(), x), log1p::<S>(power))
+    }
+}
+
+/// `1 / (1 + e^-x)`
+#[inline(always)]
+pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let power = exp::<S>(S::sub(S::zero(), S::abs(x)));
+        let one = S::splat(1.);
+        S::div(S::if_above(x, S::zero(), one, power), S::add(one, power))
+    }
+}
+
+/// `tanh(x)`, to a relative error below 6e-7.
+#[inline(always)]
+pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        // tanh(10) is 1 in float32.
+        let x = clamp::<S>(x, -10., 10.);
+        let expm1 = expm1::<S>(S::add(x, x));
+        S::div(expm1, S::add(expm1, S::splat(2.)))
+    }
+}
+
+/// x between `min` and `max`. NaN stays NaN.
+#[inline(always)]
+pub(crate) unsafe fn clamp<S: Simd>(x: S::V, min: f32, max: f32) -> S::V {
+    unsafe { S::min(S::splat(max), S::max(S::splat(min), x)) }
 }
 
 /// `x/2 (1 + erf(x/sqrt 2))`, to an absolute error below 4e-7 times the greater
@@ -40,19 +142,31 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
 /// first.
 const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
 
+/// `1 - erf(z)` for `z >= 0`.
+#[inline(always)]
+unsafe fn erfc<S: Simd>(z: S::V) -> S::V {
+    unsafe {
+        let t = S::div(S::splat(1.), S::fma(S::splat(0.327_591_1), z, S::splat(1.)));
+        let power = exp2::<S>(S::mul(S::mul(z, z), S::splat(-LOG2_E)));
+        S::mul(S::mul(polynomial::<S>(&ERF, t), t), power)
+    }
+}
+
+/// `(1 + erf(x/sqrt 2)) / 2`, to an absolute error below 4e-7.
+#[inline(always)]
+pub(crate) unsafe fn normal_cdf<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let rest = erfc::<S>(S::mul(S::abs(x), S::splat(FRAC_1_SQRT_2)));
+        let tail = S::mul(rest, S::splat(0.5));
+        S::if_above(x, S::zero(), S::sub(S::splat(1.), tail), tail)
+    }
+}
+
 /// [`gelu`], without a table.
 #[inline(always)]
 pub(crate) unsafe fn gelu_by_formula<S: Simd>(x: S::V) -> S::V {
     unsafe {
-        let z = S::mul(S::abs(x), S::splat(FRAC_1_SQRT_2));
-        let t = S::div(S::splat(1.), S::fma(S::splat(0.327_591_1), z, S::splat(1.)));
-        let mut sum = S::splat(ERF[0]);
-        for coefficient in &ERF[1..] {
-            sum = S::fma(sum, t, S::splat(*coefficient));
-        }
-        // 1 - erf(z)
-        let power = exp2::<S>(S::mul(S::mul(z, z), S::splat(-LOG2_E)));
-        let rest = S::mul(S::mul(sum, t), power);
+        let rest = erfc::<S>(S::mul(S::abs(x), S::splat(FRAC_1_SQRT_2)));
         // erf(x) = sign(x) (1 - rest), so gelu(x) = max(x, 0) - |x| rest / 2.
         let half = S::mul(S::mul(S::abs(x), S::splat(-0.5)), rest);
         S::add(S::max(x, S::zero()), half)

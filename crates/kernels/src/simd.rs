@@ -38,6 +38,9 @@ pub(crate) trait Simd: Copy + 'static {
     /// The greater of both; `b` where one is NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn abs(a: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// `then` where `a > b`; `otherwise` elsewhere, and where either is NaN.
+    unsafe fn if_above(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     /// The nearest whole numbers.
     unsafe fn round(v: Self::V) -> Self::V;
     /// `v * 2^n` of whole `n` from -126 to 127.
@@ -85,6 +88,12 @@ pub(crate) trait Simd: Copy + 'static {
             *lane = unsafe { *a.add(i) - *b.add(i) } as f32;
         }
         unsafe { Self::load(lanes.as_ptr()) }
+    }
+
+    /// The smaller of both; `b` where one is NaN.
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        unsafe { Self::if_above(b, a, a, b) }
     }
 
     #[inline(always)]
@@ -194,6 +203,14 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn abs(a: Self::V) -> Self::V {
         a.map(f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: Self::V) -> Self::V {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
+    unsafe fn if_above(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
     unsafe fn round(v: Self::V) -> Self::V {

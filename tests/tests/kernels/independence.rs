@@ -1,7 +1,9 @@
 //! What a row depends on.
 
 use super::*;
-use bertscript_kernels::{LayerNorm, Linear, OutOfMemory, Solo, Team, Texts, Then, attention};
+use bertscript_kernels::{
+    Activation, LayerNorm, Linear, OutOfMemory, Solo, Team, Texts, Then, attention,
+};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -101,9 +103,28 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
     }
 }
 
+/// In place, and after a layer.
+fn check_independence_of_activations(isa: Isa) {
+    let (lengths, width) = ([3, 1, 100], 170);
+    let x = random(lengths.iter().sum::<usize>() as i64, width, 1) * 5.;
+    let (weight, bias) = (values(&random(33, width, 2)), values(&random(1, 33, 3)));
+    let layer = Linear::<f32>::new(isa, width as usize, &[(&weight, &bias)]).unwrap();
+    for activation in Activation::ALL {
+        check_independence(&format!("{isa:?} {activation:?}"), &lengths, |team, rows, _| {
+            let mut x = matrix(&narrow(&x, &rows));
+            let mut out = zeros::<f32>([rows.len(), 33]);
+            let then = Then::Activation(activation);
+            layer.forward(team, x.all(), then, out.all_mut()).unwrap();
+            activation.forward(isa, team, x.all_mut()).unwrap();
+            [bits(&x), bits(&out)]
+        });
+    }
+}
+
 #[test]
 fn rows_depend_on_their_text_alone() {
     for isa in available() {
+        check_independence_of_activations(isa);
         check_independence_of_linear::<f32>(isa, Linear::new);
         check_independence_of_linear::<f32>(isa, Linear::int8);
         if isa.multiplies_bf16() {

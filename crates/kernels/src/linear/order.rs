@@ -191,6 +191,13 @@ impl<E: Element, O: Element> Write<'_, E, O> {
                     let value = match then {
                         Then::Keep => sum,
                         Then::Gelu => math::gelu::<S>(sum),
+                        Then::Activation(activation) => {
+                            // Not inlined: this function has many instances, and the code of
+                            // all activations would be in each.
+                            let mut lanes = S::lanes(sum);
+                            activation.apply(linear.isa, &mut lanes[..S::LANES]);
+                            S::load(lanes.as_ptr())
+                        }
                         Then::Add(rows) => {
                             S::add(sum, <f32 as Operations>::load::<S>(rows.at(row, column), count))
                         }

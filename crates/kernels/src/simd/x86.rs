@@ -68,6 +68,14 @@ impl Simd for Avx2 {
         unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.), a) }
     }
     #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn if_above(a: __m256, b: __m256, then: __m256, otherwise: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps(a, b, _CMP_GT_OQ)) }
+    }
+    #[inline(always)]
     unsafe fn round(v: __m256) -> __m256 {
         unsafe { _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) }
     }
@@ -141,6 +149,14 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn abs(a: __m512) -> __m512 {
         unsafe { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m512) -> __m512 {
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn if_above(a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), otherwise, then) }
     }
     #[inline(always)]
     unsafe fn round(v: __m512) -> __m512 {
