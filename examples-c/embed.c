@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
         return fail(error);
     }
 
-    /* [count, width], float32, each row of length 1 if the recipe normalises. */
+    /* [count, width], float32, each row of length 1 if the pipeline normalises. */
     const float *values = data;
     const size_t width = (size_t)bertscript_tensor_shape(embeddings, NULL)[1];
     for (i = 0; i < count; i++) {

@@ -14,7 +14,7 @@ int main(int argc, char **argv) try {
     const std::vector<std::string_view> texts(argv + 2, argv + argc);
     const bertscript::Tensor embeddings = module.embed(texts);
 
-    // [texts, width], each row of length 1 if the recipe normalises.
+    // [texts, width], each row of length 1 if the pipeline normalises.
     const float *values = embeddings.data<float>();
     const auto width = static_cast<std::size_t>(embeddings.shape()[1]);
     for (std::size_t i = 0; i < texts.size(); i++) {

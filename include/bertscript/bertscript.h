@@ -1142,7 +1142,7 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * Traces the model and writes it to one TorchScript file, with tokenizer,
- * labels and recipe. The disk writes while the processor proves; the file
+ * labels and pipeline. The disk writes while the processor proves; the file
  * appears whole or not at all.
  *
  * @param options NULL to trace for every batch size and length
@@ -1209,6 +1209,87 @@ BERTSCRIPT_NOEXCEPT;
  */
 BERTSCRIPT_API
 void bertscript_trace_options_free(bertscript_trace_options *options)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The same module executed by another engine, in another precision; what does not change
+ * is shared. The results of the engines are equal but for the order in which numbers are
+ * added up, and except where the mask is 0: there the outputs of `native` and `varlen` are
+ * zeros.
+ *
+ * @param engine `native`, this library's own kernels on the CPU, in float32, bfloat16 and
+ * 8-bit integers, without padding: archives of this library, except those of fixed shapes
+ * and those that return attention probabilities; `varlen`, the same by libtorch's operators,
+ * on CUDA devices and in float16; `torchscript`, the code in the archive as libtorch runs
+ * it: any archive; or `auto`, the first of them that can, as archives are loaded; NULL to
+ * keep it
+ * @param precision `f32`, `bf16` or `f16`, to which the weights are cast, or `int8`, linear
+ * layers of 8-bit integers, faster and less exact, by the engine `native`; NULL to keep it
+ * @param out the module
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` if the engine does not execute the archive, or not in
+ * the precision or on the device of the module, with the reason.
+ * Ownership: the caller frees the module.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_with_engine(const bertscript_module *module,
+                                                const char *engine,
+                                                const char *precision,
+                                                bertscript_module **out,
+                                                bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * What executes the module: `native`, `varlen` or `torchscript`. Returns NULL if `module`
+ * is NULL.
+ *
+ * Ownership: borrowed, a constant of the library.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const char *bertscript_module_engine(const bertscript_module *module)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The number format that the module computes in: `f32`, `bf16`, `f16` or `int8`. Returns
+ * NULL if `module` is NULL.
+ *
+ * Ownership: borrowed, a constant of the library.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const char *bertscript_module_precision(const bertscript_module *module)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Old: use `bertscript_module_with_engine`, which has this choice in two words.
+ *
+ * @param plan `packed`: the engine `native` or `varlen`, in the module's dtype;
+ * `packed-int8`: the engine `native` in the precision `int8`; `scripted`: the engine
+ * `torchscript`
+ * @param out the module
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` if it is not possible, with the reason.
+ * Ownership: the caller frees the module.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_with_plan(const bertscript_module *module,
+                                              const char *plan,
+                                              bertscript_module **out,
+                                              bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Old: use `bertscript_module_engine` and `bertscript_module_precision`. Returns `packed`,
+ * `packed-int8` or `scripted`; NULL if `module` is NULL.
+ *
+ * Ownership: borrowed, a constant of the library.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const char *bertscript_module_plan(const bertscript_module *module)
 BERTSCRIPT_NOEXCEPT;
 
 /**
@@ -1325,16 +1406,15 @@ const char *bertscript_module_output_name(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The same module on another device or in another dtype, by the same plan. What is
- * there already is shared.
+ * The same module on another device or in another dtype. What is there already is
+ * shared. An engine that was chosen, and the precision `int8`, are kept.
  *
  * @param device `cpu`, `cuda` or `cuda:N`; NULL to stay
  * @param dtype `float32`, `float16` or `bfloat16`; NULL to stay
  * @param out the module
  *
  * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
- * `BERTSCRIPT_UNSUPPORTED` of `packed-int8` in float16 or on a CUDA device: choose another
- * plan before.
+ * `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there.
  * Ownership: the caller frees the module.
  * Thread safety: any thread.
  */
@@ -1347,43 +1427,9 @@ bertscript_status bertscript_module_to(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The same module, computed otherwise; everything is shared. The results of
- * `packed` and `scripted` are equal but for the order in which numbers are added
- * up, and except at padding, where those of a packed plan are zeros.
- *
- * @param plan `packed`, by this library's own kernels and without padding, as
- * files of this library are loaded, but those of fixed shapes and those that
- * return attentions (in float16 and on CUDA devices by operators of libtorch);
- * `packed-int8`, in float32 or bfloat16 on the CPU, the same with linear layers of
- * 8-bit integers, faster and less exact; or `scripted`, by the program in the file
- * as libtorch runs it
- * @param out the module
- *
- * Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
- * Ownership: the caller frees the module.
- * Thread safety: any thread.
- */
-BERTSCRIPT_API
-bertscript_status bertscript_module_with_plan(const bertscript_module *module,
-                                              const char *plan,
-                                              bertscript_module **out,
-                                              bertscript_error **err)
-BERTSCRIPT_NOEXCEPT;
-
-/**
- * How the module computes: `packed`, `packed-int8` or `scripted`; NULL for NULL.
- *
- * Ownership: borrowed, a constant of the library.
- * Thread safety: any thread.
- */
-BERTSCRIPT_API
-const char *bertscript_module_plan(const bertscript_module *module)
-BERTSCRIPT_NOEXCEPT;
-
-/**
  * Writes the module to a TorchScript file, whole or not at all; its weights are
- * saved for the CPU, wherever they are. The plan is no property of a file: what is loaded
- * from it has the plan that files are loaded with.
+ * saved for the CPU, wherever they are. Engine and precision are no properties of an
+ * archive.
  *
  * @param path the file to write, UTF-8
  *
@@ -2276,7 +2322,7 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * Chooses how the hidden states of tokens become an embedding, instead of by
- * the file's recipe; several are concatenated.
+ * the file's pipeline; several are concatenated.
  *
  * @param modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean` or
  *        `lasttoken`, `count` of them
@@ -2292,7 +2338,7 @@ bertscript_status bertscript_task_options_set_pooling(bertscript_task_options *o
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Chooses whether embeddings are brought to length 1, where the file's recipe
+ * Chooses whether embeddings are brought to length 1, where the file's pipeline
  * does not say so.
  *
  * @param normalize 0 or 1; 0 unless set
@@ -2416,7 +2462,7 @@ bertscript_status bertscript_task_options_set_targets(bertscript_task_options *o
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Embeds texts, as the file's sentence-transformers recipe says.
+ * Embeds texts, as the file's sentence-transformers pipeline says.
  *
  * @param texts the texts, UTF-8, `count` of them
  * @param lengths the length of each in bytes; NULL if they are NUL-terminated
@@ -2430,7 +2476,7 @@ BERTSCRIPT_NOEXCEPT;
  *        others, `count` of them; may be NULL
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
- * tokenizer, or no recipe where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
+ * tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
  * with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the tensor; the texts may go at once.
  * Thread safety: any number of threads at once.
@@ -2496,7 +2542,7 @@ bertscript_status bertscript_module_embedding_dim(const bertscript_module *modul
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How similar embeddings are, by the measure that the file's recipe names,
+ * How similar embeddings are, by the measure that the file's pipeline names,
  * otherwise by their cosine.
  *
  * @param a a tensor `[N, D]`

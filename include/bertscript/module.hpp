@@ -40,8 +40,7 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         });
     }
 
-    /// Writes it to a file, whole or not at all. The plan is no property of a file: what is loaded from it
-    /// has the one that files are loaded with.
+    /// Writes it to a file, whole or not at all. Engine and precision are no properties of an archive.
     Outcome<void> save(const std::string &path) const {
         if (auto refused = detail::find_nul({{"path", path}})) {
             return detail::fail<void>(*refused);
@@ -51,8 +50,8 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         return detail::outcome(status, error);
     }
 
-    /// The same module elsewhere, or in another dtype; what is there already is shared. It keeps its plan,
-    /// and is refused if it cannot: `packed-int8` in float16 or on a CUDA device.
+    /// The same module elsewhere, or in another dtype; what is there already is shared. It keeps an engine that
+    /// was chosen and the precision `int8`, and is refused if it cannot.
     Outcome<Module> to(const std::optional<std::string> &device,
                        const std::optional<std::string> &dtype = std::nullopt) const {
         const std::string_view device_text = device ? std::string_view(*device) : std::string_view();
@@ -63,15 +62,34 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         });
     }
 
-    /// The same module, computed as `packed`, `packed-int8` or `scripted`; everything is shared. See
-    /// bertscript_module_with_plan.
+    /// The same module executed by another engine (`auto`, `native`, `varlen` or `torchscript`), in another
+    /// precision (`f32`, `bf16`, `f16` or `int8`); what does not change is shared. See
+    /// bertscript_module_with_engine.
+    Outcome<Module> with_engine(const std::optional<std::string> &engine,
+                                const std::optional<std::string> &precision = std::nullopt) const {
+        const std::string_view engine_text = engine ? std::string_view(*engine) : std::string_view();
+        const std::string_view precision_text = precision ? std::string_view(*precision) : std::string_view();
+        return make({{"engine", engine_text}, {"precision", precision_text}},
+                    [&](bertscript_module **out, bertscript_error **error) {
+                        return bertscript_module_with_engine(get(), engine ? engine->c_str() : nullptr,
+                                                             precision ? precision->c_str() : nullptr, out, error);
+                    });
+    }
+
+    /// What executes it: `native`, `varlen` or `torchscript`.
+    std::string engine() const { return text(bertscript_module_engine(get())); }
+
+    /// The number format it computes in: `f32`, `bf16`, `f16` or `int8`.
+    std::string precision() const { return text(bertscript_module_precision(get())); }
+
+    /// Old: use with_engine. See bertscript_module_with_plan.
     Outcome<Module> with_plan(const std::string &name) const {
         return make({{"plan", name}}, [&](bertscript_module **out, bertscript_error **error) {
             return bertscript_module_with_plan(get(), name.c_str(), out, error);
         });
     }
 
-    /// How it computes: `packed`, `packed-int8` or `scripted`.
+    /// Old: use engine and precision. Returns `packed`, `packed-int8` or `scripted`.
     std::string plan() const { return text(bertscript_module_plan(get())); }
 
     /// Runs it on padding, so that what libtorch does at first calls is done.

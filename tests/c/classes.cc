@@ -107,7 +107,7 @@ int main(int, char **argv) {
         module.embed({"a"});
         CHECK(false);
     } catch (const std::runtime_error &error) {
-        CHECK(std::strstr(error.what(), "recipe") || std::strstr(error.what(), "tokenizer"));
+        CHECK(std::strstr(error.what(), "pipeline") || std::strstr(error.what(), "tokenizer"));
     }
 
     // Text.
@@ -155,9 +155,14 @@ int main(int, char **argv) {
     CHECK(status_of([&] { Module(std::string("model.pt\0x", 10)); }) == BERTSCRIPT_INVALID_ARGUMENT);
     CHECK(status_of([&] { sentence.run({{std::string("input_ids\0", 10), ids}}); }) == BERTSCRIPT_INVALID_ARGUMENT);
 
-    // Plans are kept, or refused by name.
-    const Module int8 = sentence.with_plan("packed-int8");
-    CHECK(int8.to(std::nullopt, "bfloat16").plan() == "packed-int8");
+    // Engine and precision are kept, or refused by name.
+    const Module int8 = sentence.with_engine(std::nullopt, "int8");
+    CHECK(int8.to(std::nullopt, "bfloat16").precision() == "int8" && int8.engine() == "native");
+    CHECK(sentence.with_engine("torchscript").engine() == "torchscript");
+    CHECK(sentence.with_engine("torchscript", "bf16").precision() == "bf16");
+    // The old names of the same choice.
+    CHECK(sentence.with_plan("packed-int8").precision() == "int8" && int8.plan() == "packed-int8");
+    CHECK(sentence.with_plan("scripted").plan() == "scripted" && sentence.plan() == "packed");
     CHECK(status_of([&] { int8.to(std::nullopt, "float16"); }) == BERTSCRIPT_UNSUPPORTED);
 
     const Module labels = Model(fixtures + "/text/classify-single").trace();

@@ -91,7 +91,7 @@ def test_minilm_equals_sentence_transformers(minilm, texts, reference):
 
 
 def test_minilm_of_int8_is_near_sentence_transformers(minilm, texts, reference):
-    found = embed(minilm, texts, "--plan", "packed-int8")
+    found = embed(minilm, texts, "--precision", "int8")
     cosine = (found * reference).sum(-1) / np.linalg.norm(found, axis=-1)
     # Measured: 0.979 and 0.997 here, where phrases repeat and words are made up; of real texts, 0.991 and 0.997
     # (docs/performance.md).

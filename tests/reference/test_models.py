@@ -199,7 +199,7 @@ def test_padding_changes_nothing(tmp_path, cls):
 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
-def test_packed_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, dtype):
+def test_native_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, dtype):
     model = random_model(cls, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, max_position_embeddings=512)
     file = export(write(tmp_path, model))
     precision = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
@@ -208,7 +208,7 @@ def test_packed_equals_transformers_and_leaves_zeros_at_padding(tmp_path, cls, d
         inputs = example(batch, length, model.config, padded=True)
         save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, tmp_path / "in.safetensors")
         out = tmp_path / "out.safetensors"
-        options = ["--plan", "packed", "--dtype", dtype]
+        options = ["--engine", "native", "--precision", dtype]
         cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", out, *options)
         found, mask = load_file(out), inputs["attention_mask"].flatten(0, -2)
         own = flatten(in_precision(**inputs))

@@ -61,8 +61,8 @@ def perturbed(module):
 def test_modules_of_tokens_and_texts(tmp_path, plain, pipeline):
     reference = save(tmp_path, plain, *PIPELINES[pipeline]())
     file, expected = export(tmp_path), reference.encode(TEXTS)
-    for plan in ["packed", "scripted"]:
-        assert_close(embed(file, TEXTS, "--plan", plan), expected)
+    for engine in ["native", "torchscript"]:
+        assert_close(embed(file, TEXTS, "--engine", engine), expected)
 
 
 POOLED, DENSE, NORMED = "1_Pooling", "2_Dense", "2_LayerNorm"

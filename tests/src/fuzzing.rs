@@ -9,9 +9,9 @@ mod c_calls;
 pub use c_calls::{c_calls, make_modules};
 
 use bertscript::{
-    Archive, ArchiveWeights, Assets, BertConfig, Checkpoint, EncodeOptions, Encoding, Error,
-    ErrorKind, Padding, Recipe, Text, Tokenizer, Truncation, read_safetensors, weights_sha256,
-    write_safetensors,
+    Archive, ArchiveWeights, Assets, BertConfig, Checkpoint, EmbeddingPipeline, EncodeOptions,
+    Encoding, Error, ErrorKind, Padding, Text, Tokenizer, Truncation, read_safetensors,
+    weights_sha256, write_safetensors,
 };
 use std::fs::File;
 use std::io::{Cursor, Write};
@@ -190,12 +190,12 @@ pub fn modules(data: &[u8]) {
     ];
     let mut archived = assets(data, &names);
     archived.insert("config.json", br#"{"hidden_size": 32, "num_attention_heads": 4}"#.to_vec());
-    recipe(&archived);
+    pipeline(&archived);
     let files: Vec<_> = archived.iter().collect();
     let folder = folder(&files);
     let Some(checkpoint) = read(Checkpoint::open(folder.path())) else { return };
     let Some(assets) = read(checkpoint.assets()) else { return };
-    recipe(&assets);
+    pipeline(&assets);
 }
 
 /// How many bytes tensors have, each of which is read.
@@ -205,10 +205,10 @@ fn size(tensors: &[(String, Tensor)]) -> usize {
     tensors.iter().map(|(_, tensor)| size(tensor)).sum()
 }
 
-fn recipe(assets: &Assets) {
-    let Some(Some(recipe)) = read(Recipe::from_assets(assets)) else { return };
-    assert!(recipe.dimension(32) >= 0);
-    assert_ne!(recipe.to_string(), "");
+fn pipeline(assets: &Assets) {
+    let Some(Some(pipeline)) = read(EmbeddingPipeline::from_assets(assets)) else { return };
+    assert!(pipeline.dimension(32) >= 0);
+    assert_ne!(pipeline.to_string(), "");
 }
 
 fn tokenizer(assets: &Assets) {

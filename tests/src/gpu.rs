@@ -12,7 +12,8 @@ mod sharing;
 pub use loading::probe;
 pub use prepare::prepare;
 
-use bertscript::{Device, Devices, Dtype, Module, Plan};
+use crate::Execution;
+use bertscript::{Device, Devices, Dtype, Module};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,6 +157,6 @@ fn ensure(holds: bool, found: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(found().into()) }
 }
 
-fn load(path: &Path, device: Device, dtype: Dtype, plan: Plan) -> bertscript::Result<Module> {
-    Module::load(path, device, Some(dtype))?.with_plan(plan)
+fn load(path: &Path, device: Device, dtype: Dtype, plan: Execution) -> bertscript::Result<Module> {
+    plan.of(&Module::load(path, device, Some(dtype))?)
 }

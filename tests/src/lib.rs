@@ -5,7 +5,10 @@ pub mod fuzzing;
 pub mod gpu;
 pub mod torture;
 
-use bertscript::{Architecture, Checkpoint, Inputs, Plan, read_safetensors};
+use bertscript::{
+    Architecture, Checkpoint, EngineKind, Error, Inputs, Module, Precision, read_safetensors,
+};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -89,12 +92,60 @@ impl Golden {
     }
 }
 
-/// What a plan gives where the scripted one gives `values`: without padding, zeros
-/// after the end of each text.
-pub fn at_tokens(plan: Plan, mask: &Tensor, values: &Tensor) -> Tensor {
+/// A way to execute a module, of those that are tested side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Execution {
+    /// The archive's own code.
+    TorchScript,
+    /// The engine that is chosen by default, without padding.
+    Unpadded,
+    /// The same, with linear layers of 8-bit integers.
+    Int8,
+}
+
+impl Execution {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TorchScript, Self::Unpadded, Self::Int8];
+
+    /// The same module, executed so.
+    pub fn of(self, module: &Module) -> Result<Module, Error> {
+        let precision = Precision::from(module.dtype());
+        let torchscript = Some(EngineKind::TorchScript);
+        match self {
+            Self::TorchScript => module.with_engine_and_precision(torchscript, precision),
+            Self::Int8 => module.with_engine_and_precision(None, Precision::Int8),
+            Self::Unpadded => {
+                let unpadded = module.with_engine_and_precision(None, precision)?;
+                match unpadded.engine() {
+                    EngineKind::TorchScript => unpadded.with_engine(Some(EngineKind::Native)),
+                    _ => Ok(unpadded),
+                }
+            }
+        }
+    }
+
+    /// The arguments of the command that say so.
+    pub fn arguments(self) -> [&'static str; 2] {
+        match self {
+            Self::TorchScript => ["--engine", "torchscript"],
+            Self::Unpadded => ["--engine", "native"],
+            Self::Int8 => ["--precision", "int8"],
+        }
+    }
+}
+
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.arguments()[1])
+    }
+}
+
+/// What an execution gives where the archive's own code gives `values`: without padding,
+/// zeros where a token is masked.
+pub fn at_tokens(execution: Execution, mask: &Tensor, values: &Tensor) -> Tensor {
     let length = *mask.size().last().unwrap();
     let mut hole = mask.eq(0).reshape([-1, length]);
-    if plan == Plan::Scripted || !values.size().starts_with(&hole.size()) {
+    if execution == Execution::TorchScript || !values.size().starts_with(&hole.size()) {
         return values.shallow_clone();
     }
     while hole.dim() < values.dim() {

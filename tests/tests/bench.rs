@@ -34,7 +34,7 @@ fn reasons(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_plan_is_measured_at_every_shape_and_agrees_with_the_reference() {
+fn every_variant_is_measured_at_every_shape_and_agrees_with_the_reference() {
     let scratch = scratch();
     let file = export("text/sentence", &[], scratch.path());
     let texts = scratch.path().join("texts.txt");
@@ -44,19 +44,19 @@ fn every_plan_is_measured_at_every_shape_and_agrees_with_the_reference() {
         ["--lengths", "5,9", "--text", texts.to_str().unwrap(), "--html", page.to_str().unwrap()];
     let (text, report) = measure(&file, &more, scratch.path());
 
-    let plans = ["packed", "packed-int8", "scripted", "frozen", "eager", "fixed-pad"];
+    let variants = ["auto", "int8", "torchscript", "frozen", "eager", "fixed-pad"];
     let shapes = report["shapes"].as_array().unwrap();
     let mixed = report["mixed"]["rows"].as_array().unwrap();
     // A machine that does much else may find padding too slow to wait for.
     let left_out = reasons(&report);
     assert!(left_out.iter().all(|(what, _)| *what == "fixed-pad at all lengths"), "{left_out:?}");
-    assert_eq!((shapes.len(), mixed.len() + left_out.len()), (4 * plans.len(), plans.len()));
-    for (row, plan) in shapes.iter().chain(mixed).zip(plans.iter().cycle()) {
-        assert_eq!(row["plan"], *plan);
+    assert_eq!((shapes.len(), mixed.len() + left_out.len()), (4 * variants.len(), variants.len()));
+    for (row, variant) in shapes.iter().chain(mixed).zip(variants.iter().cycle()) {
+        assert_eq!(row["variant"], *variant);
         assert_eq!((&row["runs"], row["milliseconds"].as_array().unwrap().len()), (&2.into(), 2));
         let number = |name: &str| row[name].as_f64().unwrap();
         assert!(number("p50_ms") > 0. && number("p50_ms") <= number("p99_ms"), "{row}");
-        let int8 = *plan == "packed-int8";
+        let int8 = *variant == "int8";
         assert!(number("max_abs_difference") < if int8 { 0.1 } else { 1e-5 }, "{row}");
         // The ceiling is of products in the file's dtype.
         assert_eq!(row["of_ceiling"].as_f64().is_some_and(|share| share > 0.), !int8, "{row}");
@@ -69,12 +69,12 @@ fn every_plan_is_measured_at_every_shape_and_agrees_with_the_reference() {
 
     assert_eq!(report["texts"]["texts"], 3);
     assert_eq!(report["texts"]["rows"].as_array().unwrap().len(), 3);
-    assert_eq!(report["starts"].as_array().unwrap().len(), plans.len());
+    assert_eq!(report["starts"].as_array().unwrap().len(), variants.len());
     assert!(report["starts"][0]["peak_bytes"].as_u64().unwrap() > 10_000_000);
     let dtypes: Vec<_> =
         report["ceilings"].as_array().unwrap().iter().map(|c| &c["dtype"]).collect();
     assert_eq!(dtypes, ["float32", "bfloat16"]);
-    for word in [&plans[..], &["p99 ms", "of ceiling", "peak memory", "texts/s"]].concat() {
+    for word in [&variants[..], &["p99 ms", "of ceiling", "peak memory", "texts/s"]].concat() {
         assert!(text.contains(word), "{word} is missing from:\n{text}");
     }
 
@@ -90,17 +90,17 @@ fn what_cannot_be_measured_is_left_out_with_its_reason() {
     let file = export("model", &["--fixed-shape", "1x8", "--fixed-shape", "3x16"], scratch.path());
     let (text, report) = measure(&file, &[], scratch.path());
     let left_out: Vec<_> = reasons(&report).into_iter().map(|(what, _)| what).collect();
-    assert_eq!(left_out, ["packed", "packed-int8", "fixed-pad", "a batch of all lengths"]);
-    assert!(text.contains("left out  packed: the program is of fixed shapes"), "{text}");
+    assert_eq!(left_out, ["auto", "int8", "fixed-pad", "a batch of all lengths"]);
+    assert!(text.contains("left out  auto: found an archive of fixed shapes"), "{text}");
     assert_eq!(report["shapes"].as_array().unwrap().len(), 2 * 3);
 
     // A choice of texts, half of whose tokens belong to each.
     let file = export("multiple-choice", &[], scratch.path());
-    let more = ["--plans", "eager,packed-int8", "--lengths", "4", "--dtype", "f16"];
+    let more = ["--variants", "eager,int8", "--lengths", "4", "--dtype", "f16"];
     let (_, report) = measure(&file, &more, scratch.path());
-    assert_eq!(reasons(&report)[0].0, "packed-int8");
+    assert_eq!(reasons(&report)[0].0, "int8");
     let row = &report["shapes"][0];
-    assert_eq!(row["plan"], "eager");
+    assert_eq!(row["variant"], "eager");
     let tokens = row["tokens_per_second"].as_f64().unwrap() * row["p50_ms"].as_f64().unwrap();
     assert_eq!((tokens / 1e3).round(), 8.);
 }
@@ -119,10 +119,7 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
     fails(&["--lengths", "8,600"], "--lengths: found 600, the model takes 1 to ");
     fails(&["--json", "no/where.json"], "no/where.json: cannot write the file");
     fails(&["--text", "/dev/null"], "/dev/null: found no line, expected a text on each");
-    fails(
-        &["--plans", "packed-int8", "--dtype", "f16"],
-        "no plan is left to measure; packed-int8: ",
-    );
+    fails(&["--variants", "int8", "--dtype", "f16"], "no variant is left to measure; int8: ");
 }
 
 #[test]
@@ -130,8 +127,8 @@ fn an_interrupt_ends_it_with_what_is_done() {
     let scratch = scratch();
     let file = export("model", &[], scratch.path());
     let json = scratch.path().join("bench.json");
-    let child = Command::new(binary())
-        .args(["bench", &file, "--rounds", "10000", "--plans", "scripted", "--json"])
+    let mut child = Command::new(binary())
+        .args(["bench", &file, "--rounds", "10000", "--variants", "torchscript", "--json"])
         .arg(&json)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,6 +141,7 @@ fn an_interrupt_ends_it_with_what_is_done() {
         u64::from_str_radix(mask.trim(), 16).unwrap() & interrupt != 0
     };
     while !catches() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it was interrupted");
         std::thread::sleep(Duration::from_millis(20));
     }
     let id = child.id().to_string();

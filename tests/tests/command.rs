@@ -47,10 +47,7 @@ fn json_is_all_that_stdout_gets() {
     let checks = verify["checks"].as_array().unwrap();
     assert_eq!(checks.len(), 13);
     for check in checks {
-        let case = check["case"].as_str().unwrap();
-        let is_left_to_the_program = case.contains("holes") || case.contains("zeros");
-        let plan = if is_left_to_the_program { "scripted" } else { "packed" };
-        assert_eq!(check["plan"], plan, "{case}");
+        assert_eq!(check["engine"], "native", "{}", check["case"]);
     }
 }
 
@@ -103,8 +100,8 @@ fn options_that_would_do_nothing_are_refused() {
     bertscript_ok(&["predict", file, "--stride", "2", "the cat"]);
 }
 
-/// An archive whose configuration is not that of its program: by the native plan, which
-/// reads it, results differ from the program's.
+/// An archive whose configuration is not that of its code: by the native engine, which
+/// reads it, results differ from the code's.
 fn another_activation(file: &Path) -> (PreTrained, Checkpoint, tempfile::TempDir) {
     let checkpoint = Checkpoint::open(&fixture("model")).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
@@ -119,7 +116,7 @@ fn another_activation(file: &Path) -> (PreTrained, Checkpoint, tempfile::TempDir
 }
 
 #[test]
-fn verify_runs_batches_by_the_plan_that_load_chooses() {
+fn verify_runs_batches_by_the_engine_that_load_chooses() {
     let scratch = scratch();
     let file = scratch.path().join("model.pt");
     another_activation(&file);
@@ -131,14 +128,13 @@ fn verify_runs_batches_by_the_plan_that_load_chooses() {
     let rows: Vec<_> = text.lines().filter(|line| line.starts_with("shape ")).collect();
     assert!(rows.iter().any(|row| row.starts_with("shape 5x64  ")), "{text}");
     for row in rows {
-        let by_program = row.contains("holes in the mask") || row.contains("a row of zeros");
-        let (plan, verdict) = if by_program { ("scripted", "ok") } else { ("packed", "DIFFERS") };
-        assert!(row.contains(&format!("  {plan}  ")) && row.ends_with(verdict), "{text}");
+        assert!(row.contains("  native  ") && row.ends_with("DIFFERS"), "{text}");
     }
-    // The program itself is the checkpoint's.
-    let scripted =
-        bertscript_ok(&["verify", file, "--checkpoint", directory, "--plan", "scripted"]);
-    assert!(!scripted.contains("packed"), "{scripted}");
+    // The code itself is the checkpoint's.
+    let engine = ["--engine", "torchscript"];
+    let verify = ["verify", file, "--checkpoint", directory];
+    let torchscript = bertscript_ok(&[&verify[..], &engine].concat());
+    assert!(!torchscript.contains("native"), "{torchscript}");
 }
 
 #[test]
@@ -150,7 +146,7 @@ fn export_compares_the_written_file_as_load_takes_it() {
     let error = bertscript::export(&model, &checkpoint, &[], &file).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
     let message = error.to_string();
-    assert!(message.contains("plan packed: ") && message.contains("shape 5x16"), "{message}");
+    assert!(message.contains("engine native: ") && message.contains("shape 5x16"), "{message}");
     assert!(!file.exists());
 }
 

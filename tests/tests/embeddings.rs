@@ -2,10 +2,10 @@
 //! threads, it has the same bits.
 
 use bertscript::{
-    Architecture, Checkpoint, Device, Dtype, EmbedOptions, LoadOptions, LongTexts, Module, Plan,
+    Architecture, Checkpoint, Device, Dtype, EmbedOptions, LoadOptions, LongTexts, Module,
     PoolingMode, PreTrained,
 };
-use bertscript_tests::{fixture, scratch};
+use bertscript_tests::{Execution, fixture, scratch};
 
 const WORDS: [&str; 8] = ["cat", "dog", "bird", "river", "house", "day", "who is", "unheard-of"];
 
@@ -18,7 +18,7 @@ fn export(checkpoint: &Checkpoint, options: &LoadOptions, dtype: Dtype) -> Modul
     Module::load(&path, Device::Cpu, Some(dtype)).unwrap()
 }
 
-/// A model so wide that threads share the work on one text, without a recipe.
+/// A model so wide that threads share the work on one text, without a pipeline.
 fn wide(dtype: Dtype) -> Module {
     let directory = scratch();
     for name in ["tokenizer.json", "tokenizer_config.json"] {
@@ -87,8 +87,8 @@ fn an_embedding_depends_on_its_text_alone() {
     ];
     for dtype in [Dtype::F32, Dtype::BF16] {
         let module = wide(dtype);
-        for plan in [Plan::Packed, Plan::PackedInt8] {
-            let module = module.with_plan(plan).unwrap();
+        for plan in [Execution::Unpadded, Execution::Int8] {
+            let module = plan.of(&module).unwrap();
             for pooling in &poolings {
                 let what = format!("{plan} of {dtype:?}, {pooling:?}");
                 let pooling = Some(pooling.clone());
@@ -96,18 +96,18 @@ fn an_embedding_depends_on_its_text_alone() {
             }
         }
     }
-    // The recipe leaves the prompt out, and has a Dense and a Normalize.
+    // The pipeline leaves the prompt out, and has a Dense and a Normalize.
     let checkpoint = Checkpoint::open(&fixture("text/sentence")).unwrap();
     let module = export(&checkpoint, &LoadOptions::default(), Dtype::F32);
     for long_texts in [LongTexts::Truncate, LongTexts::Window] {
         let prompt_name = Some("query".to_owned());
         let options = EmbedOptions { prompt_name, long_texts, ..EmbedOptions::default() };
-        check(&format!("a recipe, {long_texts:?}"), &module, &options);
+        check(&format!("a pipeline, {long_texts:?}"), &module, &options);
     }
     check("every module", &every_module(), &EmbedOptions::default());
 }
 
-/// A copy of the fixture with a recipe.
+/// A copy of the fixture with a pipeline.
 fn sentence() -> tempfile::TempDir {
     let directory = scratch();
     let from = fixture("text/sentence");
@@ -195,11 +195,11 @@ fn plans_agree_on_modules_of_tokens_and_texts() {
     for long_texts in [LongTexts::Truncate, LongTexts::Window] {
         let options =
             EmbedOptions { prompt_name: prompt_name.clone(), long_texts, ..Default::default() };
-        let of_plan = |plan| {
-            let module = module.with_plan(plan).unwrap();
+        let of_plan = |plan: Execution| {
+            let module = plan.of(&module).unwrap();
             module.embed(&texts(), &options).unwrap().values
         };
-        let (packed, scripted) = (of_plan(Plan::Packed), of_plan(Plan::Scripted));
+        let (packed, scripted) = (of_plan(Execution::Unpadded), of_plan(Execution::TorchScript));
         assert_eq!(packed.size(), [30, 24]);
         let apart = (packed - &scripted).abs().max().double_value(&[]);
         assert!(apart < 1e-5, "{long_texts:?}: {apart}");
@@ -210,7 +210,7 @@ fn plans_agree_on_modules_of_tokens_and_texts() {
 
 /// What stands behind the model is data of a stranger's, too.
 #[test]
-fn a_recipe_that_does_not_fit_is_refused() {
+fn a_pipeline_that_does_not_fit_is_refused() {
     let options = (tch::Kind::Float, tch::Device::Cpu);
     let zeros = |shape: &[i64]| tch::Tensor::zeros(shape, options);
     let refused = |change: &dyn Fn(&std::path::Path)| {

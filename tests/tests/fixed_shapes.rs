@@ -1,10 +1,10 @@
 //! Files of fixed shapes against the file that takes any.
 
 use bertscript::{
-    Archive, Comparison, Device, ErrorKind, FixedShape, Inputs, LoadOptions, Module, Plan,
-    PreTrained, trace, trace_fixed_shapes,
+    Archive, Comparison, Device, ErrorKind, FixedShape, Inputs, LoadOptions, Module, PreTrained,
+    trace, trace_fixed_shapes,
 };
-use bertscript_tests::{Golden, scratch};
+use bertscript_tests::{Execution, Golden, scratch};
 use tch::Tensor;
 use torchscript::{ScriptModule, Value};
 
@@ -51,7 +51,7 @@ fn every_shape_up_to_the_largest_equals_the_dynamic_file() {
     let traced = shapes(&["4x16", "1x8", "1x64", "2x32"]);
     for name in ["pretraining", "question-answering"] {
         let ([dynamic, fixed], _) = both(name, &traced);
-        let dynamic = dynamic.with_plan(Plan::Scripted).unwrap();
+        let dynamic = Execution::TorchScript.of(&dynamic).unwrap();
         for batch in 1..=4 {
             let longest = match batch {
                 1 => 64,

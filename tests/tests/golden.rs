@@ -2,18 +2,22 @@
 //! door disagrees, its name says where to look.
 
 use bertscript::{
-    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, LoadOptions, Module, Plan,
+    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, EngineKind, LoadOptions, Module,
     PreTrained, read_safetensors, tolerance, trace,
 };
-use bertscript_tests::{GOLDENS, Golden, at_tokens, bertscript_ok, binary, fixture, scratch};
+use bertscript_tests::{
+    Execution, GOLDENS, Golden, at_tokens, bertscript_ok, binary, fixture, scratch,
+};
 use std::process::Command;
 use tch::Tensor;
 use torchscript::Value;
 
 /// Runs every golden through a door: from a golden and a plan to the outputs, by name.
-fn through(plan: Plan, door: fn(&Golden, Plan) -> Vec<(String, Tensor)>) {
+fn through(plan: Execution, door: fn(&Golden, Execution) -> Vec<(String, Tensor)>) {
     let mut failures = Vec::new();
-    for golden in GOLDENS.iter().filter(|golden| plan == Plan::Scripted || !golden.everything) {
+    for golden in
+        GOLDENS.iter().filter(|golden| plan == Execution::TorchScript || !golden.everything)
+    {
         let reference = golden.named("outputs");
         let found = door(golden, plan);
         assert_eq!(found.len(), reference.len(), "{}", golden.name);
@@ -32,37 +36,37 @@ fn through(plan: Plan, door: fn(&Golden, Plan) -> Vec<(String, Tensor)>) {
 
 #[test]
 fn goldens_through_the_trace() {
-    through(Plan::Scripted, |golden, _| traced(golden));
+    through(Execution::TorchScript, |golden, _| traced(golden));
 }
 
 #[test]
 fn goldens_through_the_archive() {
-    through(Plan::Scripted, reloaded);
+    through(Execution::TorchScript, reloaded);
 }
 
 #[test]
-fn goldens_through_the_archive_packed() {
-    through(Plan::Packed, reloaded);
+fn goldens_through_the_archive_unpadded() {
+    through(Execution::Unpadded, reloaded);
 }
 
 #[test]
 fn goldens_through_memory() {
-    through(Plan::Scripted, from_memory);
+    through(Execution::TorchScript, from_memory);
 }
 
 #[test]
 fn goldens_through_memory_packed() {
-    through(Plan::Packed, from_memory);
+    through(Execution::Unpadded, from_memory);
 }
 
 #[test]
 fn goldens_through_the_command() {
-    through(Plan::Scripted, cli);
+    through(Execution::TorchScript, cli);
 }
 
 #[test]
-fn goldens_through_the_command_packed() {
-    through(Plan::Packed, cli);
+fn goldens_through_the_command_unpadded() {
+    through(Execution::Unpadded, cli);
 }
 
 #[test]
@@ -92,10 +96,10 @@ fn goldens_in_one_row_by_libtorch() {
         let path = scratch.path().join("model.pt");
         export(golden, &path);
         let module = Module::load(&path, Device::Cpu, Some(Dtype::F16)).unwrap();
-        assert_eq!(module.plan(), Plan::Packed);
+        assert_eq!(module.engine(), EngineKind::Varlen);
         let outputs = module.run(&golden.inputs()).unwrap();
         for (name, expected) in golden.named("outputs") {
-            let expected = at_tokens(Plan::Packed, &golden.mask(), &expected);
+            let expected = at_tokens(Execution::Unpadded, &golden.mask(), &expected);
             let found = outputs.get(&name).unwrap();
             assert_eq!(found.kind(), tch::Kind::Half);
             let comparison =
@@ -130,7 +134,7 @@ fn goldens_with_fewer_instructions() {
                     .arg(&inputs)
                     .arg("--outputs")
                     .arg(&outputs)
-                    .args(["--plan", "packed", "--dtype", dtype])
+                    .args(["--engine", "native", "--precision", dtype])
                     .envs(instructions)
                     .output()
                     .unwrap();
@@ -138,7 +142,7 @@ fn goldens_with_fewer_instructions() {
                 let found = read_safetensors(&outputs).unwrap();
                 for (name, expected) in golden.named("outputs") {
                     let (_, found) = found.iter().find(|(known, _)| *known == name).unwrap();
-                    let expected = at_tokens(Plan::Packed, &golden.mask(), &expected);
+                    let expected = at_tokens(Execution::Unpadded, &golden.mask(), &expected);
                     let comparison =
                         Comparison::new(&name, found, &expected, tolerance(bound)).unwrap();
                     assert!(comparison.is_equal(), "{isa}, {}: {comparison:?}", golden.name);
@@ -177,27 +181,27 @@ fn traced(golden: &Golden) -> Vec<(String, Tensor)> {
 }
 
 /// A module loaded from the archive.
-fn reloaded(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
+fn reloaded(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
-    let module = Module::load(&path, Device::Cpu, None).unwrap().with_plan(plan).unwrap();
+    let module = plan.of(&Module::load(&path, Device::Cpu, None).unwrap()).unwrap();
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// A module loaded from the archive's bytes.
-fn from_memory(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
+fn from_memory(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
     let bytes = std::fs::read(&path).unwrap();
-    let module = Module::from_bytes(&bytes, Device::Cpu, None).unwrap().with_plan(plan).unwrap();
+    let module = plan.of(&Module::from_bytes(&bytes, Device::Cpu, None).unwrap()).unwrap();
     drop(bytes);
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// The `bertscript` command.
-fn cli(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
+fn cli(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let (directory, file) = (golden.directory(), scratch.path().join("model.pt"));
     let (inputs, outputs) = (directory.join("inputs.safetensors"), scratch.path().join("out"));
@@ -211,7 +215,7 @@ fn cli(golden: &Golden, plan: Plan) -> Vec<(String, Tensor)> {
     }
     bertscript_ok(&export);
     let (inputs, outputs_text) = (text(&inputs), text(&outputs));
-    let plan = ["--plan", plan.name()];
+    let plan = plan.arguments();
     let run = ["run", &file, "--inputs", &inputs, "--outputs", &outputs_text];
     bertscript_ok(&[&run[..], &plan].concat());
     let reference = text(&golden.directory().join("outputs.safetensors"));
@@ -228,13 +232,13 @@ fn half_precision_stays_within_its_bounds() {
         let path = scratch.path().join("model.pt");
         export(&golden, &path);
         let halves = [
-            (Dtype::BF16, Plan::Scripted),
-            (Dtype::BF16, Plan::Packed),
-            (Dtype::F16, Plan::Scripted),
+            (Dtype::BF16, Execution::TorchScript),
+            (Dtype::BF16, Execution::Unpadded),
+            (Dtype::F16, Execution::TorchScript),
         ];
         for (dtype, plan) in halves {
             let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
-            let Ok(module) = module.with_plan(plan) else {
+            let Ok(module) = plan.of(&module) else {
                 assert!(golden.everything, "{} cannot be packed", golden.name);
                 continue;
             };
@@ -262,15 +266,15 @@ fn int8_stays_within_its_bound() {
         export(&golden, &path);
         for dtype in [Dtype::F32, Dtype::BF16] {
             let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
-            let Ok(module) = module.with_plan(Plan::PackedInt8) else {
+            let Ok(module) = Execution::Int8.of(&module) else {
                 assert!(golden.everything, "{} cannot be packed", golden.name);
                 continue;
             };
             let outputs = module.run(&golden.inputs()).unwrap();
-            let exact = module.with_plan(Plan::Packed).unwrap().run(&golden.inputs()).unwrap();
+            let exact = Execution::Unpadded.of(&module).unwrap().run(&golden.inputs()).unwrap();
             let mut differs = false;
             for (name, expected) in golden.named("outputs") {
-                let expected = at_tokens(Plan::PackedInt8, &golden.mask(), &expected);
+                let expected = at_tokens(Execution::Int8, &golden.mask(), &expected);
                 let found = outputs.get(&name).unwrap();
                 let comparison = Comparison::new(&name, found, &expected, INT8_TOLERANCE).unwrap();
                 assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);

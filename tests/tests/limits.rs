@@ -2,10 +2,10 @@
 //! `docs/security.md`.
 
 use bertscript::{
-    Architecture, Archive, Checkpoint, ClassifyOptions, Device, EncodeOptions, Error, ErrorKind,
-    Inputs, LoadOptions, Module, Padding, Plan, PreTrained, Recipe, Text, Tokenizer,
+    Architecture, Archive, Checkpoint, ClassifyOptions, Device, EmbeddingPipeline, EncodeOptions,
+    Error, ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Text, Tokenizer,
 };
-use bertscript_tests::{bertscript_ok, copy_of, fixture, scratch};
+use bertscript_tests::{Execution, bertscript_ok, copy_of, fixture, scratch};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -97,7 +97,7 @@ fn modules_stay_inside_and_are_few() {
 }
 
 #[test]
-fn a_recipe_pools_each_way_once() {
+fn a_pipeline_pools_each_way_once() {
     let pooling = format!(
         r#"{{"embedding_dimension": 32, "pooling_mode": [{}]}}"#,
         [r#""mean""#; 7].join(",")
@@ -105,8 +105,8 @@ fn a_recipe_pools_each_way_once() {
     let modules = r#"[{"path": "", "type": "Transformer"}, {"path": "1", "type": "Pooling"}]"#;
     let files = [("modules.json", modules), ("1/config.json", &pooling)];
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
-    let recipe = Recipe::from_assets(&files.into_iter().collect());
-    refused(recipe, ErrorKind::Config, &["1/config.json", "found 7 modes, expected at most 6"]);
+    let pipeline = EmbeddingPipeline::from_assets(&files.into_iter().collect());
+    refused(pipeline, ErrorKind::Config, &["1/config.json", "found 7 modes, expected at most 6"]);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_text_without_tokens_is_refused_by_its_number() {
     let file = directory.join("model.pt");
     bertscript::export(&model, &checkpoint, &[], &file).unwrap();
     let packed = Module::load(&file, Device::Cpu, None).unwrap();
-    let scripted = packed.with_plan(Plan::Scripted).unwrap();
+    let scripted = Execution::TorchScript.of(&packed).unwrap();
     for module in [packed, scripted] {
         let error = module.classify(["the cat", ""], &ClassifyOptions::default()).unwrap_err();
         assert_eq!((error.kind(), error.text()), (ErrorKind::InvalidInput, Some(1)), "{error}");

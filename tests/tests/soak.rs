@@ -4,9 +4,9 @@
 
 use bertscript::{
     AggregationStrategy, Cancel, Checkpoint, ClassifyOptions, Device, Dtype, EmbedOptions,
-    EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, Plan, PreTrained, Result,
+    EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, PreTrained, Result,
 };
-use bertscript_tests::{fixture, scratch};
+use bertscript_tests::{Execution, fixture, scratch};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -102,19 +102,19 @@ impl Kit {
         let file = folder.join(name).with_extension("pt");
         bertscript::export(&model, &checkpoint, &[], &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
-        let modules = Plan::ALL.map(|plan| loaded.with_plan(plan).unwrap());
+        let modules = Execution::ALL.map(|plan| plan.of(&loaded).unwrap());
         let answers = modules.each_ref().map(|module| task(module, Cancel::default()).unwrap());
         let bytes = std::fs::read(&file).unwrap();
         Self { name, task, file, bytes, modules, answers }
     }
 
     fn check(&self, plan: usize, found: &Answer) {
-        let what = format!("{} by {}", self.name, Plan::ALL[plan]);
+        let what = format!("{} by {}", self.name, Execution::ALL[plan]);
         let expected = &self.answers[plan];
         assert_eq!(found.0, expected.0, "{what}");
         assert_eq!(found.1.len(), expected.1.len(), "{what}");
         // libtorch adds up as the threads come; packed plans give the same bits.
-        let bound = if Plan::ALL[plan] == Plan::Scripted { 1e-5 } else { 0. };
+        let bound = if Execution::ALL[plan] == Execution::TorchScript { 1e-5 } else { 0. };
         for (found, expected) in found.1.iter().zip(&expected.1) {
             assert!((found - expected).abs() <= bound, "{what}: {found} {expected}");
         }
@@ -127,11 +127,11 @@ impl Kit {
         match act {
             Act::Load => {
                 let module = Module::load(&self.file, Device::Cpu, None).unwrap();
-                run(&module.with_plan(Plan::ALL[plan]).unwrap());
+                run(&Execution::ALL[plan].of(&module).unwrap());
             }
             Act::LoadFromMemory => {
                 let module = Module::from_bytes(&self.bytes, Device::Cpu, None).unwrap();
-                run(&module.with_plan(Plan::ALL[plan]).unwrap());
+                run(&Execution::ALL[plan].of(&module).unwrap());
             }
             Act::Cast => {
                 let module = self.modules[plan].to(None, Some(Dtype::BF16)).unwrap();
@@ -173,7 +173,7 @@ const ACTS: [Act; 6] =
     [Act::Load, Act::LoadFromMemory, Act::Cast, Act::Cancel, Act::LoadDamaged, Act::Run];
 
 /// Acts of a thread in a round.
-const ROUND: usize = TASKS.len() * ACTS.len() * Plan::ALL.len();
+const ROUND: usize = TASKS.len() * ACTS.len() * Execution::ALL.len();
 
 /// Every act once, each thread and round in another order.
 fn round(kits: &[Kit], thread: usize, round: usize) {

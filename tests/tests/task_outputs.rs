@@ -3,9 +3,9 @@
 
 use bertscript::{
     AnswerOptions, Architecture, Checkpoint, ClassifyOptions, Device, EmbedOptions,
-    EntitiesOptions, FillMaskOptions, LoadOptions, Module, Plan, PoolingMode, PreTrained,
+    EntitiesOptions, FillMaskOptions, LoadOptions, Module, PoolingMode, PreTrained,
 };
-use bertscript_tests::{fixture, scratch};
+use bertscript_tests::{Execution, fixture, scratch};
 
 const PAIRS: [(&str, &str); 3] =
     [("the cat [MASK]", "a dog in the house"), ("[MASK] day", "the river"), ("who [MASK]?", "a")];
@@ -82,10 +82,11 @@ fn further_outputs_change_no_task() {
         let expected = export(&checkpoint, &plain);
         for (hidden_states, attentions) in [(true, false), (false, true)] {
             let module = export(&checkpoint, &LoadOptions { hidden_states, attentions, ..plain });
-            let plans = Plan::ALL.into_iter().filter(|plan| !attentions || *plan == Plan::Scripted);
+            let plans = Execution::ALL
+                .into_iter()
+                .filter(|plan| !attentions || *plan == Execution::TorchScript);
             for plan in plans {
-                let of_plan =
-                    |module: &Module| scores(&module.with_plan(plan).unwrap(), architecture);
+                let of_plan = |module: &Module| scores(&plan.of(module).unwrap(), architecture);
                 let (expected, found) = (of_plan(&expected), of_plan(&module));
                 assert_eq!(found.len(), expected.len(), "{architecture} {plan}");
                 assert!(expected.len() >= PAIRS.len(), "{architecture}: {expected:?}");

@@ -2,10 +2,10 @@
 
 mod measure;
 mod page;
-mod plans;
 mod report;
 mod start;
 mod texts;
+mod variants;
 
 use crate::embed::cancel_on_interrupt;
 use crate::output;
@@ -14,12 +14,12 @@ use anyhow::{Context, bail};
 use bertscript::{Archive, Cancel, Device, Dtype, Metadata, Module, WholeFile, check_output};
 use clap::Args;
 use measure::{Bench as Measure, CEILING_SIZES, Pace, Work};
-use plans::{Batch, Kinds, Random, Runner, Way};
 use report::{FileInfo, Machine, Mixed, Report, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use texts::Texts;
+use variants::{Batch, Kinds, Random, Runner, Variant};
 
 /// The lengths that are measured, unless told otherwise.
 const LENGTHS: [i64; 6] = [16, 64, 128, 256, 384, 512];
@@ -30,7 +30,7 @@ const MIN_LENGTH: i64 = 8;
 
 /// Measure an exported file on this machine.
 ///
-/// Every plan is run at every length and batch size, in turns, and held against
+/// Every variant is run at every length and batch size, in turns, and held against
 /// the eager model in float32 and against the best matrix product that libtorch
 /// reaches here. Then follow a batch of texts of all lengths, and what a process
 /// pays before its first result. Ctrl-C stops, and what is done is printed.
@@ -38,7 +38,7 @@ const MIN_LENGTH: i64 = 8;
 #[command(after_help = "\
 Examples:
   bertscript bench minilm.pt
-  bertscript bench minilm.pt --lengths 32,128 --batches 1,16 --plans packed,scripted
+  bertscript bench minilm.pt --lengths 32,128 --batches 1,16 --variants auto,torchscript
   bertscript bench minilm.pt --dtype bf16 --text texts.txt --html bench.html")]
 pub(crate) struct Bench {
     /// The exported file
@@ -52,8 +52,8 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     batches: Vec<u16>,
     /// What is measured [default: all]
-    #[arg(long, value_name = "PLAN", value_delimiter = ',')]
-    plans: Option<Vec<Way>>,
+    #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
+    variants: Option<Vec<Variant>>,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -62,7 +62,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=1000))]
     warm_up: u16,
-    /// What one shape may take, all plans together; of one that is slower, fewer
+    /// What one shape may take, all variants together; of one that is slower, fewer
     /// rounds are measured, but at least three
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     seconds: u32,
@@ -85,7 +85,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
     #[arg(long, hide = true)]
-    start: Option<Way>,
+    start: Option<Variant>,
 }
 
 impl Bench {
@@ -94,8 +94,8 @@ impl Bench {
             tch::set_num_threads(threads);
         }
         let load = || Module::load(&self.file, self.device, self.dtype);
-        if let Some(way) = self.start {
-            start::answer(way, &self.file, load)?;
+        if let Some(variant) = self.start {
+            start::answer(variant, &self.file, load)?;
             return Ok(ExitCode::SUCCESS);
         }
         // Whoever cannot write must not learn so at the end.
@@ -132,8 +132,8 @@ impl Bench {
     fn report(&self, module: &Module) -> anyhow::Result<Report> {
         let metadata = known(module)?.metadata();
         let name = self.file.file_name().unwrap_or(self.file.as_os_str());
-        let plans = self.plans.as_deref().unwrap_or(&Way::ALL);
-        let chosen = Way::ALL.into_iter().filter(|way| plans.contains(way));
+        let variants = self.variants.as_deref().unwrap_or(&Variant::ALL);
+        let chosen = Variant::ALL.into_iter().filter(|variant| variants.contains(variant));
         Ok(Report {
             bertscript_version: env!("CARGO_PKG_VERSION"),
             torch_version: torchscript::torch_version(),
@@ -147,7 +147,7 @@ impl Bench {
             settings: Settings {
                 device: self.device.to_string(),
                 dtype: module.dtype().name(),
-                plans: chosen.collect(),
+                variants: chosen.collect(),
                 rounds: self.rounds.into(),
                 warm_up: self.warm_up.into(),
                 seconds: self.seconds.into(),
@@ -172,24 +172,24 @@ impl Bench {
         let kinds = kinds(module)?;
         let shapes = self.shapes(module, kinds)?;
         let mut runners = Vec::new();
-        for way in report.settings.plans.clone() {
-            progress.say(format!("preparing {way}"));
-            match Runner::new(way, &self.file, module)? {
-                Ok(runner) => runners.push((way, runner)),
-                Err(reason) => report.leave_out(way.name(), reason),
+        for variant in report.settings.variants.clone() {
+            progress.say(format!("preparing {variant}"));
+            match Runner::new(variant, &self.file, module)? {
+                Ok(runner) => runners.push((variant, runner)),
+                Err(reason) => report.leave_out(variant.name(), reason),
             }
         }
         if runners.is_empty() {
             let found =
                 report.left_out.iter().map(|left| format!("{}: {}", left.what, left.reason));
-            bail!("no plan is left to measure; {}", found.collect::<Vec<_>>().join("; "));
+            bail!("no variant is left to measure; {}", found.collect::<Vec<_>>().join("; "));
         }
-        for (way, _) in &runners {
+        for (variant, _) in &runners {
             if cancel.is_cancelled() {
                 bail!("interrupted");
             }
-            progress.say(format!("starting {way} in a process of its own"));
-            report.starts.push(start::ask(*way, &self.file, module, kinds)?);
+            progress.say(format!("starting {variant} in a process of its own"));
+            report.starts.push(start::ask(*variant, &self.file, module, kinds)?);
         }
         progress.stage("measuring the ceiling");
         let (device, dtype) = (module.device(), module.dtype());
@@ -210,7 +210,7 @@ impl Bench {
         };
         let mut measure = Measure {
             runners,
-            reference: plans::reference(&self.file, module)?,
+            reference: variants::reference(&self.file, module)?,
             work,
             max_length: kinds.max_length,
             pace: &pace,

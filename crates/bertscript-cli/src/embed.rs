@@ -1,8 +1,8 @@
 //! `bertscript embed`
 
+use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
-use crate::run::Place;
 use crate::sink::{Sink, Target};
 use crate::stream::{self, Chunks};
 use bertscript::{Cancel, EmbedOptions, ErrorKind, LongTexts, Module, PoolingMode};
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// Embed texts.
 ///
 /// Texts are read one a line and embedded as they come, so the input may be of
-/// any size. Where the checkpoint was a sentence-transformers model, its recipe
+/// any size. Where the checkpoint was a sentence-transformers model, its pipeline
 /// (pooling, dense layers, normalisation, prompts) is followed. Ctrl-C stops,
 /// and what is done is kept.
 #[derive(Args)]
@@ -32,10 +32,10 @@ pub(crate) struct Embed {
     #[arg(long)]
     jsonl: bool,
     /// How hidden states are pooled: cls, max, mean, mean_sqrt_len_tokens,
-    /// weightedmean, lasttoken, or several [default: the file's recipe]
+    /// weightedmean, lasttoken, or several [default: the file's pipeline]
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pooling: Option<Vec<PoolingMode>>,
-    /// Bring embeddings to length 1 even where the recipe does not
+    /// Bring embeddings to length 1 even where the pipeline does not
     #[arg(long)]
     normalize: bool,
     /// Which prompt of the file is put before every text
@@ -70,7 +70,7 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     #[command(flatten)]
-    place: Place,
+    options: RunOptions,
 }
 
 impl Embed {
@@ -78,7 +78,7 @@ impl Embed {
         let target = Target::new(self.output.as_deref())?;
         target.check([&self.file, stream::source(self.input.as_deref())])?;
         let progress = Progress::start("loading");
-        let module = self.place.load(&self.file)?;
+        let module = self.options.load(&self.file)?;
         let cancel = cancel_on_interrupt()?;
         let options = EmbedOptions {
             pooling: self.pooling.clone(),

@@ -161,7 +161,7 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
     {
         writeln!(summary, "{key:<13} {line}")?;
     }
-    writeln!(summary, "packed        {}", metadata.files.join(", "))?;
+    writeln!(summary, "bundled       {}", metadata.files.join(", "))?;
     let checked = if metadata.fixed_shapes.is_empty() {
         "equal to the model at other batch sizes and lengths; no device, shape or constant in its code".to_owned()
     } else {

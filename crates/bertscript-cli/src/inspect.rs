@@ -186,7 +186,7 @@ fn describe(archive: &Archive, size: u64) -> String {
         ),
     ));
     lines.extend(text::describe(archive.assets(), m.architecture().ok(), archive.config()));
-    lines.push(("packed", m.files.join(", ")));
+    lines.push(("bundled", m.files.join(", ")));
     lines.push(("weights", format!("SHA-256 {}", m.weights_sha256)));
     lines.push((
         "made by",

@@ -6,6 +6,7 @@ mod embed;
 mod export;
 mod generate;
 mod inspect;
+mod options;
 mod output;
 mod predict;
 mod process;

@@ -2,9 +2,9 @@
 
 mod report;
 
+use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
-use crate::run::Place;
 use crate::stream::{Chunk, Chunks, OwnedText};
 use anyhow::{Context, bail};
 use bertscript::{
@@ -115,7 +115,7 @@ pub(crate) struct Predict {
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     #[command(flatten)]
-    place: Place,
+    options: RunOptions,
 }
 
 /// What is done with the texts.
@@ -156,7 +156,7 @@ impl Task {
 impl Predict {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start("loading");
-        let module = self.place.load(&self.file)?;
+        let module = self.options.load(&self.file)?;
         let task = match self.task {
             Some(task) => task,
             None => Task::of(&module)?,

@@ -1,8 +1,9 @@
 //! `bertscript run`
 
+use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
-use bertscript::{Device, Dtype, Module, Plan, check_output, read_safetensors, write_safetensors};
+use bertscript::{check_output, read_safetensors, write_safetensors};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,46 +27,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "OUT.safetensors")]
     outputs: PathBuf,
     #[command(flatten)]
-    place: Place,
-}
-
-/// Where and how to run.
-#[derive(Args)]
-pub(crate) struct Place {
-    /// The device: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: Device,
-    /// Cast the weights: f32, f16 or bf16 [default: the file's]
-    #[arg(long, value_name = "DTYPE")]
-    dtype: Option<Dtype>,
-    /// Number of threads [default: libtorch's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
-    threads: Option<i32>,
-    /// How to compute: packed, without padding; packed-int8, the same with linear
-    /// layers of 8-bit integers, faster and less exact; or scripted, by libtorch
-    /// [default: packed where it is possible]
-    #[arg(long)]
-    plan: Option<Plan>,
-}
-
-impl Place {
-    pub(crate) fn load(&self, file: &std::path::Path) -> bertscript::Result<Module> {
-        if let Some(threads) = self.threads {
-            tch::set_num_threads(threads);
-        }
-        let module = Module::load(file, self.device, self.dtype)?;
-        match self.plan {
-            Some(plan) => module.with_plan(plan),
-            None => Ok(module),
-        }
-    }
+    options: RunOptions,
 }
 
 impl Run {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         check_output(&self.outputs, [&self.file, &self.inputs])?;
         let progress = Progress::start("loading");
-        let module = self.place.load(&self.file)?;
+        let module = self.options.load(&self.file)?;
         let inputs = read_safetensors(&self.inputs)?;
         progress.stage("running");
         let started = Instant::now();

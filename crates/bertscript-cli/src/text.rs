@@ -1,6 +1,6 @@
 //! What a file or a directory can do with text, in words.
 
-use bertscript::{Architecture, Assets, BertConfig, Recipe, Tokenizer};
+use bertscript::{Architecture, Assets, BertConfig, EmbeddingPipeline, Tokenizer};
 
 /// Lines of a description: what is tokenized, and how texts are embedded.
 pub(crate) fn describe(
@@ -24,17 +24,17 @@ pub(crate) fn describe(
     if architecture != Some(Architecture::BertModel) {
         return lines;
     }
-    match Recipe::from_assets(assets) {
-        Ok(Some(recipe)) => {
-            let width = recipe.dimension(config.hidden_size);
-            lines.push(("embeds", format!("{recipe}, to {width} dimensions")));
-            if !recipe.prompts.prompts.is_empty() {
-                let names: Vec<_> = recipe.prompts.prompts.keys().map(String::as_str).collect();
+    match EmbeddingPipeline::from_assets(assets) {
+        Ok(Some(pipeline)) => {
+            let width = pipeline.dimension(config.hidden_size);
+            lines.push(("embeds", format!("{pipeline}, to {width} dimensions")));
+            if !pipeline.prompts.prompts.is_empty() {
+                let names: Vec<_> = pipeline.prompts.prompts.keys().map(String::as_str).collect();
                 lines.push(("prompts", names.join(", ")));
             }
         }
-        Ok(None) => lines.push(("embeds", "no recipe: `embed` needs --pooling".to_owned())),
-        Err(error) => lines.push(("warning", format!("the recipe cannot be followed: {error}"))),
+        Ok(None) => lines.push(("embeds", "no pipeline: `embed` needs --pooling".to_owned())),
+        Err(error) => lines.push(("warning", format!("the pipeline cannot be followed: {error}"))),
     }
     lines
 }

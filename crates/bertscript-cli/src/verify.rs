@@ -1,8 +1,8 @@
 //! `bertscript verify`
 
+use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
-use crate::run::Place;
 use bertscript::verify::{self, Check};
 use bertscript::{Checkpoint, read_safetensors};
 use clap::Args;
@@ -15,9 +15,9 @@ use std::process::ExitCode;
 /// max and rows of different lengths, against the eager model built from its own
 /// weights; with --checkpoint, against the model of that directory; with
 /// --inputs and --outputs, against outputs that another program computed. The
-/// table names the plan that computed each case: masks with holes and rows of
-/// zeros are left to the program in the file. The last line is the verdict; fails
-/// if an error exceeds the bound of the dtype.
+/// table names the engine that computed each case; masks with holes and rows of
+/// zeros are among them. The last line is the verdict; fails if an error exceeds
+/// the bound of the dtype.
 #[derive(Args)]
 pub(crate) struct Verify {
     /// The exported file
@@ -37,7 +37,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "REF.safetensors", requires = "inputs")]
     outputs: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    options: RunOptions,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start("loading");
-        let module = self.place.load(&self.file)?;
+        let module = self.options.load(&self.file)?;
         let mut same_weights = false;
         let checks = if let (Some(inputs), Some(outputs)) = (&self.inputs, &self.outputs) {
             let (inputs, reference) = (read_safetensors(inputs)?, read_safetensors(outputs)?);
@@ -84,14 +84,14 @@ impl Verify {
 }
 
 fn report(checks: &[Check], same_weights: bool, against: &str) -> String {
-    let heading = ["case", "plan", "output", "max abs error", "max rel error", "bound", ""];
+    let heading = ["case", "engine", "output", "max abs error", "max rel error", "bound", ""];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let outputs = || checks.iter().flat_map(|check| &check.outputs);
     for check in checks {
         for output in &check.outputs {
             rows.push(vec![
                 check.case.clone(),
-                check.plan.to_string(),
+                check.engine.to_string(),
                 output.output.clone(),
                 format!("{:.2e}", output.max_abs_error),
                 format!("{:.2e}", output.max_rel_error),

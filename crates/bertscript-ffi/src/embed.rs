@@ -11,7 +11,7 @@ use crate::tensor::bertscript_tensor;
 use bertscript::EmbedOptions;
 use std::ffi::c_char;
 
-/// Embeds texts, as the file's sentence-transformers recipe says.
+/// Embeds texts, as the file's sentence-transformers pipeline says.
 ///
 /// @param texts the texts, UTF-8, `count` of them
 /// @param lengths the length of each in bytes; NULL if they are NUL-terminated
@@ -25,7 +25,7 @@ use std::ffi::c_char;
 ///        others, `count` of them; may be NULL
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
-/// tokenizer, or no recipe where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
+/// tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
 /// with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the tensor; the texts may go at once.
 /// Thread safety: any number of threads at once.
@@ -191,7 +191,7 @@ fn embed_options(chosen: Option<&bertscript_task_options>) -> Result<EmbedOption
     })
 }
 
-/// How similar embeddings are, by the measure that the file's recipe names,
+/// How similar embeddings are, by the measure that the file's pipeline names,
 /// otherwise by their cosine.
 ///
 /// @param a a tensor `[N, D]`

@@ -22,6 +22,7 @@ mod build_options;
 mod model;
 mod trace_options;
 
+mod engine;
 mod module;
 mod run;
 
@@ -55,6 +56,7 @@ pub use classifications::*;
 pub use embed::*;
 pub use encode_options::*;
 pub use encoding::*;
+pub use engine::*;
 pub use entities::*;
 pub use error::*;
 pub use fillings::*;

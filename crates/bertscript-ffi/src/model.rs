@@ -142,7 +142,7 @@ pub unsafe extern "C" fn bertscript_model_trace(
 }
 
 /// Traces the model and writes it to one TorchScript file, with tokenizer,
-/// labels and recipe. The disk writes while the processor proves; the file
+/// labels and pipeline. The disk writes while the processor proves; the file
 /// appears whole or not at all.
 ///
 /// @param options NULL to trace for every batch size and length

@@ -4,7 +4,7 @@ use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
 use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
-use bertscript::{Device, Dtype, Module, Plan};
+use bertscript::{Device, Dtype, Module};
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
@@ -208,16 +208,15 @@ pub unsafe extern "C" fn bertscript_module_output_name(
     name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
-/// The same module on another device or in another dtype, by the same plan. What is
-/// there already is shared.
+/// The same module on another device or in another dtype. What is there already is
+/// shared. An engine that was chosen, and the precision `int8`, are kept.
 ///
 /// @param device `cpu`, `cuda` or `cuda:N`; NULL to stay
 /// @param dtype `float32`, `float16` or `bfloat16`; NULL to stay
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
-/// `BERTSCRIPT_UNSUPPORTED` of `packed-int8` in float16 or on a CUDA device: choose another
-/// plan before.
+/// `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -248,58 +247,9 @@ pub unsafe extern "C" fn bertscript_module_to(
     unsafe { guard(err, body) }
 }
 
-/// The same module, computed otherwise; everything is shared. The results of
-/// `packed` and `scripted` are equal but for the order in which numbers are added
-/// up, and except at padding, where those of a packed plan are zeros.
-///
-/// @param plan `packed`, by this library's own kernels and without padding, as
-/// files of this library are loaded, but those of fixed shapes and those that
-/// return attentions (in float16 and on CUDA devices by operators of libtorch);
-/// `packed-int8`, in float32 or bfloat16 on the CPU, the same with linear layers of
-/// 8-bit integers, faster and less exact; or `scripted`, by the program in the file
-/// as libtorch runs it
-/// @param out the module
-///
-/// Errors: `BERTSCRIPT_UNSUPPORTED` if it cannot be packed, with the reason.
-/// Ownership: the caller frees the module.
-/// Thread safety: any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_module_with_plan(
-    module: *const bertscript_module,
-    plan: *const c_char,
-    out: *mut *mut bertscript_module,
-    err: *mut *mut bertscript_error,
-) -> bertscript_status {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let (module, out) = unsafe { (get(module, "module")?, place(out, "out")?) };
-        // SAFETY: as above.
-        let plan = unsafe { text(plan, "plan")? }.parse::<Plan>()?;
-        *out = bertscript_module::new(module.0.module.with_plan(plan)?)?;
-        Ok(())
-    };
-    // SAFETY: by the contract of the function.
-    unsafe { guard(err, body) }
-}
-
-/// How the module computes: `packed`, `packed-int8` or `scripted`; NULL for NULL.
-///
-/// Ownership: borrowed, a constant of the library.
-/// Thread safety: any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_module_plan(module: *const bertscript_module) -> *const c_char {
-    // SAFETY: NULL, or a live module by the contract of the function.
-    let module = unsafe { module.as_ref() };
-    module.map_or(std::ptr::null(), |module| match module.0.module.plan() {
-        Plan::Packed => c"packed".as_ptr(),
-        Plan::PackedInt8 => c"packed-int8".as_ptr(),
-        Plan::Scripted => c"scripted".as_ptr(),
-    })
-}
-
 /// Writes the module to a TorchScript file, whole or not at all; its weights are
-/// saved for the CPU, wherever they are. The plan is no property of a file: what is loaded
-/// from it has the plan that files are loaded with.
+/// saved for the CPU, wherever they are. Engine and precision are no properties of an
+/// archive.
 ///
 /// @param path the file to write, UTF-8
 ///

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let module = Module::load(Path::new(file), Device::Cpu, None)?;
     let embeddings = module.embed(texts, &EmbedOptions::default())?.values;
 
-    // [texts, width], each row of length 1 if the recipe normalises.
+    // [texts, width], each row of length 1 if the pipeline normalises.
     let rows = Vec::<Vec<f32>>::try_from(&embeddings)?;
     for (a, text) in rows.iter().zip(texts) {
         for b in &rows {

@@ -7,8 +7,8 @@
 //! ```
 
 use bertscript::{
-    Checkpoint, Device, Dtype, EmbedOptions, EncodeOptions, Inputs, LoadOptions, Module, Plan,
-    PoolingMode, PreTrained, Text, Truncation,
+    Checkpoint, Device, Dtype, EmbedOptions, EncodeOptions, Inputs, LoadOptions, Module,
+    PoolingMode, PreTrained, Precision, Text, Truncation,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -49,7 +49,7 @@ fn export(directory: &Path, file: &Path) -> Result<()> {
 fn load(file: &Path, dtype: &str, device: Device) -> Result<Module> {
     if dtype == "int8" {
         let module = Module::load(file, device, Some(Dtype::BF16))?;
-        return Ok(module.with_plan(Plan::PackedInt8)?);
+        return Ok(module.with_precision(Precision::Int8)?);
     }
     Ok(Module::load(file, device, Some(dtype.parse()?))?)
 }
@@ -81,7 +81,7 @@ fn serve(module: Module, limit: usize, started: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Embeds the texts by mean pooling, whatever the recipe says, and encodes them
+/// Embeds the texts by mean pooling, whatever the pipeline says, and encodes them
 /// once more by themselves.
 fn embed(module: &Module, request: &Value) -> Result<(Tensor, Value)> {
     let file = std::fs::read_to_string(word(request, "texts")?)?;

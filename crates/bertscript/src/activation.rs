@@ -3,6 +3,8 @@
 //! Sources: `ACT2FN`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/activations.py>,
 //! and <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/activation.py>
 
+#![deny(clippy::disallowed_methods)]
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::copied;
 use bertscript_kernels::{Element, Isa, Linear, Matrix, Rows, RowsMut, Solo, Team, Then};

@@ -4,12 +4,14 @@
 //! An archive is what `torch.jit.load` opens, plus extra files: `bertscript.json`
 //! ([`Metadata`]), `config.json`, and the checkpoint's tokenizer files.
 
+mod file;
 mod metadata;
 #[cfg(test)]
 mod pickles;
 mod state_dict;
 mod weights;
 
+pub(crate) use file::{ArchiveFile, FileIdentity, Opened};
 pub use metadata::{FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256};
 pub use weights::{ArchiveWeights, WeightRecord};
 
@@ -130,23 +132,21 @@ impl Archive {
         read().map_err(|error| error.at_path(path))
     }
 
-    /// Reads an open archive, as [`Self::open`] does.
-    pub(crate) fn from_file(mut file: &File) -> Result<Option<Self>> {
-        let mut start = Vec::new();
-        let read = file.rewind().and_then(|()| file.take(4).read_to_end(&mut start));
-        read.map_err(|error| unreadable("cannot read the archive", error))?;
-        Self::read(&start, ArchiveReader::from_file(file))
+    fn from_file(file: &File) -> Result<Option<Self>> {
+        Self::read(&start_of(file)?, ArchiveReader::from_file(file)).map(|(archive, _)| archive)
     }
 
     /// Reads an archive in memory, as [`Self::open`] does a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>> {
-        Self::read(bytes, ArchiveReader::from_bytes(bytes)).map_err(|error| error.at("archive"))
+        let read = Self::read(bytes, ArchiveReader::from_bytes(bytes));
+        read.map(|(archive, _)| archive).map_err(|error| error.at("archive"))
     }
 
-    fn read(
+    /// Reads an archive whose first bytes are given, and returns the reader, for more.
+    pub(crate) fn read<R: Read + Seek>(
         start: &[u8],
-        reader: torchscript::Result<ArchiveReader<impl Read + Seek>>,
-    ) -> Result<Option<Self>> {
+        reader: torchscript::Result<ArchiveReader<R>>,
+    ) -> Result<(Option<Self>, ArchiveReader<R>)> {
         let invalid = |message: &str| Error::new(ErrorKind::Archive, message);
         if !start.starts_with(b"PK\x03\x04") {
             return Err(invalid("not a TorchScript archive"));
@@ -162,7 +162,7 @@ impl Archive {
         }
         reader.check().map_err(damaged)?;
         let Some(metadata) = reader.extra_file(METADATA_FILE).map_err(damaged)? else {
-            return Ok(None);
+            return Ok((None, reader));
         };
         let metadata = Metadata::from_json(&metadata)?;
         let mut extra = |name: &str| {
@@ -175,7 +175,7 @@ impl Archive {
         let files = names.into_iter().map(|name| Ok((name.clone(), extra(name)?)));
         let assets = files.collect::<Result<_>>()?;
         metadata.check(&config)?;
-        Ok(Some(Self { metadata, config, assets }))
+        Ok((Some(Self { metadata, config, assets }), reader))
     }
 
     /// The description of the program.
@@ -192,6 +192,14 @@ impl Archive {
     pub fn assets(&self) -> &Assets {
         &self.assets
     }
+}
+
+/// The first bytes of an open file.
+pub(crate) fn start_of(mut file: &File) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(4).read_to_end(&mut start));
+    read.map_err(|error| unreadable("cannot read the archive", error))?;
+    Ok(start)
 }
 
 /// Opens an archive, once: what is read of it is of one file, whatever takes its place.

@@ -1,4 +1,4 @@
-//! The small files beside the weights: tokenizer, recipe, prompts.
+//! The small files beside the weights: tokenizer, pipeline, prompts.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;

@@ -46,8 +46,8 @@ pub(crate) const SENTENCE_FILES: [&str; 7] = [
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 ];
-/// Those of sentence-transformers, which stand in its own folder.
-const RECIPE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
+/// Those of sentence-transformers, in its own folder.
+const PIPELINE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.json"];
 
 /// No configuration or tokenizer file comes near this size, nor do the weights
 /// of a module after the model.
@@ -62,19 +62,27 @@ pub struct Checkpoint {
     directory: PathBuf,
     config_json: Vec<u8>,
     config: BertConfig,
-    weights: Option<PathBuf>,
+    weights: Option<(PathBuf, &'static WeightFile)>,
 }
 
 /// A reader of one weight file.
 type Reader = fn(&Path) -> Result<Vec<(String, tch::Tensor)>>;
 
-/// The weight files that a directory may have, in transformers' order, and
-/// whether they are an index of others.
-const WEIGHT_FILES: [(&str, Reader, bool); 4] = [
-    ("model.safetensors", safetensors::read, false),
-    ("model.safetensors.index.json", safetensors::read, true),
-    ("pytorch_model.bin", torch_file::read, false),
-    ("pytorch_model.bin.index.json", torch_file::read, true),
+/// A weight file that a directory may have.
+#[derive(Debug)]
+struct WeightFile {
+    name: &'static str,
+    read: Reader,
+    /// Whether it is an index of others.
+    is_index: bool,
+}
+
+/// The weight files, in transformers' order.
+static WEIGHT_FILES: [WeightFile; 4] = [
+    WeightFile { name: "model.safetensors", read: safetensors::read, is_index: false },
+    WeightFile { name: "model.safetensors.index.json", read: safetensors::read, is_index: true },
+    WeightFile { name: "pytorch_model.bin", read: torch_file::read, is_index: false },
+    WeightFile { name: "pytorch_model.bin.index.json", read: torch_file::read, is_index: true },
 ];
 
 impl Checkpoint {
@@ -95,8 +103,8 @@ impl Checkpoint {
         let path = directory.join("config.json");
         let config_json = read_side_file(&path)?;
         let config = BertConfig::from_json(&config_json).map_err(|error| error.at_path(&path))?;
-        let weights = first_file(WEIGHT_FILES.iter().map(|(name, ..)| (directory.join(name), ())))?;
-        let weights = weights.map(|(path, ())| path);
+        let weights =
+            first_file(WEIGHT_FILES.iter().map(|file| (directory.join(file.name), file)))?;
         Ok(Self { root: root.to_owned(), directory, config_json, config, weights })
     }
 
@@ -117,7 +125,7 @@ impl Checkpoint {
 
     /// The weight file, or the index of several, if there is one.
     pub fn weights(&self) -> Option<&Path> {
-        self.weights.as_deref()
+        self.weights.as_ref().map(|(path, _)| path.as_path())
     }
 
     /// The files that a checkpoint may have here, there or not, used or not: an output
@@ -134,13 +142,11 @@ impl Checkpoint {
                 read_modules(&read_side_file(&modules)?).map_err(|error| error.at_path(&modules));
             folders.extend(modules?.iter().map(|module| self.root.join(&module.path)));
         }
-        if let Some(path) =
-            self.weights.as_ref().filter(|path| path.extension() == Some("json".as_ref()))
-        {
+        if let Some((path, WeightFile { is_index: true, .. })) = &self.weights {
             files.extend(read_index(path)?.files(&self.directory));
         }
-        let weights = WEIGHT_FILES.map(|(name, ..)| name);
-        let of_text = || TEXT_FILES.iter().chain(&SENTENCE_FILES).chain(&RECIPE_FILES);
+        let weights = WEIGHT_FILES.each_ref().map(|file| file.name);
+        let of_text = || TEXT_FILES.iter().chain(&SENTENCE_FILES).chain(&PIPELINE_FILES);
         let names = || of_text().chain(&weights).chain(&["config.json"]);
         files.extend(folders.iter().flat_map(|folder| names().map(|name| folder.join(name))));
         Ok(files)
@@ -150,13 +156,12 @@ impl Checkpoint {
     /// lie in the mapped files: nothing is copied yet.
     pub fn state_dict(&self) -> Result<StateDict> {
         let mut state = StateDict::default();
-        let Some(path) = &self.weights else { return Ok(state) };
-        let name = file_name(path);
-        let found = WEIGHT_FILES.iter().find(|(known, ..)| **known == *name);
-        let Some((_, read, is_index)) = found else { return Ok(state) };
+        let Some((path, WeightFile { name, read, is_index })) = &self.weights else {
+            return Ok(state);
+        };
         if !is_index {
             for (tensor_name, tensor) in read(path)? {
-                state.insert(tensor_name, tensor, &name);
+                state.insert(tensor_name, tensor, name);
             }
             return Ok(state);
         }
@@ -175,7 +180,7 @@ impl Checkpoint {
     }
 
     /// What goes into an archive beside the weights: the configuration, the
-    /// tokenizer, and the recipe of sentence-transformers.
+    /// tokenizer, and the pipeline of sentence-transformers.
     ///
     /// # Errors
     /// A file that cannot be read, or a malformed `modules.json`.
@@ -191,7 +196,7 @@ impl Checkpoint {
         for name in TEXT_FILES.into_iter().chain(SENTENCE_FILES) {
             take(name, self.directory.join(name))?;
         }
-        for name in RECIPE_FILES {
+        for name in PIPELINE_FILES {
             take(name, self.root.join(name))?;
         }
         let Some(modules) = assets.get(MODULES_FILE) else { return Ok(assets) };
@@ -204,8 +209,8 @@ impl Checkpoint {
                 assets.insert(module.file("config.json"), read_side_file(&config)?);
             }
             // Of weights, whatever their form, a safetensors file is made.
-            let found = WEIGHT_FILES.iter().filter(|(.., is_index)| has_weights && !is_index);
-            let found = found.map(|(name, read, _)| (folder.join(name), read));
+            let found = WEIGHT_FILES.iter().filter(|file| has_weights && !file.is_index);
+            let found = found.map(|file| (folder.join(file.name), file.read));
             if let Some((path, read)) = first_file(found)? {
                 let contents =
                     safetensors::to_bytes(&read(&path)?).map_err(|error| error.at_path(&path))?;

@@ -1,7 +1,5 @@
 //! When two results count as equal.
 
-#![expect(clippy::disallowed_methods, reason = "looks at results, records no trace")]
-
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;

@@ -79,6 +79,14 @@ impl Error {
         self
     }
 
+    /// Moves the place into the message: it is inside of what the caller names.
+    pub(crate) fn inside(mut self) -> Self {
+        if let Some(place) = self.place.take() {
+            self.message = format!("{place}: {}", self.message);
+        }
+        self
+    }
+
     /// Names a text of the caller's, by its number from 0.
     pub(crate) fn at_text(mut self, number: usize) -> Self {
         self.text = Some(number);

@@ -60,7 +60,7 @@
 //!
 //! # Text
 //!
-//! An archive carries the checkpoint's tokenizer, its labels, and the recipe of
+//! An archive carries the checkpoint's tokenizer, its labels, and the pipeline of
 //! sentence-transformers. So text goes in, and answers come out: see
 //! [`Module::embed`], [`Module::classify`], [`Module::entities`],
 //! [`Module::answer`], [`Module::fill_mask`] and [`Module::next_sentence`]. Any
@@ -119,23 +119,26 @@
 //!
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_errors_doc)]
+// Denied where models are traced: `nn`, `models/bert` and `activation`.
+#![allow(clippy::disallowed_methods)]
 
 mod activation;
 mod archive;
 mod assets;
 mod atomic_file;
+mod batch;
 mod checkpoint;
 mod compare;
 mod config;
 mod device;
+mod embedding;
+mod engine;
 mod error;
 mod export;
 mod memory;
 mod models;
 mod module;
 mod nn;
-mod packed;
-mod ragged;
 mod tasks;
 mod text;
 mod trace;
@@ -152,24 +155,26 @@ pub use archive::{ArchiveWeights, WeightRecord};
 pub use assets::Assets;
 #[doc(hidden)] // for the command
 pub use atomic_file::{WholeFile, check_output, is_same_file};
+pub use batch::Inputs;
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
 pub use config::BertConfig;
 pub use device::{CudaDevice, Device, Devices, Dtype};
+pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
+pub use engine::{EngineKind, Outputs, Precision, shutdown_threads};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
-pub use module::{Inputs, Module, Outputs, Plan};
+pub use module::Module;
 pub use nn::Attention;
-pub use packed::shutdown_threads;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
     Fillings, FunctionToApply, LabelScore, LongTexts,
 };
 pub use text::{
-    EncodeOptions, Encoding, MAX_PADDED_LENGTH, MAX_TEXT_BYTES, Padding, PoolingMode, Prompts,
-    Recipe, Similarity, Text, Tokenizer, Truncation,
+    EncodeOptions, Encoding, MAX_PADDED_LENGTH, MAX_TEXT_BYTES, Padding, Text, Tokenizer,
+    Truncation,
 };
 pub use trace::{FixedShape, trace, trace_fixed_shapes};
 pub use untie::{Tie, TieReport, TieWeights, tie};

@@ -1,7 +1,5 @@
 //! Memory that grows with models, texts and results: where it runs out, that is an error.
 
-#![expect(clippy::disallowed_methods, reason = "copies results, records no trace")]
-
 use crate::error::Result;
 use tch::{Tensor, kind};
 

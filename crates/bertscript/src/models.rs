@@ -9,7 +9,7 @@ pub use survey::Survey;
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::{AttentionForm, Ragged};
+use crate::nn::{AttentionForm, VarlenBatch};
 use crate::untie::Tie;
 use crate::weights::Weights;
 use std::fmt;
@@ -64,6 +64,23 @@ impl fmt::Display for Dim {
     }
 }
 
+impl FromStr for Dim {
+    type Err = Error;
+
+    fn from_str(symbol: &str) -> Result<Self> {
+        Ok(match symbol {
+            "B" => Self::Batch,
+            "C" => Self::Choice,
+            "BC" => Self::BatchChoice,
+            "S" => Self::Sequence,
+            size => Self::Fixed(size.parse().map_err(|_| {
+                let message = format!("unknown dimension {size:?}, expected B, C, BC, S or a size");
+                Error::new(ErrorKind::Archive, message)
+            })?),
+        })
+    }
+}
+
 /// An output: its name in transformers and its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputSpec {
@@ -76,15 +93,28 @@ pub struct OutputSpec {
 /// The inputs of a model, as tensors of one device.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelInputs<'a> {
-    /// `[B,S]` (of multiple choice `[B,C,S]`) of int64 or int32
-    pub(crate) input_ids: &'a Tensor,
-    /// The same shape, 1 where a token takes part; without it all do
-    pub(crate) attention_mask: Option<&'a Tensor>,
-    /// The same shape, of int64 or int32
-    pub(crate) token_type_ids: &'a Tensor,
-    /// Where texts begin and end, if the inputs are one row `[1,T]` of several; then
-    /// there is no mask
-    pub(crate) ragged: Option<&'a Ragged>,
+    input_ids: &'a Tensor,
+    attention_mask: Option<&'a Tensor>,
+    token_type_ids: &'a Tensor,
+    varlen: Option<&'a VarlenBatch>,
+}
+
+impl<'a> ModelInputs<'a> {
+    /// Ids and types `[B,S]` (of multiple choice `[B,C,S]`) of int64 or int32; the mask has
+    /// the same shape, 1 where a token takes part; without it all do.
+    pub(crate) fn padded(
+        input_ids: &'a Tensor,
+        attention_mask: Option<&'a Tensor>,
+        token_type_ids: &'a Tensor,
+    ) -> Self {
+        Self { input_ids, attention_mask, token_type_ids, varlen: None }
+    }
+
+    /// One row `[1,T]` of several sequences.
+    pub(crate) fn varlen(batch: &'a VarlenBatch) -> Self {
+        let VarlenBatch { input_ids, token_type_ids, .. } = batch;
+        Self { input_ids, attention_mask: None, token_type_ids, varlen: Some(batch) }
+    }
 }
 
 /// What a model computed.

@@ -1,58 +1,45 @@
-//! Loading a TorchScript program onto a device and running it.
+//! Loading an archive onto a device and running it.
 
-mod inputs;
-mod outputs;
-mod packing;
-mod pages;
-mod plan;
 mod run;
 
-pub use inputs::Inputs;
-pub use outputs::Outputs;
-use plan::PackedForms;
-pub use plan::Plan;
-
-use crate::archive::{self, Archive, Metadata};
+use crate::archive::{self, Archive, ArchiveFile, Metadata, Opened};
 use crate::assets::Assets;
 use crate::device::{Device, Dtype};
+use crate::embedding::EmbeddingPipeline;
+use crate::engine::{Choice, Engine, EngineKind, Precision, Source, choose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
-use crate::text::{Recipe, Tokenizer};
+use crate::text::Tokenizer;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 use tch::Tensor;
-use torchscript::{MappedFile, MethodSchema, NamedTensor, ScriptModule};
+use torchscript::{MethodSchema, ScriptModule};
 
-/// A program made ready for one device and one dtype: an archive of this
-/// library, or any TorchScript module with a `forward`.
+/// An archive on one device, in one dtype: one that bertscript exported, or any TorchScript
+/// archive with a `forward`.
 ///
 /// A module may be shared by any number of threads, which may run it at the
 /// same time; nothing is locked.
 #[derive(Debug)]
 pub struct Module {
-    script: ScriptModule,
-    archive: Option<Archive>,
-    schema: MethodSchema,
-    device: tch::Device,
-    dtype: Dtype,
-    plan: Plan,
-    packed: Arc<PackedForms>,
-    /// Where weights lie, if they lie in a file.
-    file: Option<Arc<MappedFile>>,
+    source: Arc<Source>,
+    choice: Choice,
+    kind: EngineKind,
+    engine: Arc<dyn Engine>,
     tokenizer: OnceCell<Arc<Tokenizer>>,
-    recipe: OnceCell<Option<Recipe>>,
+    pipeline: OnceCell<Option<Arc<EmbeddingPipeline>>>,
 }
 
 impl Module {
-    /// Loads a program from a file. The weights are cast to `dtype`, or keep
-    /// the dtype they have in it.
+    /// Loads an archive from a file. The weights are cast to `dtype`, or keep the dtype that
+    /// they have in it. The engine is the one that suits the archive, the device and the
+    /// dtype ([`Self::with_engine`]).
     ///
-    /// On the CPU, weights that are not cast lie in the file, which is mapped: its
-    /// pages are shared with every other module of it. It may be replaced or
-    /// removed meanwhile, but must not be truncated: the system would end the
-    /// process on the next read. What a packed plan lays out of such weights is shared,
-    /// too, while there is a module of the file.
+    /// On the CPU, weights that are not cast are mapped from the file: its pages are shared
+    /// with every other module of it. It may be replaced or removed meanwhile, but must not
+    /// be truncated: the system would end the process on the next read. The prepacked weights
+    /// of the native engine are shared, too, while there is a module of the file.
     ///
     /// # Errors
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
@@ -61,142 +48,171 @@ impl Module {
         let load = || {
             let _entered = torchscript::enter()?;
             check(HEADROOM)?;
-            let file = archive::open_file(path)?;
-            let archive = Archive::from_file(&file)?;
             let device = device.resolve()?;
-            let script = ScriptModule::load_file(&file, Some(device))?;
-            let mut module = Self::prepare(script, archive, device, dtype)?;
-            module.share_pages(&file)?;
-            Ok(module)
+            let file = archive::open_file(path)?;
+            let source = match ArchiveFile::from_file(file)? {
+                Opened::Own(own) => Source::of_file(own.0, own.1, device, dtype)?,
+                Opened::Other(file) => {
+                    let script = ScriptModule::load_file(&file, Some(device))?;
+                    Source::of_script(script, None, device, dtype)?
+                }
+            };
+            Self::from_source(source, Choice::default())
         };
         load().map_err(|error: Error| error.at_path(path))
     }
 
-    /// Loads a program from memory, as [`Self::load`] does from a file.
+    /// Loads an archive from memory, as [`Self::load`] does from a file.
     pub fn from_bytes(bytes: &[u8], device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let _entered = torchscript::enter()?;
-        let archive = Archive::from_bytes(bytes)?;
         let device = device.resolve()?;
-        Self::prepare(ScriptModule::load_bytes(bytes, Some(device))?, archive, device, dtype)
+        let source = match ArchiveFile::from_bytes(bytes)? {
+            Some((archive, file)) => Source::of_file(archive, file, device, dtype)?,
+            None => {
+                let script = ScriptModule::load_bytes(bytes, Some(device))?;
+                Source::of_script(script, None, device, dtype)?
+            }
+        };
+        Self::from_source(source, Choice::default())
     }
 
-    /// Makes a program that was just traced ready to run, and to be saved, with
-    /// what stands beside it.
+    /// Makes code that was just traced ready to run, and to be saved.
     ///
     /// # Errors
-    /// [`ErrorKind::Archive`] if the program has no `forward`.
+    /// [`ErrorKind::Archive`] if the code has no `forward`.
     pub fn from_script(script: ScriptModule, archive: Archive) -> Result<Self> {
-        Self::prepare(script, Some(archive), tch::Device::Cpu, None)
+        let source = Source::of_script(script, Some(archive), tch::Device::Cpu, None)?;
+        Self::from_source(source, Choice::default())
     }
 
-    /// The same program on another device or in another dtype, by the same plan. What
-    /// is already there is shared.
+    fn from_source(source: Source, choice: Choice) -> Result<Self> {
+        let source = Arc::new(source);
+        let (kind, engine) = choose(&source, choice)?;
+        let (tokenizer, pipeline) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { source, choice, kind, engine, tokenizer, pipeline })
+    }
+
+    /// The same archive, executed by choice, in a dtype on a device; what stays is shared.
+    fn changed(&self, choice: Choice, device: tch::Device, dtype: Dtype) -> Result<Self> {
+        let is_there = (device, dtype) == (self.source.device, self.source.dtype);
+        let source = match is_there {
+            true => Arc::clone(&self.source),
+            false => Arc::new(self.source.to(device, dtype)?),
+        };
+        let (kind, engine) = choose(&source, choice)?;
+        let (tokenizer, pipeline) = (self.tokenizer.clone(), self.pipeline.clone());
+        Ok(Self { source, choice, kind, engine, tokenizer, pipeline })
+    }
+
+    /// The same module on another device or in another dtype. What is already there is
+    /// shared. An engine that was chosen, and 8-bit integers, are kept.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] if the device cannot be had; [`ErrorKind::Unsupported`] if
-    /// the plan is not possible there.
+    /// the chosen engine or precision is not possible there.
     pub fn to(&self, device: Option<Device>, dtype: Option<Dtype>) -> Result<Self> {
-        let device = device.map_or(Ok(self.device), Device::resolve)?;
-        let dtype = dtype.unwrap_or(self.dtype);
-        plan::check_kernels(self.plan, device, dtype)?;
-        let mut module = self.share()?;
-        if (device, dtype) != (self.device, self.dtype) {
-            module.script.to(Some(device), Some(dtype.kind()))?;
-            (module.device, module.dtype) = (device, dtype);
-            module.packed = Arc::default();
-            module.file = None;
-            module.wait()?;
-        }
-        Ok(module)
+        let device = device.map_or(Ok(self.source.device), Device::resolve)?;
+        self.changed(self.choice, device, dtype.unwrap_or(self.source.dtype))
     }
 
-    fn share(&self) -> Result<Self> {
-        Ok(Self {
-            script: self.script.try_clone()?,
-            archive: self.archive.clone(),
-            schema: self.schema.clone(),
-            device: self.device,
-            dtype: self.dtype,
-            plan: self.plan,
-            packed: Arc::clone(&self.packed),
-            file: self.file.clone(),
-            tokenizer: self.tokenizer.clone(),
-            recipe: OnceCell::new(),
+    /// The same module executed by another engine; by the one that suits the archive, the
+    /// device and the dtype, if none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with the reason, if the engine is not possible.
+    pub fn with_engine(&self, engine: Option<EngineKind>) -> Result<Self> {
+        self.with_engine_and_precision(engine, self.precision())
+    }
+
+    /// The same module in another precision: its weights are cast, or prepacked as 8-bit
+    /// integers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with the reason, if the module's engine does not compute
+    /// in it.
+    pub fn with_precision(&self, precision: Precision) -> Result<Self> {
+        self.with_engine_and_precision(self.choice.engine, precision)
+    }
+
+    /// [`Self::with_engine`] and [`Self::with_precision`] at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with the reason, if the engine is not possible, or does
+    /// not compute in the precision.
+    pub fn with_engine_and_precision(
+        &self,
+        engine: Option<EngineKind>,
+        precision: Precision,
+    ) -> Result<Self> {
+        let choice = Choice { engine, int8: precision == Precision::Int8 };
+        self.changed(choice, self.source.device, precision.dtype().unwrap_or(self.source.dtype))
+    }
+
+    /// The engine that was chosen, if one was.
+    pub fn chosen_engine(&self) -> Option<EngineKind> {
+        self.choice.engine
+    }
+
+    /// What executes it.
+    pub fn engine(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// The engine itself.
+    pub(crate) fn executor(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// The description of an archive that bertscript exported.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for any other.
+    pub(crate) fn exported(&self) -> Result<&Metadata> {
+        self.metadata().ok_or_else(|| {
+            let message = "found a third-party archive, expected one that bertscript exported";
+            Error::new(ErrorKind::Unsupported, message)
         })
     }
 
-    /// Writes the program to a file, whole or not at all; its weights are saved
-    /// for the CPU, wherever they are. The plan is no property of a file: a module is
-    /// loaded from it as from any other.
+    /// The number format that it computes in.
+    pub fn precision(&self) -> Precision {
+        if self.choice.int8 { Precision::Int8 } else { self.source.dtype.into() }
+    }
+
+    /// Writes the archive to a file, whole or not at all; its weights are saved
+    /// for the CPU, wherever they are. Engine and precision are no properties of an archive.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a program of somebody else, of which not
+    /// [`ErrorKind::Unsupported`] for a third-party archive, of which not
     /// everything is known, and for weights that were cast after loading;
     /// those of [`Archive::save`].
     pub fn save(&self, path: &Path) -> Result<()> {
         let unsupported = |message: &str| Error::new(ErrorKind::Unsupported, message);
-        let Some(archive) = &self.archive else {
-            return Err(unsupported("the program is another's: copy its file instead"));
+        let Source { archive, device, dtype, .. } = &*self.source;
+        let Some(archive) = archive else {
+            return Err(unsupported("a third-party archive cannot be saved; copy the file"));
         };
-        if archive.metadata().dtype()? != self.dtype {
+        if archive.metadata().dtype()? != *dtype {
             let message = "the weights were cast after loading: export with that dtype instead";
             return Err(unsupported(message));
         }
-        if self.device == tch::Device::Cpu {
-            return archive.save(&self.script, path);
+        let script = self.source.script()?;
+        if *device == tch::Device::Cpu {
+            return archive.save(script, path);
         }
-        let mut script = self.script.try_clone()?;
+        let mut script = script.try_clone()?;
         script.to(Some(tch::Device::Cpu), None)?;
         archive.save(&script, path)
     }
 
-    fn prepare(
-        mut script: ScriptModule,
-        archive: Option<Archive>,
-        device: tch::Device,
-        dtype: Option<Dtype>,
-    ) -> Result<Self> {
-        if !script.has_method("forward")? {
-            return Err(Error::new(ErrorKind::Archive, "the program has no method `forward`"));
-        }
-        let stored = match &archive {
-            Some(archive) => archive.metadata().dtype()?,
-            None => stored_dtype(&script)?,
-        };
-        let dtype = dtype.unwrap_or(stored);
-        if dtype != stored {
-            script.to(None, Some(dtype.kind()))?;
-        }
-        script.eval()?;
-        let schema = script.schema("forward")?;
-        let mut module = Self {
-            script,
-            archive,
-            schema,
-            device,
-            dtype,
-            plan: Plan::Scripted,
-            packed: Arc::default(),
-            file: None,
-            tokenizer: OnceCell::new(),
-            recipe: OnceCell::new(),
-        };
-        if module.cannot_pack().is_none() {
-            module.plan = Plan::Packed;
-        }
-        // Any stream may run it, not only the one that its weights came by.
-        module.wait()?;
-        Ok(module)
-    }
-
     /// The archive's description of itself, if it is one of this library.
     pub fn metadata(&self) -> Option<&Metadata> {
-        self.archive.as_ref().map(Archive::metadata)
+        self.archive().map(Archive::metadata)
     }
 
-    /// What stands beside the program, if it is an archive of this library.
+    /// The archive, if bertscript exported it.
     pub fn archive(&self) -> Option<&Archive> {
-        self.archive.as_ref()
+        self.source.archive.as_deref()
     }
 
     /// The file's tokenizer, which is built when it is first wanted.
@@ -208,49 +224,41 @@ impl Module {
         self.tokenizer.get_or_try_init(|| Tokenizer::from_assets(self.assets()?).map(Arc::new))
     }
 
-    /// The file's sentence-transformers recipe, if it has one.
+    /// The file's sentence-transformers pipeline, if it has one.
     ///
     /// # Errors
-    /// Those of [`Recipe::from_assets`].
-    pub fn recipe(&self) -> Result<Option<&Recipe>> {
-        let recipe = self.recipe.get_or_try_init(|| Recipe::from_assets(self.assets()?));
-        Ok(recipe?.as_ref())
+    /// Those of [`EmbeddingPipeline::from_assets`].
+    pub fn pipeline(&self) -> Result<Option<&EmbeddingPipeline>> {
+        let read = || Ok::<_, Error>(EmbeddingPipeline::from_assets(self.assets()?)?.map(Arc::new));
+        Ok(self.pipeline.get_or_try_init(read)?.as_deref())
     }
 
     fn assets(&self) -> Result<&Assets> {
-        self.archive.as_ref().map(Archive::assets).ok_or_else(|| {
-            let message = "the program carries no tokenizer: bertscript did not export it";
+        self.archive().map(Archive::assets).ok_or_else(|| {
+            let message = "the archive has no tokenizer: bertscript did not export it";
             Error::new(ErrorKind::Unsupported, message)
         })
     }
 
     /// The signature of `forward`.
     pub fn schema(&self) -> &MethodSchema {
-        &self.schema
+        &self.source.schema
     }
 
     /// Where it runs.
     pub fn device(&self) -> tch::Device {
-        self.device
+        self.source.device
     }
 
-    /// The dtype it runs in.
+    /// The dtype of its outputs, and of its weights but for those that are prepacked as 8-bit
+    /// integers.
     pub fn dtype(&self) -> Dtype {
-        self.dtype
+        self.source.dtype
     }
 
     /// The parameters, by the names of the program's `state_dict`. They are to be
     /// read: what is written to them may be lost, or not be seen.
     pub fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
-        let named = self.script.named_tensors()?.into_iter().filter(|named| named.is_parameter);
-        Ok(named.map(|NamedTensor { name, tensor, .. }| (name, tensor)).collect())
+        self.source.parameters()
     }
-}
-
-/// The dtype of a program's first floating-point weight; float32 without any.
-fn stored_dtype(script: &ScriptModule) -> Result<Dtype> {
-    let tensors = script.named_tensors()?;
-    let kinds = tensors.iter().map(|named| named.tensor.f_kind());
-    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
-    Ok(kinds.into_iter().find_map(Dtype::from_kind).unwrap_or(Dtype::F32))
 }

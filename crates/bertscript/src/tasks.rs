@@ -11,11 +11,12 @@ mod embed;
 mod entities;
 mod fill_mask;
 mod heads;
-mod pooled;
+mod math;
+mod options;
 
 pub use answer::{Answer, AnswerOptions, Answers};
-pub use batches::{Cancel, LongTexts};
 pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};
 pub use embed::{EmbedOptions, Embeddings};
 pub use entities::{AggregationStrategy, Entities, EntitiesOptions, Entity};
 pub use fill_mask::{FillMaskOptions, Filling, Fillings};
+pub use options::{Cancel, LongTexts};

@@ -9,8 +9,6 @@
 //! as tied follows transformers 5.23 (`tie_weights`): one of two present, or
 //! both present and equal.
 
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
 use crate::checkpoint::StateDict;
 use crate::error::Result;
 use serde::Serialize;

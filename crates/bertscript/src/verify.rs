@@ -1,14 +1,14 @@
 //! Does an archive compute what it should?
 
-#![expect(clippy::disallowed_methods, reason = "looks at results, records no trace")]
-
 use crate::archive::weights_sha256;
+use crate::batch::Inputs;
 use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
 use crate::device::Dtype;
+use crate::engine::{EngineKind, Outputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
-use crate::module::{Inputs, Module, Outputs, Plan};
+use crate::module::Module;
 use crate::trace::Example;
 use serde::Serialize;
 use tch::Tensor;
@@ -19,8 +19,8 @@ use torchscript::InferenceMode;
 pub struct Check {
     /// What was run, such as `shape 5x64`.
     pub case: String,
-    /// The plan that computed it.
-    pub plan: Plan,
+    /// What executed the module.
+    pub engine: EngineKind,
     /// One comparison for each output.
     pub outputs: Vec<Comparison>,
 }
@@ -117,7 +117,7 @@ pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
                 output.max_abs_error,
                 SUMMATION_MARGIN * output.bound
             );
-            let place = format!("plan {}", check.plan);
+            let place = format!("engine {}", check.engine);
             Err(Error::new(ErrorKind::Verification, message).at(place))
         }
     }
@@ -160,12 +160,7 @@ impl<'a> Reference<'a> {
         let attention_mask = Some(attention_mask).filter(|_| !matches!(mask, Mask::None));
         let run = |model: &PreTrained| {
             let _inference = InferenceMode::enter();
-            model.forward(ModelInputs {
-                input_ids: &input_ids,
-                attention_mask: attention_mask.as_ref(),
-                token_type_ids: &token_type_ids,
-                ragged: None,
-            })
+            model.forward(ModelInputs::padded(&input_ids, attention_mask.as_ref(), &token_type_ids))
         };
         let own = run(self.model)?;
         let exact = self.exact.as_ref().map(run).transpose()?;
@@ -245,8 +240,8 @@ fn compare(
     mask: Option<&Tensor>,
 ) -> Result<Check> {
     let tolerance = tolerance(module.dtype());
-    // By a packed plan nothing is computed where there is padding.
-    let mask = mask.filter(|_| outputs.plan() != Plan::Scripted);
+    // Without padding, nothing is computed where a token is masked.
+    let mask = mask.filter(|_| module.engine() != EngineKind::TorchScript);
     let compared = reference.iter().map(|expected| {
         let name = &expected.name;
         let info = module.metadata().and_then(|m| m.outputs.iter().find(|o| o.name == *name));
@@ -266,7 +261,7 @@ fn compare(
         }
     });
     let outputs_compared = compared.collect::<Result<_>>()?;
-    Ok(Check { case, plan: outputs.plan(), outputs: outputs_compared })
+    Ok(Check { case, engine: module.engine(), outputs: outputs_compared })
 }
 
 /// `values` `[B,S,..]`, with zeros where the mask has them; as they are, if that

@@ -4,8 +4,6 @@
 //! files, prefixes or ties. What it asked for is recorded: the list becomes the
 //! parameters of the TorchScript module, and what is left over is reported.
 
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
 mod init;
 
 pub(crate) use init::{Init, RandomInit};

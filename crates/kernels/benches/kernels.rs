@@ -5,7 +5,7 @@
 //! `BERTSCRIPT_MAX_ISA` lowers the best.
 
 use bertscript_kernels::{
-    Bf16, Element, Isa, LayerNorm, Linear, Matrix, Solo, Texts, Then, attention,
+    Bf16, Element, Isa, LayerNorm, Linear, Matrix, Sequences, Solo, Then, attention,
 };
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use std::time::Duration;
@@ -146,7 +146,8 @@ fn one_attention<E: Element>(
     let lengths = vec![length; 1024 / length];
     let tokens = length * lengths.len();
     let (qkv, mut out) = (filled::<E>(tokens, 3 * 384), filled::<E>(tokens, 384));
-    let texts = Texts { lengths: &lengths, heads: 384 / head_dim };
+    let cu_seqlens: Vec<_> = (0..=lengths.len()).map(|text| text * length).collect();
+    let texts = Sequences { cu_seqlens: &cu_seqlens, keys: &[], num_heads: 384 / head_dim };
     group.throughput(Throughput::Elements(4 * (tokens * length * 384) as u64));
     group.bench_function(id::<E>(isa, &format!("{length}/{head_dim}")), |bencher| {
         bencher.iter(|| attention(isa, &Solo, qkv.all(), texts, out.all_mut()));

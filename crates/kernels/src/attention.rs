@@ -1,4 +1,4 @@
-//! Attention over texts that lie one after the other.
+//! Attention over the sequences of an unpadded batch.
 
 mod products;
 
@@ -8,7 +8,7 @@ use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
 use crate::matrix::{Line, Rows, RowsMut};
-use crate::memory::{OutOfMemory, collect, zeros};
+use crate::memory::{OutOfMemory, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
@@ -17,23 +17,42 @@ use products::InTiles;
 use products::{InVectors, Products, TILE_DEPTH};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Fewer multiplications than this are not worth a second thread.
 const MIN_PARALLEL_WORK: usize = 1 << 18;
 
-/// Texts and how attention looks at them.
+/// The tokens of a sequence that its tokens attend to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keys {
+    /// All of them.
+    #[default]
+    All,
+    /// All but the first: a masked token whose own hidden state is wanted.
+    AllButFirst,
+    /// None: the context is zero.
+    None,
+    /// All of them, with the same weight: the softmax of scores that are all masked by
+    /// the same number.
+    Uniform,
+}
+
+/// The sequences of an unpadded batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Texts<'a> {
-    /// The tokens of each text.
-    pub lengths: &'a [usize],
-    /// Number of heads.
-    pub heads: usize,
+pub struct Sequences<'a> {
+    /// The row of each sequence's first token, and the number of rows, `[N+1]`.
+    pub cu_seqlens: &'a [usize],
+    /// What the tokens of each sequence attend to, `[N]`; empty if all attend to
+    /// [`Keys::All`].
+    pub keys: &'a [Keys],
+    /// The number of heads.
+    pub num_heads: usize,
 }
 
 /// Scaled dot-product attention: query, key and value side by side, `[T,3H]`
-/// for texts of `T` tokens together -> `[T,H]`. Every token attends to the
-/// tokens of its own text; the scale is the inverse square root of a head's
-/// dimension. Of bfloat16, what each token attends with is rounded, too.
+/// for sequences of `T` tokens together -> `[T,H]`. Every token attends to the
+/// tokens of its own sequence that are [`Keys`]; the scale is the inverse square root
+/// of a head's dimension. Of bfloat16, the attention probabilities are rounded, too.
 ///
 /// # Errors
 /// If memory runs out.
@@ -45,33 +64,53 @@ pub fn attention<E: Element>(
     isa: Isa,
     team: &dyn Team,
     qkv: Rows<'_, E>,
-    texts: Texts<'_>,
+    sequences: Sequences<'_>,
     out: RowsMut<'_, E>,
 ) -> Result<(), OutOfMemory> {
-    let Texts { lengths, heads } = texts;
+    let Sequences { cu_seqlens, keys, num_heads } = sequences;
+    let count = cu_seqlens.len().saturating_sub(1);
+    let is_ascending = cu_seqlens.windows(2).all(|pair| pair[0] <= pair[1]);
     assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
-    assert_eq!(lengths.iter().sum::<usize>(), qkv.rows, "as many tokens as rows");
+    assert!(cu_seqlens.first() == Some(&0) && is_ascending, "sequences overlap");
+    assert_eq!(cu_seqlens.last(), Some(&qkv.rows), "as many tokens as rows");
+    assert!(keys.is_empty() || keys.len() == count, "keys of each sequence");
     assert_eq!((qkv.rows, qkv.width), (out.rows, 3 * out.width), "query, key, value and result");
-    assert!(heads > 0 && out.width.is_multiple_of(heads), "{heads} heads of {} values", out.width);
-    let head_dim = out.width / heads;
+    let heads_fit = num_heads > 0 && out.width.is_multiple_of(num_heads);
+    assert!(heads_fit, "{num_heads} heads of {} values", out.width);
+    let head_dim = out.width / num_heads;
     assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
-    let work: usize = lengths.iter().map(|length| length * length).sum::<usize>() * out.width;
+    let lengths = || cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
+    let work: usize = lengths().map(|length| length * length).sum::<usize>() * out.width;
     let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    let mut start = 0;
-    let starts = collect(lengths.iter().map(|length| {
-        start += length;
-        start - length
-    }))?;
-    let scratch = || Scratch::new(longest, head_dim);
-    share(team, lengths.len() * heads, scratch, |scratch, number| {
-        let (text, head) = (number / heads, number % heads);
-        let (first, length) = (starts[text], lengths[text]);
+    let scratch = || Scratch::new(lengths().max().unwrap_or(0), head_dim);
+    share(team, count * num_heads, scratch, |scratch, index| {
+        let (sequence, head) = (index / num_heads, index % num_heads);
+        let (first, end) = (cu_seqlens[sequence], cu_seqlens[sequence + 1]);
+        let (queries, mut keys_of) = (first..end, first..end);
+        let mut scale = (head_dim as f32).sqrt().recip();
+        match keys.get(sequence).copied().unwrap_or_default() {
+            Keys::All => {}
+            Keys::AllButFirst => keys_of.start = end.min(first + 1),
+            Keys::None => keys_of.start = end,
+            // Not zero: beyond the last key scores are infinite.
+            Keys::Uniform => scale = f32::MIN_POSITIVE,
+        }
         let column = head * head_dim;
-        // SAFETY: available; rows and columns are a text's and a head's, and no
+        // SAFETY: available; rows and columns are a sequence's and a head's, and no
         // two share a place of the result.
         unsafe {
-            isa.run(Head { isa, qkv, out: &out, first, length, column, head_dim, scratch });
+            let head = Head {
+                isa,
+                qkv,
+                out: &out,
+                queries,
+                keys: keys_of,
+                column,
+                head_dim,
+                scale,
+                scratch,
+            };
+            isa.run(head);
         }
         Ok(())
     })
@@ -106,15 +145,16 @@ impl Scratch {
     }
 }
 
-/// One head of one text.
+/// One head of one sequence.
 struct Head<'a, E> {
     isa: Isa,
     qkv: Rows<'a, E>,
     out: &'a RowsMut<'a, E>,
-    first: usize,
-    length: usize,
+    queries: Range<usize>,
+    keys: Range<usize>,
     column: usize,
     head_dim: usize,
+    scale: f32,
     scratch: &'a mut Scratch,
 }
 
@@ -127,7 +167,7 @@ impl<E: Element> Kernel for Head<'_, E> {
         unsafe {
             #[cfg(target_arch = "x86_64")]
             if self.isa == Isa::Amx && E::DEPTH == 2 && self.head_dim.is_multiple_of(TILE_DEPTH) {
-                let rows = height(self.length, amx::ROWS);
+                let rows = height(self.queries.len(), amx::ROWS);
                 let by = InTiles(amx::Tiles::new(amx::Hardware, rows));
                 return self.attend::<S, _>(by);
             }
@@ -139,7 +179,17 @@ impl<E: Element> Kernel for Head<'_, E> {
 impl<E: Element> Head<'_, E> {
     #[inline(always)]
     unsafe fn attend<S: Simd, P: Products<E>>(self, mut by: P) {
-        let Self { qkv, first, length, column, head_dim, .. } = self;
+        let Self { qkv, out, queries, column, head_dim, scale, .. } = self;
+        let length = self.keys.len();
+        if length == 0 {
+            for row in queries {
+                for dim in 0..head_dim {
+                    // SAFETY: the row is of the sequence, the column of the head.
+                    unsafe { out.at(row, column + dim).write(E::from_f32(0.)) };
+                }
+            }
+            return;
+        }
         let hidden_size = qkv.width / 3;
         let keys: *mut E = self.scratch.keys.as_mut_ptr().cast();
         let values: *mut E = self.scratch.values.as_mut_ptr().cast();
@@ -149,20 +199,19 @@ impl<E: Element> Head<'_, E> {
         let panels = length.div_ceil(width::<S>());
         let score_stride = panels * width::<S>();
         let depth = length.next_multiple_of(P::DEPTH);
-        let scale = (head_dim as f32).sqrt().recip();
         // SAFETY: the scratch memory holds panels of the longest text; rows and
         // columns are of the matrices.
         unsafe {
-            let key = qkv.start.add(first * qkv.stride + hidden_size + column);
+            let key = qkv.start.add(self.keys.start * qkv.stride + hidden_size + column);
             lay_out_keys::<S, E>(key, qkv.stride, length, head_dim, keys);
-            let value = qkv.start.add(first * qkv.stride + 2 * hidden_size + column);
+            let value = qkv.start.add(self.keys.start * qkv.stride + 2 * hidden_size + column);
             lay_out_values::<S, E>(value, qkv.stride, (length, depth), head_dim, values);
-            let height = height(length, P::MR);
-            for start in (0..length).step_by(height) {
+            let height = height(queries.len(), P::MR);
+            for start in queries.clone().step_by(height) {
                 // Twice the same gives twice the same.
-                let start = if P::ALL { start.min(length - height) } else { start };
-                let rows = height.min(length - start);
-                let left = qkv.start.add((first + start) * qkv.stride + column);
+                let start = if P::ALL { start.min(queries.end - height) } else { start };
+                let rows = height.min(queries.end - start);
+                let left = qkv.start.add(start * qkv.stride + column);
                 for panel in 0..panels {
                     let product = Product {
                         left,
@@ -177,12 +226,12 @@ impl<E: Element> Head<'_, E> {
                     let to = scores.add(panel * width::<S>());
                     by.multiply(rows, half, product, to, score_stride);
                 }
-                let mut shares = [0.; MAX_MR];
-                for (row, share) in shares.iter_mut().enumerate().take(rows) {
+                let mut inv_sums = [0.; MAX_MR];
+                for (row, inv_sum) in inv_sums.iter_mut().enumerate().take(rows) {
                     let (from, to) = (row * score_stride, row * score_stride);
                     let sum =
                         softmax::<S, E>(scores.add(from), powers.add(to), (length, depth), scale);
-                    *share = sum.recip();
+                    *inv_sum = sum.recip();
                 }
                 for (panel, dim) in (0..head_dim).step_by(width::<S>()).enumerate() {
                     let product = Product {
@@ -194,14 +243,14 @@ impl<E: Element> Head<'_, E> {
                         next: Next::nothing(),
                     };
                     by.multiply(rows, head_dim - dim <= S::LANES, product, sums, width::<S>());
-                    for (row, share) in shares.into_iter().enumerate().take(rows) {
+                    for (row, inv_sum) in inv_sums.into_iter().enumerate().take(rows) {
                         for half in 0..2 {
                             let dim = dim + half * S::LANES;
                             if dim < head_dim {
                                 let count = S::LANES.min(head_dim - dim);
                                 let sum = S::load(sums.add(row * width::<S>() + half * S::LANES));
-                                let place = self.out.at(first + start + row, column + dim);
-                                E::store::<S>(place, count, S::mul(sum, S::splat(share)));
+                                let place = out.at(start + row, column + dim);
+                                E::store::<S>(place, count, S::mul(sum, S::splat(inv_sum)));
                             }
                         }
                     }

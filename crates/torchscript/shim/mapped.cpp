@@ -1,4 +1,4 @@
-// Tensors that lie in a mapped file.
+// Tensors in a mapped file, or in a copy of one.
 #include "shim.h"
 
 #include <ATen/ops/empty.h>
@@ -19,31 +19,8 @@ namespace {
 struct Mapping {
   char* data = nullptr;
   size_t length = 0;
-
-  // Lets go of the pages that lie in a range.
-  void release(size_t offset, size_t bytes) const {
-    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    const size_t first = (offset + page - 1) / page * page;
-    const size_t last = (offset + bytes) / page * page;
-    if (data != nullptr && first < last) {
-      madvise(data + first, last - first, MADV_DONTNEED);
-    }
-  }
-
-  // Whether the bytes stand at an offset. Pages that were compared are let go of, so
-  // that not all of both are in memory.
-  bool equals(size_t offset, const void* bytes, size_t count) const {
-    constexpr size_t part = 1 << 20;
-    const char* other = static_cast<const char*>(bytes);
-    for (size_t done = 0; done < count; done += part) {
-      const size_t length = std::min(part, count - done);
-      if (std::memcmp(data + offset + done, other + done, length) != 0) {
-        return false;
-      }
-      release(offset + done, length);
-    }
-    return true;
-  }
+  // Otherwise a copy in anonymous memory, whose pages nothing would bring back.
+  bool is_file = false;
 
   ~Mapping() {
     if (data != nullptr) {
@@ -71,9 +48,31 @@ ts_error* ts_mapped_open(int fd, size_t length, ts_mapped** out) {
       }
       mapping->data = static_cast<char*>(data);
       mapping->length = length;
+      mapping->is_file = true;
     }
     *out = new ts_mapped{std::move(mapping)};
   });
+}
+
+// A copy of bytes, aligned as a mapped file is.
+ts_error* ts_mapped_copy(const void* bytes, size_t length, ts_mapped** out) {
+  return guard([&] {
+    auto mapping = std::make_shared<Mapping>();
+    if (length > 0) {
+      void* data = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (data == MAP_FAILED) {
+        throw SystemFailed{"copy the archive", errno};
+      }
+      mapping->data = static_cast<char*>(data);
+      mapping->length = length;
+      std::memcpy(mapping->data, bytes, length);
+    }
+    *out = new ts_mapped{std::move(mapping)};
+  });
+}
+
+const void* ts_mapped_data(const ts_mapped* self) {
+  return self->mapping->data;
 }
 
 void ts_mapped_free(ts_mapped* self) {
@@ -115,55 +114,12 @@ ts_error* ts_mapped_tensor(
   });
 }
 
-// Gives every storage whose bytes stand in one of the ranges the file's pages, and
-// frees its own. What is smaller than `least` is left alone.
-ts_error* ts_module_share(
-    ts_module* self,
-    const ts_mapped* mapped,
-    const size_t* offsets,
-    const size_t* lengths,
-    size_t count,
-    size_t least,
-    size_t* shared) {
-  return guard([&] {
-    const auto& mapping = mapped->mapping;
-    // Storages stand in the file in about the order in which modules have them.
-    size_t next = 0;
-    *shared = 0;
-    for (const torch::jit::Module& module : self->module.modules()) {
-      for (const c10::IValue& slot : module._ivalue()->slots()) {
-        // Sparse tensors have no storage.
-        if (!slot.isTensor() || !slot.toTensor().is_cpu() || !slot.toTensor().has_storage()) {
-          continue;
-        }
-        c10::StorageImpl* storage = slot.toTensor().storage().unsafeGetStorageImpl();
-        const size_t bytes = storage->nbytes();
-        for (size_t tried = 0; bytes >= least && tried < count; ++tried) {
-          const size_t range = (next + tried) % count;
-          const size_t offset = offsets[range];
-          if (lengths[range] != bytes || offset > mapping->length || bytes > mapping->length - offset) {
-            continue;
-          }
-          char* data = mapping->data + offset;
-          if (reinterpret_cast<uintptr_t>(data) % alignof(std::max_align_t) != 0 || data == storage->data() ||
-              !mapping->equals(offset, storage->data(), bytes)) {
-            continue;
-          }
-          auto* owner = new std::shared_ptr<Mapping>(mapping);
-          const auto release = [](void* owner) { delete static_cast<std::shared_ptr<Mapping>*>(owner); };
-          storage->set_data_ptr_noswap(c10::DataPtr(data, owner, release, c10::kCPU));
-          *shared += bytes;
-          next = range + 1;
-          break;
-        }
-      }
-    }
-  });
-}
-
-// Lets go of the pages until they are read again. A write to them is lost.
+// Drops the pages until they are read again. A write to them is lost.
 void ts_mapped_release(const ts_mapped* self) {
-  self->mapping->release(0, self->mapping->length);
+  const Mapping& mapping = *self->mapping;
+  if (mapping.is_file) {
+    madvise(mapping.data, mapping.length, MADV_DONTNEED);
+  }
 }
 
 } // extern "C"

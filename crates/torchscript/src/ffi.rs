@@ -155,16 +155,13 @@ unsafe extern "C" {
 
     pub(crate) fn ts_mapped_open(fd: c_int, length: usize, out: *mut *mut TsMapped)
     -> *mut TsError;
-    pub(crate) fn ts_mapped_release(mapped: *const TsMapped);
-    pub(crate) fn ts_module_share(
-        m: *mut TsModule,
-        mapped: *const TsMapped,
-        offsets: *const usize,
-        lengths: *const usize,
-        count: usize,
-        least: usize,
-        shared: *mut usize,
+    pub(crate) fn ts_mapped_copy(
+        bytes: *const c_void,
+        length: usize,
+        out: *mut *mut TsMapped,
     ) -> *mut TsError;
+    pub(crate) fn ts_mapped_data(mapped: *const TsMapped) -> *const c_void;
+    pub(crate) fn ts_mapped_release(mapped: *const TsMapped);
     pub(crate) fn ts_mapped_free(m: *mut TsMapped);
     pub(crate) fn ts_mapped_tensor(
         m: *const TsMapped,

@@ -1,17 +1,16 @@
-//! Tensors that lie in a mapped file.
+//! Tensors in a mapped file.
 
 use crate::error::{Error, ErrorKind, Result, check};
 use crate::ffi::{self, TsMapped};
-use crate::module::ScriptModule;
 use std::fs::File;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use tch::{Kind, Tensor};
 
 /// A file mapped into memory, from which tensors are taken without a copy.
 ///
 /// Each tensor has a storage of its own that keeps the mapping alive. Writing
-/// to one changes memory only, never the file. The file must not be truncated
+/// to one changes memory only, never the file; nothing writes to one while the bytes are
+/// read ([`Self::bytes`]). The file must not be truncated
 /// while the mapping lives: the system would end the process on the next read.
 #[derive(Debug)]
 pub struct MappedFile {
@@ -40,6 +39,14 @@ impl MappedFile {
         Ok(Self { raw, length })
     }
 
+    /// A copy of the bytes of a file, instead of a mapping of it.
+    pub fn copy(bytes: &[u8]) -> Result<Self> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the bytes are live for the call, which copies them.
+        check(unsafe { ffi::ts_mapped_copy(bytes.as_ptr().cast(), bytes.len(), &mut raw) })?;
+        Ok(Self { raw, length: bytes.len() })
+    }
+
     /// The contiguous tensor that starts at byte `offset`. Data that is not
     /// aligned for its dtype is copied.
     pub fn tensor(&self, offset: usize, shape: &[i64], kind: Kind) -> Result<Tensor> {
@@ -55,55 +62,23 @@ impl MappedFile {
 }
 
 impl MappedFile {
-    /// Where in the file the values of a tensor lie; none if they do not.
-    ///
-    /// # Errors
-    /// What libtorch refuses.
-    pub fn offset_of(&self, tensor: &Tensor) -> Result<Option<usize>> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
         if self.length == 0 {
-            return Ok(None);
+            return &[];
         }
-        let start = self.tensor(0, &[1], Kind::Uint8)?.data_ptr() as usize;
-        let offset = (tensor.data_ptr() as usize).checked_sub(start);
-        Ok(offset.filter(|offset| *offset < self.length))
+        // SAFETY: so many bytes are mapped as long as `self` lives. Tensors of them are
+        // not written to, by the contract of `tensor`.
+        unsafe {
+            std::slice::from_raw_parts(ffi::ts_mapped_data(self.raw).cast::<u8>(), self.length)
+        }
     }
 
-    /// Lets go of the pages that are in memory; those that are read again come
+    /// Drops the pages of a file that are in memory; those that are read again come
     /// back. What was written to a tensor of the file is lost.
     pub fn release(&self) {
         // SAFETY: `self.raw` is live; what is in the pages is what the file has.
         unsafe { ffi::ts_mapped_release(self.raw) };
-    }
-}
-
-/// Smaller tensors are not worth a page.
-const MIN_MAPPED_BYTES: usize = 1 << 16;
-
-impl ScriptModule {
-    /// Lets tensors that stand in a mapped archive lie there, and frees their own
-    /// memory; `records` are the places of tensors ([`ArchiveReader::tensors`]).
-    /// Those that have other bytes than any record, and small ones, keep their
-    /// memory. Returns how many bytes were freed.
-    ///
-    /// [`ArchiveReader::tensors`]: crate::ArchiveReader::tensors
-    pub fn share(&mut self, file: &MappedFile, records: &[Range<usize>]) -> Result<usize> {
-        let offsets: Vec<_> = records.iter().map(|record| record.start).collect();
-        let lengths: Vec<_> = records.iter().map(ExactSizeIterator::len).collect();
-        let mut shared = 0;
-        // SAFETY: the arrays are live for the call; the module is not used
-        // meanwhile, as it is borrowed.
-        check(unsafe {
-            ffi::ts_module_share(
-                self.as_mut_ptr(),
-                file.raw,
-                offsets.as_ptr(),
-                lengths.as_ptr(),
-                records.len(),
-                MIN_MAPPED_BYTES,
-                &mut shared,
-            )
-        })?;
-        Ok(shared)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ffi::{self, TsModule};
 use crate::mapped::scalar_type;
 use crate::process::enter;
 use crate::value::{RawValue, RawValues, Value};
+use std::collections::HashMap;
 use std::ffi::{CString, c_char};
 use tch::{Device, Kind, Tensor};
 
@@ -116,6 +117,25 @@ impl ScriptModule {
                 }
             })
             .collect()
+    }
+
+    /// Replaces the memory of tensors by that of `mapped` ones of the same name, dtype, sizes
+    /// and strides, and the same values, such as those of a mapped archive. Others keep their
+    /// memory.
+    pub fn map_tensors(&mut self, mapped: &[(String, Tensor)]) -> Result<()> {
+        let by_name: HashMap<_, _> =
+            mapped.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        for NamedTensor { name, mut tensor, .. } in self.named_tensors()? {
+            let Some(mapped) = by_name.get(name.as_str()) else { continue };
+            let is_same = mapped.f_kind()? == tensor.f_kind()?
+                && mapped.device() == tensor.device()
+                && mapped.size() == tensor.size()
+                && mapped.stride() == tensor.stride();
+            if is_same && mapped.data_ptr() != tensor.data_ptr() {
+                tensor.f_set_data(mapped)?;
+            }
+        }
+        Ok(())
     }
 
     /// Compiles methods from TorchScript source, such as

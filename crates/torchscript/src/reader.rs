@@ -130,24 +130,6 @@ impl<R: Read + Seek> ArchiveReader<R> {
         Ok(())
     }
 
-    /// The places of tensors in the file, in the order of their records; those
-    /// that are compressed have none.
-    pub fn tensors(&mut self) -> Result<Vec<Range<usize>>> {
-        let mut places = Vec::new();
-        for (index, record) in self.records()?.iter().enumerate() {
-            let entry = self.zip.by_index_raw(index).map_err(unzipped)?;
-            let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
-            if record.starts_with("data/")
-                && entry.compression() == CompressionMethod::Stored
-                && let (Some(start), Ok(length)) = (start, usize::try_from(entry.size()))
-                && let Some(end) = start.checked_add(length)
-            {
-                places.push(start..end);
-            }
-        }
-        Ok(places)
-    }
-
     /// The byte range in the archive of a record's contents, or `None` if there is none of
     /// that name. The checksum is not compared.
     ///

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use tch::{Kind, Tensor};
-use torchscript::{ArchiveReader, MappedFile, ScriptModule};
+use torchscript::{MappedFile, ScriptModule};
 
 fn file(bytes: &[u8]) -> std::fs::File {
     let path = std::env::temp_dir().join(format!("mapped-{}-{}", std::process::id(), bytes.len()));
@@ -79,11 +79,32 @@ fn a_module_lies_in_its_archive() {
 
     let path = std::env::temp_dir().join(format!("shared-{}.pt", std::process::id()));
     std::fs::write(&path, &bytes).unwrap();
-    let mut records = ArchiveReader::open(&path).unwrap().tensors().unwrap();
     let mapped = MappedFile::new(&std::fs::File::open(&path).unwrap()).unwrap();
     let mut loaded = ScriptModule::load(&path, None).unwrap();
-    assert_eq!(loaded.share(&mapped, &records).unwrap(), 3 * 160_000);
-    assert_eq!(loaded.share(&mapped, &records).unwrap(), 0, "it lies there already");
+    let place = |values: &Tensor| {
+        let values = Vec::<f32>::try_from(values).unwrap();
+        let values: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        let offset = bytes.windows(values.len()).position(|window| *window == values[..]).unwrap();
+        mapped.tensor(offset, &[40_000], Kind::Float).unwrap()
+    };
+    let own = place(&numbers(3.));
+    let places = [
+        ("first", place(&numbers(1.))),
+        ("second", place(&numbers(2.))),
+        ("own", own.shallow_clone()),
+        ("tied", own),
+        // Of another size, and of no name here.
+        ("small", place(&numbers(1.))),
+        ("other", place(&numbers(1.))),
+    ];
+    let places = places.map(|(name, tensor)| (name.to_owned(), tensor));
+    loaded.map_tensors(&places).unwrap();
+    for named in loaded.named_tensors().unwrap() {
+        let (_, mapped) = places.iter().find(|(name, _)| *name == named.name).unwrap();
+        let is_mapped = named.tensor.data_ptr() == mapped.data_ptr();
+        assert_eq!(is_mapped, named.name != "small", "{}", named.name);
+    }
+    drop(places);
     // The name may go to another file, or away.
     std::fs::remove_file(&path).unwrap();
     mapped.release();
@@ -95,13 +116,17 @@ fn a_module_lies_in_its_archive() {
     }
     let sum = loaded.call("forward", &[], &[]).unwrap();
     assert!(sum.into_tensors().unwrap()[0].equal(&(numbers(1.) + numbers(3.))));
+}
 
-    // What stands nowhere in the file keeps its memory, and no place outside is looked at.
-    let mapped = MappedFile::new(&file(&bytes)).unwrap();
-    let mut other = ScriptModule::new("Other").unwrap();
-    other.register_parameter("first", &numbers(7.)).unwrap();
-    records.push(bytes.len() - 100..bytes.len() - 100 + 160_000);
-    records.push(usize::MAX - 160_000..usize::MAX);
-    assert_eq!(other.share(&mapped, &records).unwrap(), 0);
-    assert!(other.named_tensors().unwrap()[0].tensor.equal(&numbers(7.)));
+#[test]
+fn a_copy_of_a_file_is_as_the_file() {
+    let bytes: Vec<u8> = (0..64).collect();
+    let copy = MappedFile::copy(&bytes).unwrap();
+    let tensor = copy.tensor(8, &[4], Kind::Uint8).unwrap();
+    // Nothing would bring its pages back.
+    copy.release();
+    assert_eq!(copy.bytes(), bytes);
+    drop(copy);
+    assert!(tensor.equal(&Tensor::from_slice(&[8_u8, 9, 10, 11])));
+    assert_eq!(MappedFile::copy(&[]).unwrap().bytes(), b"");
 }

@@ -14,7 +14,11 @@ use anyhow::Result;
 const TESTS: [(&str, &str, &[&str]); 4] = [
     ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
     ("records and signatures of archives", "torchscript", &["--lib"]),
-    ("readers of checkpoints and text", "bertscript", &["--lib", "--", "checkpoint::", "text::"]),
+    (
+        "readers of checkpoints and text",
+        "bertscript",
+        &["--lib", "--", "checkpoint::", "text::", "embedding::"],
+    ),
     ("inputs that fuzzing keeps", "bertscript-tests", &["--test", "fuzzing"]),
 ];
 

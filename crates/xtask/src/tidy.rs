@@ -13,7 +13,7 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "error",
     "memory",
     "device",
@@ -30,8 +30,9 @@ const ORDER: [&str; 22] = [
     "trace",
     "archive",
     "text",
-    "packed",
-    "ragged",
+    "embedding",
+    "batch",
+    "engine",
     "module",
     "tasks",
     "verify",

@@ -190,7 +190,7 @@ impl<'a> Sequence<'a> {
         let (module, index) = (self.module()?, self.size()?);
         let (device, dtype, plan) = (self.word()?, self.word()?, self.word()?);
         let (batch, length) = (self.int64()?, self.int64()?);
-        match self.input.int_in_range(0..=3)? {
+        match self.input.int_in_range(0..=4)? {
             0 => self.derived.push(unsafe { bertscript_module_clone(module) }),
             1 => {
                 let (device, dtype) = (device.as_ptr(), dtype.as_ptr());
@@ -204,6 +204,13 @@ impl<'a> Sequence<'a> {
                     |out, err| unsafe { bertscript_module_with_plan(module, plan, out, err) };
                 self.make(with, |own| &mut own.derived);
             }
+            3 => {
+                let (engine, precision) = (plan.as_ptr(), dtype.as_ptr());
+                let with = |out, err| unsafe {
+                    bertscript_module_with_engine(module, engine, precision, out, err)
+                };
+                self.make(with, |own| &mut own.derived);
+            }
             _ => {
                 self.call(|err| unsafe {
                     bertscript_module_warm_up(module, batch, length, 1, err)
@@ -215,6 +222,8 @@ impl<'a> Sequence<'a> {
             bertscript_module_input_name(module, index);
             bertscript_module_output_name(module, index);
             bertscript_module_device(module);
+            bertscript_module_engine(module);
+            bertscript_module_precision(module);
             bertscript_module_plan(module);
         }
         Ok(())

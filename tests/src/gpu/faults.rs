@@ -3,7 +3,8 @@
 use super::cudart::Cudart;
 use super::numbers::rows;
 use super::{Checked, Prepared, ensure, load};
-use bertscript::{Comparison, Dtype, ErrorKind, Inputs, Module, Outputs, Plan};
+use crate::Execution;
+use bertscript::{Comparison, Dtype, ErrorKind, Inputs, Module, Outputs};
 use tch::{Kind, Tensor};
 
 /// The results that a module must still give.
@@ -18,7 +19,7 @@ fn same(module: &Module, expected: &Outputs) -> Checked {
 
 /// An id beyond the vocabulary would stop the whole process from using the device.
 pub(super) fn a_bad_id_poisons_nothing(prepared: &Prepared) -> Checked {
-    for plan in [Plan::Scripted, Plan::Packed] {
+    for plan in [Execution::TorchScript, Execution::Unpadded] {
         let module = load(&prepared.wide(), prepared.device, Dtype::F32, plan)?;
         let expected = module.run(&Inputs::from_rows(&rows(), 0)?)?;
         for id in [2000, -1, i64::MAX] {
@@ -38,7 +39,7 @@ pub(super) fn a_bad_id_poisons_nothing(prepared: &Prepared) -> Checked {
 /// Takes nearly all memory of the device, and gives it back.
 pub(super) fn memory_runs_out_and_comes_back(prepared: &Prepared) -> Checked {
     let cudart = Cudart::load()?;
-    for plan in [Plan::Scripted, Plan::Packed] {
+    for plan in [Execution::TorchScript, Execution::Unpadded] {
         let module = load(&prepared.wide(), prepared.device, Dtype::F32, plan)?;
         let expected = module.run(&Inputs::from_rows(&rows(), 0)?)?;
         let mut taken = Vec::new();
@@ -67,7 +68,7 @@ pub(super) fn memory_does_not_grow(prepared: &Prepared) -> Checked {
     let cudart = Cudart::load()?;
     let round = |rounds: std::ops::Range<usize>| -> Checked {
         for round in rounds {
-            let module = load(&prepared.wide(), prepared.device, Dtype::F16, Plan::Packed)?;
+            let module = load(&prepared.wide(), prepared.device, Dtype::F16, Execution::Unpadded)?;
             let row: Vec<i64> = (0..1 + (round as i64 * 37) % 512).collect();
             for batch in [1, 3, 8] {
                 module.run(&Inputs::from_rows(&vec![row.clone(); batch], 0)?)?;

@@ -1,7 +1,8 @@
 //! Finding devices, in whatever order the parts of libtorch are loaded.
 
 use super::{Checked, Prepared, ensure, load};
-use bertscript::{Device, Devices, Dtype, ErrorKind, Inputs, Module, Plan};
+use crate::Execution;
+use bertscript::{Device, Devices, Dtype, ErrorKind, Inputs, Module};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -67,7 +68,7 @@ fn host_first(prepared: &Prepared) -> Checked {
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     ensure(!library.is_null(), || "libtorch_cuda.so cannot be loaded".to_owned())?;
     ensure(tch::Cuda::is_available(), || "libtorch sees no device".to_owned())?;
-    let module = load(&prepared.wide(), prepared.device, Dtype::F16, Plan::Packed)?;
+    let module = load(&prepared.wide(), prepared.device, Dtype::F16, Execution::Unpadded)?;
     module.run(&Inputs::from_rows(&[[1, 2, 3]], 0)?)?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Results on a device against those of transformers and of the CPU.
 
 use super::{Checked, Prepared, ensure, load};
+use crate::Execution;
 use crate::at_tokens;
 use bertscript::{
-    Comparison, Device, Devices, Dtype, EmbedOptions, Inputs, Module, Outputs, Plan,
+    Comparison, Device, Devices, Dtype, EmbedOptions, EngineKind, Inputs, Module, Outputs,
     read_safetensors, tolerance,
 };
 use std::path::Path;
@@ -29,12 +30,12 @@ fn goldens(prepared: &Prepared, dtype: Dtype, bound: f64) -> Checked {
     for folder in prepared.goldens()? {
         let file = folder.join("model.pt");
         let automatic = Module::load(&file, prepared.device, Some(dtype))?;
-        let plans = match automatic.plan() {
-            Plan::Packed => vec![Plan::Scripted, Plan::Packed],
-            other => vec![other],
+        let plans = match automatic.engine() {
+            EngineKind::TorchScript => vec![Execution::TorchScript],
+            _ => vec![Execution::TorchScript, Execution::Unpadded],
         };
         for plan in plans {
-            let module = automatic.with_plan(plan)?;
+            let module = plan.of(&automatic)?;
             golden(&folder, &module, bound, prepared)
                 .map_err(|error| format!("{plan}: {error}"))?;
         }
@@ -56,7 +57,11 @@ fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Ch
         ensure(Device::from(found.device()) == prepared.device, || {
             format!("{name}: on {found:?}")
         })?;
-        let at_tokens = |values: &Tensor| at_tokens(module.plan(), &mask, values);
+        let execution = match module.engine() {
+            EngineKind::TorchScript => Execution::TorchScript,
+            _ => Execution::Unpadded,
+        };
+        let at_tokens = |values: &Tensor| at_tokens(execution, &mask, values);
         let comparison = Comparison::new(name, found, &at_tokens(expected), bound)?
             .allowing_for(&rounding.of(name, at_tokens)?);
         let shown = folder.display();
@@ -73,7 +78,7 @@ struct Rounding {
 
 impl Rounding {
     fn new(file: &Path, dtype: Dtype, inputs: &Inputs) -> bertscript::Result<Self> {
-        let run = |dtype| load(file, Device::Cpu, dtype, Plan::Scripted)?.run(inputs);
+        let run = |dtype| load(file, Device::Cpu, dtype, Execution::TorchScript)?.run(inputs);
         Ok(Self { own: run(dtype)?, exact: run(Dtype::F32)? })
     }
 
@@ -101,17 +106,18 @@ pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
     let lengths: Vec<_> = rows().iter().map(|row| row.len() as i64).collect();
     let columns = Tensor::arange(512, (Kind::Int64, tch::Device::Cpu));
     let mask = columns.less_tensor(&Tensor::from_slice(&lengths).unsqueeze(1));
-    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Plan::Packed)?.run(&inputs)?;
+    let reference =
+        load(&prepared.wide(), Device::Cpu, Dtype::F32, Execution::Unpadded)?.run(&inputs)?;
     for (dtype, bound) in [
         (Dtype::F32, FLOAT32),
         (Dtype::F16, tolerance(Dtype::F16)),
         (Dtype::BF16, tolerance(Dtype::BF16)),
     ] {
-        let module = load(&prepared.wide(), prepared.device, dtype, Plan::Packed)?;
+        let module = load(&prepared.wide(), prepared.device, dtype, Execution::Unpadded)?;
         let outputs = module.run(&inputs)?;
         let rounding = Rounding::new(&prepared.wide(), dtype, &inputs)?;
         for (name, expected) in reference.iter() {
-            let at_tokens = |values: &Tensor| at_tokens(Plan::Packed, &mask, values);
+            let at_tokens = |values: &Tensor| at_tokens(Execution::Unpadded, &mask, values);
             let comparison = Comparison::new(name, outputs.get(name)?, expected, bound)?
                 .allowing_for(&rounding.of(name, at_tokens)?);
             ensure(comparison.is_equal(), || format!("{dtype}: {comparison:?}"))?;
@@ -129,9 +135,9 @@ pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
 
 /// Batches that fill their graphs more and less, one after another.
 pub(super) fn graphs_equal_the_cpu(prepared: &Prepared) -> Checked {
-    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Plan::Packed)?;
+    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Execution::Unpadded)?;
     for (dtype, bound) in [(Dtype::F32, FLOAT32), (Dtype::F16, tolerance(Dtype::F16))] {
-        let module = load(&prepared.wide(), prepared.device, dtype, Plan::Packed)?;
+        let module = load(&prepared.wide(), prepared.device, dtype, Execution::Unpadded)?;
         for lengths in [&[16][..], &[3], &[16, 16], &[1, 2, 9], &[7, 5, 3, 1], &[500, 3], &[16]] {
             let rows: Vec<Vec<i64>> = lengths
                 .iter()
@@ -184,7 +190,8 @@ pub(super) fn saving_from_a_device(prepared: &Prepared) -> Checked {
 
 pub(super) fn every_device_computes_the_same(prepared: &Prepared) -> Checked {
     let inputs = Inputs::from_rows(&rows(), 0)?;
-    let run = |device| load(&prepared.wide(), device, Dtype::F32, Plan::Packed)?.run(&inputs);
+    let run =
+        |device| load(&prepared.wide(), device, Dtype::F32, Execution::Unpadded)?.run(&inputs);
     let first = run(prepared.device)?;
     for index in 0..Devices::find()?.cuda.len() {
         let outputs = run(Device::Cuda(index))?;

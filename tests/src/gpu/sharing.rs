@@ -5,7 +5,8 @@
 use super::cudart::Cudart;
 use super::numbers::rows;
 use super::{Checked, Prepared, ensure, load};
-use bertscript::{Comparison, Dtype, Inputs, Plan};
+use crate::Execution;
+use bertscript::{Comparison, Dtype, Inputs};
 use bertscript_ffi::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};
@@ -18,7 +19,9 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
     let inputs = Inputs::from_rows(&rows(), 0)?;
     std::thread::scope(|scope| -> Checked {
         let mut threads = Vec::new();
-        for (dtype, plan) in [(Dtype::F16, Plan::Packed), (Dtype::F32, Plan::Scripted)] {
+        for (dtype, plan) in
+            [(Dtype::F16, Execution::Unpadded), (Dtype::F32, Execution::TorchScript)]
+        {
             let reference = load(&prepared.wide(), prepared.device, dtype, plan)?.run(&inputs)?;
             let reference = reference.get("last_hidden_state")?.to(tch::Device::Cpu);
             let (cudart, path) = (&cudart, prepared.wide());
@@ -37,9 +40,10 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
 pub(super) fn one_module_on_two_streams(prepared: &Prepared) -> Checked {
     let cudart = Cudart::load()?;
     let inputs = [rows(), vec![vec![5, 6, 7, 8]]];
-    let reference = load(&prepared.wide(), bertscript::Device::Cpu, Dtype::F32, Plan::Packed)?;
+    let reference =
+        load(&prepared.wide(), bertscript::Device::Cpu, Dtype::F32, Execution::Unpadded)?;
     for _ in 0..10 {
-        let module = load(&prepared.wide(), prepared.device, Dtype::F32, Plan::Packed)?;
+        let module = load(&prepared.wide(), prepared.device, Dtype::F32, Execution::Unpadded)?;
         std::thread::scope(|scope| -> Checked {
             let threads = inputs.each_ref().map(|rows| {
                 let (module, reference, cudart) = (&module, &reference, &cudart);
@@ -77,12 +81,16 @@ fn on_a_stream(
     cudart: &Cudart,
     path: &std::path::Path,
     dtype: Dtype,
-    plan: Plan,
+    plan: Execution,
     expected: &Tensor,
 ) -> Checked {
     let stream = cudart.stream()?;
     let (path, device) = (CString::new(path.to_str().ok_or("a path")?)?, c"cuda:0");
-    let (plan, dtype) = (CString::new(plan.name())?, CString::new(dtype.name())?);
+    let engine = match plan {
+        Execution::TorchScript => c"torchscript",
+        _ => c"auto",
+    };
+    let dtype = CString::new(dtype.name())?;
     let rows = rows();
     let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
     let (mut ids, mut mask) = (vec![0; rows.len() * longest], vec![0; rows.len() * longest]);
@@ -97,7 +105,7 @@ fn on_a_stream(
         let place = &raw mut cast;
         call(|e| bertscript_module_to(loaded, null(), dtype.as_ptr(), place, e))?;
         let place = &raw mut module;
-        call(|e| bertscript_module_with_plan(cast, plan.as_ptr(), place, e))?;
+        call(|e| bertscript_module_with_engine(cast, engine.as_ptr(), null(), place, e))?;
         let options = bertscript_run_options_new();
         call(|e| bertscript_run_options_set_stream(options, stream.raw, e))?;
         for _ in 0..50 {

@@ -69,8 +69,10 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
     Some(value)
 }
 
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 19] = [
     ("plan", "scripted"),
+    ("engine", "torchscript"),
+    ("precision", "f32"),
     ("kind", "cpu"),
     ("device", "cpu"),
     ("architecture", "BertModel"),

@@ -1,7 +1,7 @@
 //! Values, against those of libtorch.
 
 use super::*;
-use bertscript_kernels::{LayerNorm, Linear, Solo, Texts, Then, attention};
+use bertscript_kernels::{Keys, LayerNorm, Linear, Sequences, Solo, Then, attention};
 
 /// What a layer gives: kept, through GELU, and with something added; each with
 /// the error that is allowed.
@@ -133,7 +133,7 @@ fn attention_equals_that_of_each_text_alone_in_libtorch() {
         if head_dim > 32 {
             lengths.truncate(72);
         }
-        let tokens = lengths.iter().sum();
+        let (cu_seqlens, tokens) = (cu_seqlens(&lengths), lengths.iter().sum());
         // Great enough that some tokens look at few others only.
         let qkv = random(tokens as i64, 3 * hidden_size as i64, 1) * 3.;
         let per_text = |qkv: &Tensor| {
@@ -146,7 +146,7 @@ fn attention_equals_that_of_each_text_alone_in_libtorch() {
         let qkv = matrix::<f32>(&qkv);
         for isa in available() {
             let mut out = zeros::<f32>([tokens, hidden_size]);
-            let texts = Texts { lengths: &lengths, heads };
+            let texts = sequences(&cu_seqlens, heads);
             attention(isa, &Solo, qkv.all(), texts, out.all_mut()).unwrap();
             let out = tensor(&out);
             for text in ranges(&lengths) {
@@ -163,7 +163,7 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
     for of @ (heads, head_dim) in heads {
         let hidden_size = heads * head_dim;
         let lengths: Vec<_> = (0..=70).chain([128, 0, 201]).collect();
-        let tokens = lengths.iter().sum();
+        let (cu_seqlens, tokens) = (cu_seqlens(&lengths), lengths.iter().sum());
         let qkv = (random(tokens as i64, 3 * hidden_size as i64, 1) * 3.).to_kind(Kind::BFloat16);
         let per_text = |qkv: &Tensor| {
             let texts = ranges(&lengths).map(|text| reference(&narrow(qkv, &text), of));
@@ -174,8 +174,7 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
         let qkv = matrix::<Bf16>(&qkv.to_kind(Kind::Float));
         for isa in available().filter(|isa| isa.multiplies_bf16()) {
             let mut out = zeros::<Bf16>([tokens, hidden_size]);
-            attention(isa, &Solo, qkv.all(), Texts { lengths: &lengths, heads }, out.all_mut())
-                .unwrap();
+            attention(isa, &Solo, qkv.all(), sequences(&cu_seqlens, heads), out.all_mut()).unwrap();
             let error = error(&tensor(&out), &exact);
             assert!(error <= bound, "{of:?}: {error:e} > {bound:e}");
         }
@@ -185,12 +184,13 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
 #[test]
 fn a_score_far_above_the_others_takes_all() {
     let lengths = [1, 2, 15, 16, 17, 64, 70];
+    let cu_seqlens = cu_seqlens(&lengths);
     for of in [(2, 32), (1, 64)] {
         let (great, value) = (random(185, 128, 1) * 1e15, random(185, 64, 2));
         let qkv = Tensor::cat(&[great, value], 1);
         for isa in available() {
             let mut out = zeros::<f32>([185, 64]);
-            let texts = Texts { lengths: &lengths, heads: of.0 };
+            let texts = sequences(&cu_seqlens, of.0);
             attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut()).unwrap();
             for text in ranges(&lengths) {
                 // One of the values: in float64, the softmax is 1 and zeros here.
@@ -201,9 +201,52 @@ fn a_score_far_above_the_others_takes_all() {
     }
 }
 
+/// Queries of all tokens, keys and values of those from `start` on.
+fn with_keys(qkv: &Tensor, (heads, head_dim): (usize, usize), keys: Keys) -> Tensor {
+    let (heads, head_dim, tokens) = (heads as i64, head_dim as i64, qkv.size()[0]);
+    let part = |part: i64| qkv.narrow(1, part * heads * head_dim, heads * head_dim);
+    let (query, key, value) = (part(0), part(1), part(2));
+    let start = i64::from(keys == Keys::AllButFirst);
+    if keys == Keys::None || start == tokens {
+        return query.zeros_like();
+    }
+    let split = |x: &Tensor, start: i64| {
+        let x = x.narrow(0, start, tokens - start);
+        x.view([tokens - start, heads, head_dim]).transpose(0, 1)
+    };
+    let scores = split(&query, 0).matmul(&split(&key, start).transpose(1, 2));
+    let scale = if keys == Keys::Uniform { 0. } else { (head_dim as f64).powf(-0.5) };
+    let context = (scores * scale).softmax(-1, None::<Kind>).matmul(&split(&value, start));
+    context.transpose(0, 1).reshape([tokens, heads * head_dim])
+}
+
+#[test]
+fn tokens_attend_to_the_keys_of_their_sequence() {
+    let lengths = [1, 5, 33, 40, 17, 1, 64, 2, 1];
+    use Keys::{All, AllButFirst, None, Uniform};
+    let keys = [AllButFirst, All, AllButFirst, Uniform, None, Uniform, AllButFirst, None, None];
+    let cu_seqlens = cu_seqlens(&lengths);
+    for (num_heads, head_dim) in [(2, 32), (1, 17)] {
+        let width = num_heads * head_dim;
+        let qkv = random(164, 3 * width as i64, 1) * 3.;
+        for isa in available() {
+            let sequences = Sequences { cu_seqlens: &cu_seqlens, keys: &keys, num_heads };
+            let mut out = zeros::<f32>([164, width]);
+            attention(isa, &Solo, matrix(&qkv).all(), sequences, out.all_mut()).unwrap();
+            for (text, keys) in ranges(&lengths).zip(keys) {
+                let own = double(&narrow(&qkv, &text));
+                let exact = with_keys(&own, (num_heads, head_dim), keys);
+                let error = error(&narrow(&tensor(&out), &text), &exact);
+                assert!(error <= 5e-6, "{isa:?} {text:?} {keys:?}: {error:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_hides_no_nan_that_libtorch_shows() {
     let lengths = [5, 40, 16, 33, 1];
+    let cu_seqlens = cu_seqlens(&lengths);
     let qkv = random(95, 3 * 64, 1);
     // A query of the second text, a key of the fourth, a value of the third; an infinite key
     // of the first.
@@ -217,7 +260,7 @@ fn attention_hides_no_nan_that_libtorch_shows() {
     for isa in available() {
         let mut out = zeros::<f32>([95, 64]);
         let mut short_out = zeros::<Bf16>([95, 64]);
-        let texts = Texts { lengths: &lengths, heads: 2 };
+        let texts = sequences(&cu_seqlens, 2);
         attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut()).unwrap();
         if isa.multiplies_bf16() {
             attention(isa, &Solo, short.all(), texts, short_out.all_mut()).unwrap();

@@ -1,9 +1,7 @@
 //! What a row depends on.
 
 use super::*;
-use bertscript_kernels::{
-    Activation, LayerNorm, Linear, OutOfMemory, Solo, Team, Texts, Then, attention,
-};
+use bertscript_kernels::{Activation, LayerNorm, Linear, OutOfMemory, Solo, Team, Then, attention};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -97,7 +95,14 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
         let what = format!("{isa:?} {heads} heads of {head_dim}");
         check_independence(&what, &lengths, |team, rows, lengths| {
             let mut out = zeros::<E>([rows.len(), width]);
-            attention(isa, team, qkv.rows(rows), Texts { lengths, heads }, out.all_mut()).unwrap();
+            attention(
+                isa,
+                team,
+                qkv.rows(rows),
+                sequences(&cu_seqlens(lengths), heads),
+                out.all_mut(),
+            )
+            .unwrap();
             [bits(&out), Vec::new()]
         });
     }

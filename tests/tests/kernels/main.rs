@@ -6,7 +6,7 @@ mod independence;
 mod int8;
 mod refusals;
 
-use bertscript_kernels::{Bf16, Element, Isa, Matrix};
+use bertscript_kernels::{Bf16, Element, Isa, Matrix, Sequences};
 use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
@@ -18,6 +18,20 @@ const EPSILON: f64 = f32::EPSILON as f64;
 
 fn available() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+/// Where each sequence of these lengths begins, and the end of the last.
+fn cu_seqlens(lengths: &[usize]) -> Vec<usize> {
+    let ends = lengths.iter().scan(0, |end, length| {
+        *end += length;
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// Sequences whose tokens attend to all of their own sequence.
+fn sequences(cu_seqlens: &[usize], num_heads: usize) -> Sequences<'_> {
+    Sequences { cu_seqlens, keys: &[], num_heads }
 }
 
 /// Numbers from -1 to 1 that look random, the same in every run.

@@ -1,7 +1,7 @@
 //! Shapes that do not fit.
 
 use super::*;
-use bertscript_kernels::{LayerNorm, Linear, Solo, Texts, Then, attention};
+use bertscript_kernels::{Keys, LayerNorm, Linear, Sequences, Solo, Then, attention};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::thread;
 
@@ -25,9 +25,15 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
         };
         let attend = |lengths: &[usize], heads, qkv, out| {
             let mut out = zeros::<f32>(out);
-            let texts = Texts { lengths, heads };
+            let cu_seqlens = cu_seqlens(lengths);
+            let texts = sequences(&cu_seqlens, heads);
             attention(isa, &Solo, zeros::<f32>(qkv).all(), texts, out.all_mut()).unwrap();
             bits(&out)
+        };
+        let attend_to = |cu_seqlens: &[usize], keys: &[Keys]| {
+            let (mut out, qkv) = (zeros::<f32>([4, 4]), zeros::<f32>([4, 12]));
+            let sequences = Sequences { cu_seqlens, keys, num_heads: 1 };
+            attention(isa, &Solo, qkv.all(), sequences, out.all_mut()).unwrap();
         };
         let normalize = |x, copy| {
             let mut x = zeros::<f32>(x);
@@ -49,6 +55,10 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
             ("as many to add", &|| drop(linear([4, 3], [3, 2], [4, 2]))),
             ("as many to add", &|| drop(linear([4, 3], [4, 1], [4, 2]))),
             ("as many tokens", &|| drop(attend(&[2, 1], 2, [4, 12], [4, 4]))),
+            ("sequences overlap", &|| attend_to(&[0, 3, 2, 4], &[])),
+            ("sequences overlap", &|| attend_to(&[1, 4], &[])),
+            ("sequences overlap", &|| attend_to(&[], &[])),
+            ("keys of each", &|| attend_to(&[0, 4], &[Keys::All; 2])),
             ("query, key", &|| drop(attend(&[2, 2], 2, [4, 12], [3, 4]))),
             ("query, key", &|| drop(attend(&[2, 2], 2, [4, 11], [4, 4]))),
             ("3 heads of 4", &|| drop(attend(&[2, 2], 3, [4, 12], [4, 4]))),
@@ -83,7 +93,7 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
         for (heads, able) in [(1, isa.multiplies_bf16()), (2, false)] {
             let attend = || {
                 let mut out = zeros::<Bf16>([2, 2]);
-                let texts = Texts { lengths: &[2], heads };
+                let texts = sequences(&[0, 2], heads);
                 attention(isa, &Solo, zeros::<Bf16>([2, 6]).all(), texts, out.all_mut()).unwrap();
             };
             if catch_unwind(attend).is_ok() != able {

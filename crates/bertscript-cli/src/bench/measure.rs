@@ -1,7 +1,7 @@
 //! Measuring: in turns, against a reference, and beside a ceiling.
 
-use super::plans::{Batch, Runner, Way};
 use super::report::{Ceiling, Row};
+use super::variants::{Batch, Runner, Variant};
 use anyhow::bail;
 use bertscript::{Architecture, BertConfig, Cancel, Dtype, PreTrained};
 use std::hint::black_box;
@@ -24,7 +24,7 @@ pub(super) const CEILING_SIZES: [i64; 4] = [512, 1024, 1536, 2048];
 pub(super) struct Pace {
     pub(super) warm_up: usize,
     pub(super) rounds: usize,
-    /// What one shape may take, all plans together.
+    /// What one shape may take, all variants together.
     pub(super) seconds: f64,
     pub(super) cancel: Cancel,
 }
@@ -127,7 +127,7 @@ impl Work {
 
 /// Everything that shapes are measured with.
 pub(super) struct Bench<'a> {
-    pub(super) runners: Vec<(Way, Runner)>,
+    pub(super) runners: Vec<(Variant, Runner)>,
     pub(super) reference: PreTrained,
     pub(super) work: Work,
     pub(super) max_length: i64,
@@ -140,7 +140,7 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures every plan on a batch, and says which one was left out, and why.
+    /// Measures every variant on a batch, and says which one was left out, and why.
     pub(super) fn measure(
         &mut self,
         batch: &Batch,
@@ -150,8 +150,8 @@ impl Bench<'_> {
         let guess = || self.work.operations(self.max_length) / self.ceiling;
         let wait = self.padded_sequence.unwrap_or_else(guess) * batch.sequences() as f64;
         let mut left_out = None;
-        let chosen = self.runners.iter().filter(|(way, _)| {
-            let too_long = *way == Way::FixedPad && wait > MAX_PADDED_SECONDS;
+        let chosen = self.runners.iter().filter(|(variant, _)| {
+            let too_long = *variant == Variant::FixedPad && wait > MAX_PADDED_SECONDS;
             if too_long {
                 let texts = batch.lengths.len();
                 left_out = Some(format!("a batch of {texts}, {wait:.0} seconds a run"));
@@ -159,14 +159,15 @@ impl Bench<'_> {
             !too_long
         });
         let chosen: Vec<_> = chosen.collect();
-        let is_padded = chosen.iter().any(|(way, _)| *way == Way::FixedPad);
+        let is_padded = chosen.iter().any(|(variant, _)| *variant == Variant::FixedPad);
         let padded = is_padded.then(|| batch.padded(self.max_length)).transpose()?;
         let mut differences = vec![None; chosen.len()];
         let times = self.pace.in_turns(
             chosen.len(),
             |turn| {
-                let (way, runner) = &chosen[turn];
-                let batch = padded.as_ref().filter(|_| *way == Way::FixedPad).unwrap_or(batch);
+                let (variant, runner) = &chosen[turn];
+                let batch =
+                    padded.as_ref().filter(|_| *variant == Variant::FixedPad).unwrap_or(batch);
                 let started = Instant::now();
                 let outputs = runner.run(batch)?;
                 let seconds = started.elapsed().as_secs_f64();
@@ -178,10 +179,10 @@ impl Bench<'_> {
             say,
         )?;
         let rows =
-            chosen.iter().zip(times).zip(differences).map(|(((way, _), times), difference)| {
+            chosen.iter().zip(times).zip(differences).map(|(((variant, _), times), difference)| {
                 let seconds = quantile(&times, 0.5);
                 Row {
-                    plan: *way,
+                    variant: *variant,
                     length: batch.longest(),
                     batch: batch.lengths.len(),
                     runs: times.len(),
@@ -197,7 +198,7 @@ impl Bench<'_> {
                 }
             });
         let rows: Vec<_> = rows.collect();
-        if let Some(row) = rows.iter().find(|row| row.plan == Way::FixedPad) {
+        if let Some(row) = rows.iter().find(|row| row.variant == Variant::FixedPad) {
             // The best so far: what is small, or was disturbed, says too much.
             let fastest = quantile(&row.milliseconds, 0.) / 1e3 / batch.sequences() as f64;
             self.padded_sequence = Some(self.padded_sequence.map_or(fastest, |s| s.min(fastest)));

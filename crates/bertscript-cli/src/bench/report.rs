@@ -1,7 +1,7 @@
 //! What was measured, and how it is printed.
 
-use super::plans::Way;
 use super::start::Start;
+use super::variants::Variant;
 use crate::output;
 use bertscript::Metadata;
 use serde::Serialize;
@@ -17,11 +17,11 @@ pub(super) struct Report {
     pub(super) file: FileInfo,
     pub(super) settings: Settings,
     pub(super) ceilings: Vec<Ceiling>,
-    /// A row for each plan and shape.
+    /// A row for each variant and shape.
     pub(super) shapes: Vec<Row>,
     pub(super) mixed: Option<Mixed>,
     pub(super) texts: Option<TextRows>,
-    /// Each plan in a process of its own.
+    /// Each variant in a process of its own.
     pub(super) starts: Vec<Start>,
     pub(super) left_out: Vec<LeftOut>,
 }
@@ -46,7 +46,7 @@ pub(super) struct FileInfo {
 pub(super) struct Settings {
     pub(super) device: String,
     pub(super) dtype: &'static str,
-    pub(super) plans: Vec<Way>,
+    pub(super) variants: Vec<Variant>,
     pub(super) rounds: usize,
     pub(super) warm_up: usize,
     pub(super) seconds: f64,
@@ -61,10 +61,10 @@ pub(super) struct Ceiling {
     pub(super) gflops: f64,
 }
 
-/// A plan on one batch. Rates are of the median, and of what is not padding.
+/// A variant on one batch. Rates are of the median, and of what is not padding.
 #[derive(Serialize)]
 pub(super) struct Row {
-    pub(super) plan: Way,
+    pub(super) variant: Variant,
     pub(super) length: i64,
     pub(super) batch: usize,
     pub(super) runs: usize,
@@ -97,7 +97,7 @@ pub(super) struct TextRows {
 
 #[derive(Serialize)]
 pub(super) struct TextRow {
-    pub(super) plan: Way,
+    pub(super) variant: Variant,
     pub(super) runs: usize,
     pub(super) texts_per_second: f64,
     pub(super) tokens_per_second: f64,
@@ -151,7 +151,7 @@ impl Report {
         let mixed = self.mixed.iter_mut().flat_map(|mixed| &mut mixed.rows);
         let rows = self.shapes.iter_mut().chain(mixed);
         // Integers are multiplied faster than the numbers that the ceiling is of.
-        for row in rows.filter(|row| row.plan != Way::PackedInt8) {
+        for row in rows.filter(|row| row.variant != Variant::Int8) {
             row.of_ceiling = Some(row.gflops / most);
         }
     }
@@ -174,10 +174,10 @@ impl Report {
         }
         if !self.starts.is_empty() {
             let first = &self.starts[0];
-            let heading = ["plan", "load ms", "first run ms", "peak memory"];
+            let heading = ["variant", "load ms", "first run ms", "peak memory"];
             let rows = self.starts.iter().map(|start| {
                 let peak = start.peak_bytes.map_or("unknown".to_owned(), output::bytes);
-                vec![start.plan.to_string(), short(start.load_ms), short(start.first_ms), peak]
+                vec![start.variant.to_string(), short(start.load_ms), short(start.first_ms), peak]
             });
             text += &format!(
                 "\nin a process of its own, first run of a text of {} tokens\n{}",
@@ -227,7 +227,7 @@ impl Report {
                     machine.threads,
                     self.bertscript_version,
                     if self.debug_build {
-                        " (a debug build: packed is slower than in a release)"
+                        " (a debug build: the native engine is slower than in a release)"
                     } else {
                         ""
                     },
@@ -268,17 +268,17 @@ impl TextRows {
     fn table(&self) -> String {
         let rows = self.rows.iter().map(|row| {
             let speeds = [row.texts_per_second, row.tokens_per_second];
-            let mut cells = vec![row.plan.to_string(), row.runs.to_string()];
+            let mut cells = vec![row.variant.to_string(), row.runs.to_string()];
             cells.extend(speeds.map(short));
             cells
         });
-        with_heading(&["plan", "runs", "texts/s", "tokens/s"], rows)
+        with_heading(&["variant", "runs", "texts/s", "tokens/s"], rows)
     }
 }
 
 fn table(rows: &[Row]) -> String {
     let heading = [
-        "plan",
+        "variant",
         "length",
         "batch",
         "runs",
@@ -295,7 +295,7 @@ fn table(rows: &[Row]) -> String {
         let counts = [row.length as usize, row.batch, row.runs].map(|count| count.to_string());
         let times = [row.p50_ms, row.p90_ms, row.p99_ms].map(short);
         let speeds = [row.sequences_per_second, row.tokens_per_second, row.gflops].map(short);
-        let mut cells = vec![row.plan.to_string()];
+        let mut cells = vec![row.variant.to_string()];
         cells.extend(counts);
         cells.extend(times);
         cells.extend(speeds);

@@ -1,7 +1,7 @@
-//! What a plan costs before its first result: measured in a process that has
+//! What a variant costs before its first result: measured in a process that has
 //! done nothing else.
 
-use super::plans::{Batch, Kinds, Runner, Way};
+use super::variants::{Batch, Kinds, Runner, Variant};
 use crate::output;
 use anyhow::{Context, bail};
 use bertscript::Module;
@@ -13,10 +13,10 @@ use std::time::Instant;
 /// The text of the first run, in tokens.
 const LENGTH: i64 = 128;
 
-/// A plan from nothing to its first result.
+/// A variant from nothing to its first result.
 #[derive(Serialize)]
 pub(super) struct Start {
-    pub(super) plan: Way,
+    pub(super) variant: Variant,
     pub(super) length: i64,
     #[serde(flatten)]
     cost: Cost,
@@ -39,14 +39,19 @@ impl std::ops::Deref for Start {
     }
 }
 
-/// Asks a process of this command what a plan costs.
-pub(super) fn ask(plan: Way, path: &Path, module: &Module, kinds: Kinds) -> anyhow::Result<Start> {
+/// Asks a process of this command what a variant costs.
+pub(super) fn ask(
+    variant: Variant,
+    path: &Path,
+    module: &Module,
+    kinds: Kinds,
+) -> anyhow::Result<Start> {
     let device = match module.device() {
         tch::Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
     };
     let output = Command::new(std::env::current_exe()?)
-        .args(["bench", "--start", plan.name(), "--device", &device])
+        .args(["bench", "--start", variant.name(), "--device", &device])
         .args(["--dtype", module.dtype().name()])
         .args(["--threads", &tch::get_num_threads().to_string(), "--"])
         .arg(path)
@@ -54,31 +59,31 @@ pub(super) fn ask(plan: Way, path: &Path, module: &Module, kinds: Kinds) -> anyh
         .output()
         .context("cannot start a process")?;
     if !output.status.success() {
-        bail!("the process that starts {plan} ended with {}", output.status);
+        bail!("the process that starts {variant} ended with {}", output.status);
     }
     let cost = serde_json::from_slice(&output.stdout);
-    let cost = cost.with_context(|| format!("the process that starts {plan} says nothing"))?;
-    Ok(Start { plan, length: LENGTH.min(kinds.max_length), cost })
+    let cost = cost.with_context(|| format!("the process that starts {variant} says nothing"))?;
+    Ok(Start { variant, length: LENGTH.min(kinds.max_length), cost })
 }
 
 /// The process that is asked.
 pub(super) fn answer(
-    plan: Way,
+    variant: Variant,
     path: &Path,
     load: impl FnOnce() -> bertscript::Result<Module>,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
     let module = load()?;
-    let runner = match Runner::new(plan, path, &module)? {
+    let runner = match Runner::new(variant, path, &module)? {
         Ok(runner) => runner,
-        Err(reason) => bail!("{plan}: {reason}"),
+        Err(reason) => bail!("{variant}: {reason}"),
     };
     let kinds = super::kinds(&module)?;
-    // Whoever runs by this plan alone would not keep the program.
+    // Whoever runs by this variant alone would not keep the program.
     drop(module);
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let mut batch = Batch::new(&[LENGTH.min(kinds.max_length)], kinds)?;
-    if plan == Way::FixedPad {
+    if variant == Variant::FixedPad {
         batch = batch.padded(kinds.max_length)?;
     }
     let started = Instant::now();

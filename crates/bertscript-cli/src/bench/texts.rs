@@ -1,8 +1,8 @@
 //! Texts from their letters to their embeddings.
 
 use super::measure::{Bench, quantile};
-use super::plans::{Runner, Way};
 use super::report::{Report, TextRow, TextRows};
+use super::variants::{Runner, Variant};
 use crate::stream::{Chunk, Chunks};
 use anyhow::bail;
 use bertscript::{Cancel, EmbedOptions, EncodeOptions, ErrorKind, Module, Text, Truncation};
@@ -35,7 +35,7 @@ impl Texts {
         Ok(Self { name, chunk })
     }
 
-    /// Embeds them in turns, by the plans that take text.
+    /// Embeds them in turns, by the variants that take text.
     pub(super) fn measure(
         &self,
         module: &Module,
@@ -51,13 +51,13 @@ impl Texts {
             }
             other => drop(other?),
         }
-        let chosen = bench.runners.iter().filter_map(|(way, runner)| match runner {
-            Runner::Module(module) if *way != Way::FixedPad => Some((*way, module)),
+        let chosen = bench.runners.iter().filter_map(|(variant, runner)| match runner {
+            Runner::Module(module) if *variant != Variant::FixedPad => Some((*variant, module)),
             _ => None,
         });
         let chosen: Vec<_> = chosen.collect();
         if chosen.is_empty() {
-            report.leave_out("texts", "neither packed nor scripted is measured");
+            report.leave_out("texts", "neither auto nor torchscript is measured");
             return Ok(());
         }
         let encode = EncodeOptions {
@@ -78,10 +78,10 @@ impl Texts {
             },
             say,
         )?;
-        let rows = chosen.iter().zip(times).map(|((plan, _), seconds)| {
+        let rows = chosen.iter().zip(times).map(|((variant, _), seconds)| {
             let median = quantile(&seconds, 0.5);
             TextRow {
-                plan: *plan,
+                variant: *variant,
                 runs: seconds.len(),
                 texts_per_second: texts.len() as f64 / median,
                 tokens_per_second: tokens as f64 / median,

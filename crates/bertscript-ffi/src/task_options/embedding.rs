@@ -8,7 +8,7 @@ use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use std::ffi::c_char;
 
 /// Chooses how the hidden states of tokens become an embedding, instead of by
-/// the file's recipe; several are concatenated.
+/// the file's pipeline; several are concatenated.
 ///
 /// @param modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean` or
 ///        `lasttoken`, `count` of them
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_pooling(
     }
 }
 
-/// Chooses whether embeddings are brought to length 1, where the file's recipe
+/// Chooses whether embeddings are brought to length 1, where the file's pipeline
 /// does not say so.
 ///
 /// @param normalize 0 or 1; 0 unless set

@@ -254,7 +254,7 @@ fn a_plan_is_kept_or_refused_by_name() {
     let to = |dtype: &CStr, out, err| unsafe {
         bertscript_module_to(int8, null(), dtype.as_ptr(), out, err)
     };
-    let message = "plan packed-int8: found float16 on cpu, expected float32 or bfloat16 on cpu";
+    let message = "precision int8: found float16 on cpu, expected float32 or bfloat16 on cpu by the engine native";
     let found = refused(|out, err| to(c"float16", out, err));
     assert_eq!(found, (BERTSCRIPT_UNSUPPORTED, message.to_owned()));
     let mut cast = null_mut();

@@ -1,7 +1,5 @@
 //! `bertscript.json`.
 
-#![expect(clippy::disallowed_methods, reason = "describes tensors, records no trace")]
-
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +89,13 @@ pub struct OutputInfo {
     pub dtype: String,
     /// Its shape: numbers, and the inputs' symbols (`BC` is their product).
     pub shape: Vec<String>,
+}
+
+impl OutputInfo {
+    /// Whether it has a row for each token, rather than for each sequence.
+    pub(crate) fn is_per_token(&self) -> bool {
+        self.shape.iter().any(|symbol| *symbol == Dim::Sequence.to_string())
+    }
 }
 
 /// The bounds of the inputs: ids are 0 to one less than these.
@@ -221,6 +226,21 @@ impl Metadata {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the hidden states of every layer are outputs.
+    pub(crate) fn has_hidden_states(&self) -> bool {
+        self.outputs.iter().any(|output| output.name.starts_with("hidden_states."))
+    }
+
+    /// Whether the attention probabilities of every layer are outputs.
+    pub(crate) fn has_attentions(&self) -> bool {
+        self.outputs.iter().any(|output| output.name.starts_with("attentions."))
+    }
+
+    /// The index of an output.
+    pub(crate) fn output_index(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().position(|output| output.name == name)
     }
 
     /// The architecture.

@@ -1,7 +1,5 @@
 //! Files in the safetensors format, <https://github.com/huggingface/safetensors>.
 
-#![expect(clippy::disallowed_methods, reason = "describes files, records no trace")]
-
 use super::{check_size, open_file};
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::tensor::{Metadata, TensorView, serialize};

@@ -7,6 +7,8 @@
 //! Shapes: `B` batch, `S` sequence, `H` hidden size. Dropout is the identity at
 //! inference and does not appear.
 
+#![deny(clippy::disallowed_methods)]
+
 mod classification;
 mod pretraining;
 
@@ -21,7 +23,8 @@ use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Model, ModelInputs, ModelOutputs};
 use crate::nn::{
-    Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, Ragged, boolean_mask,
+    Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, VarlenBatch,
+    boolean_mask,
 };
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
@@ -62,8 +65,8 @@ impl BertEmbeddings {
 
     /// input_ids, token_type_ids `[B,S]` -> `[B,S,H]`
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<Tensor> {
-        let position_ids = match inputs.ragged {
-            Some(ragged) => ragged.position_ids.shallow_clone(),
+        let position_ids = match inputs.varlen {
+            Some(varlen) => varlen.position_ids.shallow_clone(),
             // Positions 0, 1, 2, .. made from the ids: `arange` would bake in S and
             // the device. One row serves the whole batch.
             None => {
@@ -100,7 +103,7 @@ impl BertSelfAttention {
         Ok(Self {
             projections: match form {
                 AttentionForm::Padded(attention) => Projections::Apart(layers, attention),
-                AttentionForm::Ragged => Projections::Together(Linear::concatenated(&layers)?),
+                AttentionForm::Varlen => Projections::Together(Linear::concatenated(&layers)?),
             },
             heads: [c.num_attention_heads, c.head_dim()],
         })
@@ -116,7 +119,7 @@ impl BertSelfAttention {
         let mask = match mask {
             AttentionMask::Everything => None,
             AttentionMask::Padding(mask) => Some(mask),
-            AttentionMask::Texts(texts) => return self.ragged(hidden_states, texts),
+            AttentionMask::Varlen(texts) => return self.varlen(hidden_states, texts),
         };
         let Projections::Apart([query, key, value], attention) = &self.projections else {
             return Err(wrong_form("rows of one length"));
@@ -130,7 +133,11 @@ impl BertSelfAttention {
     }
 
     /// hidden_states `[1,T,H]` -> `[1,T,H]`
-    fn ragged(&self, hidden_states: &Tensor, texts: &Ragged) -> Result<(Tensor, Option<Tensor>)> {
+    fn varlen(
+        &self,
+        hidden_states: &Tensor,
+        texts: &VarlenBatch,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let Projections::Together(qkv) = &self.projections else {
             return Err(wrong_form("one row of several texts"));
         };
@@ -299,8 +306,8 @@ impl BertPooler {
     }
 
     /// `[B,S,H]` -> `[B,H]`, from the first token of each text
-    fn forward(&self, hidden_states: &Tensor, ragged: Option<&Ragged>) -> Result<Tensor> {
-        let first = match ragged {
+    fn forward(&self, hidden_states: &Tensor, varlen: Option<&VarlenBatch>) -> Result<Tensor> {
+        let first = match varlen {
             Some(texts) => {
                 hidden_states.f_squeeze_dim(0)?.f_index_select(0, &texts.first_tokens)?
             }
@@ -327,8 +334,8 @@ impl BertTrunk {
     /// last_hidden_state `[B,S,H]`
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
         let padding = inputs.attention_mask.map(boolean_mask).transpose()?;
-        let mask = match (inputs.ragged, &padding) {
-            (Some(texts), _) => AttentionMask::Texts(texts),
+        let mask = match (inputs.varlen, &padding) {
+            (Some(texts), _) => AttentionMask::Varlen(texts),
             (None, Some(padding)) => AttentionMask::Padding(padding),
             (None, None) => AttentionMask::Everything,
         };
@@ -353,7 +360,7 @@ impl BertModel {
     /// With the pooler_output `[B,H]`
     fn encode(&self, inputs: ModelInputs<'_>) -> Result<(Encoded, Tensor)> {
         let encoded = self.trunk.forward(inputs)?;
-        let pooler_output = self.pooler.forward(&encoded.last_hidden_state, inputs.ragged)?;
+        let pooler_output = self.pooler.forward(&encoded.last_hidden_state, inputs.varlen)?;
         Ok((encoded, pooler_output))
     }
 }

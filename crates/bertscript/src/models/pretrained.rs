@@ -1,7 +1,5 @@
 //! From an opened checkpoint to a loaded model.
 
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
 use super::{Architecture, Dim, Model, ModelInputs, OutputSpec};
 use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::BertConfig;
@@ -257,7 +255,7 @@ impl PreTrained {
     pub fn run(&self, input_ids: &Tensor, attention_mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
         let _inference = InferenceMode::enter();
         let token_type_ids = &input_ids.f_zeros_like()?;
-        self.forward(ModelInputs { input_ids, attention_mask, token_type_ids, ragged: None })
+        self.forward(ModelInputs::padded(input_ids, attention_mask, token_type_ids))
     }
 
     /// Runs the model. The outputs come in the order of [`Self::outputs`].

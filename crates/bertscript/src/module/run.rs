@@ -1,12 +1,14 @@
-//! Running a module: without padding, or by the program in the file.
+//! Running a module.
 
-use super::{Inputs, Module, Outputs};
+use super::Module;
+use crate::batch::Inputs;
+use crate::engine::{Outputs, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
 use tch::Tensor;
-use torchscript::{Entered, InferenceMode, Value};
+use torchscript::Entered;
 
-/// Nobody warms up with more than this: it would be work, not a rehearsal.
+/// The max number of tokens of a warm-up: more would be work, not a rehearsal.
 const MAX_WARM_UP_TOKENS: i64 = 1 << 17;
 
 impl Module {
@@ -16,9 +18,8 @@ impl Module {
     /// sees them. All are moved to the module's device; the outputs stay there, and
     /// are complete when its stream is ([`Self::wait`]).
     ///
-    /// By a packed plan, an output for each token is zero where a row's mask
-    /// ends in zeros. A mask of another form, such as one with a hole, is left to
-    /// the program in the file.
+    /// By the engines that compute without padding, an output for each token is zero where
+    /// the mask is.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] with the argument's name, what was found in
@@ -26,90 +27,37 @@ impl Module {
     pub fn run(&self, inputs: &Inputs) -> Result<Outputs> {
         let _entered = self.enter()?;
         check(HEADROOM)?;
-        if let Some(metadata) = self.metadata() {
-            let host = inputs.on_host()?;
-            host.check(metadata)?;
-            if let Some(ragged) = self.ragged()?
-                && let Some(rows) = host.pack()?
-            {
-                let shape = inputs.shape();
-                let length = shape.last().map_or(0, |length| *length as usize);
-                return Outputs::rows(ragged.forward(&rows, length)?, &metadata.outputs, &shape);
-            }
-            if let Some(packed) = self.packed()?
-                && let Some(rows) = host.pack()?
-            {
-                let outputs = packed.forward(&rows)?;
-                let (names, shape) = (&metadata.outputs, inputs.shape());
-                return Outputs::padded(
-                    outputs,
-                    names,
-                    &shape,
-                    &rows.lengths,
-                    self.dtype,
-                    self.plan,
-                );
+        match self.metadata() {
+            Some(metadata) => self.engine.run(&inputs.checked(metadata)?),
+            None => {
+                let named =
+                    inputs.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+                call(&self.source, &named.collect::<Vec<_>>())
             }
         }
-        let named = [
-            ("input_ids", Some(&inputs.input_ids)),
-            ("attention_mask", inputs.attention_mask.as_ref()),
-            ("token_type_ids", inputs.token_type_ids.as_ref()),
-        ];
-        self.call(named.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))))
     }
 
     /// Runs the model on tensors under the names of `forward`'s arguments,
-    /// which a program of somebody else may choose freely.
+    /// which a third-party archive may choose freely.
     ///
     /// # Errors
     /// As [`Self::run`]; and for a name that is not an argument, or an argument
     /// that is missing.
     pub fn run_named(&self, tensors: Vec<(String, Tensor)>) -> Result<Outputs> {
-        let _entered = self.enter()?;
-        if self.archive.is_some() {
+        if self.archive().is_some() {
             return self.run(&Inputs::from_named(tensors)?);
         }
-        self.call(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+        let _entered = self.enter()?;
+        call(&self.source, &tensors)
     }
 
     /// Enters the library, if this process may use the module's device.
-    fn enter(&self) -> Result<Entered> {
+    pub(crate) fn enter(&self) -> Result<Entered> {
         let entered = torchscript::enter()?;
-        if let tch::Device::Cuda(_) = self.device {
+        if let tch::Device::Cuda(_) = self.device() {
             torchscript::check_cuda()?;
         }
         Ok(entered)
-    }
-
-    fn call<'a>(&self, tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<Outputs> {
-        let arguments = &self.schema.arguments;
-        let mut keywords = Vec::new();
-        for (name, tensor) in tensors {
-            if !arguments.iter().any(|argument| argument.name == name) {
-                let names: Vec<_> =
-                    arguments.iter().map(|argument| argument.name.as_str()).collect();
-                let message = format!("unknown input, expected {}", names.join(", "));
-                return Err(Error::new(ErrorKind::InvalidInput, message).at(name));
-            }
-            if keywords.iter().any(|(known, _)| *known == name) {
-                let message = "the input is given twice";
-                return Err(Error::new(ErrorKind::InvalidInput, message).at(name));
-            }
-            keywords.push((name, Value::Tensor(tensor.f_to_device(self.device)?)));
-        }
-        for argument in arguments.iter().filter(|argument| !argument.has_default) {
-            if !keywords.iter().any(|(name, _)| *name == argument.name) {
-                let message = "the input is missing";
-                return Err(Error::new(ErrorKind::InvalidInput, message).at(&argument.name));
-            }
-        }
-        let _inference = InferenceMode::enter();
-        let value = self.script.call("forward", &[], &keywords)?;
-        match self.metadata() {
-            Some(metadata) => Outputs::named(value, &metadata.outputs),
-            None => Outputs::numbered(value),
-        }
     }
 
     /// Waits until the device has done what this thread put on its current stream.
@@ -119,21 +67,27 @@ impl Module {
     /// # Errors
     /// [`ErrorKind::Torch`] with what failed on the device.
     pub fn wait(&self) -> Result<()> {
-        match self.device {
-            tch::Device::Cuda(index) => Ok(torchscript::cuda_synchronize(index)?),
-            _ => Ok(()),
-        }
+        self.source.wait()
+    }
+
+    /// How many shapes of small batches were captured as CUDA graphs, which are then
+    /// launched at once; 0 where there are none by choice or on the CPU.
+    ///
+    /// # Errors
+    /// Why they cannot be had here: the module runs without them.
+    pub fn captured_graphs(&self) -> Result<usize> {
+        self.engine.captured_graphs()
     }
 
     /// Runs the program on padding, so that what libtorch does at first calls,
     /// its memory and its optimised code, is done before the first real one.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a program of somebody else, whose inputs
+    /// [`ErrorKind::Unsupported`] for a third-party archive, whose inputs
     /// are not known; those of [`Self::run`].
     pub fn warm_up(&self, batch: i64, length: i64, iterations: usize) -> Result<()> {
         let metadata = self.metadata().ok_or_else(|| {
-            let message = "the inputs of a program of somebody else are not known";
+            let message = "the inputs of a third-party archive are not known";
             Error::new(ErrorKind::Unsupported, message)
         })?;
         let choices = metadata.inputs.first().is_some_and(|input| input.shape.len() == 3);
@@ -147,7 +101,7 @@ impl Module {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message).at("batch"));
         }
-        let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device))?;
+        let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device()))?;
         for _ in 0..iterations {
             self.run(&Inputs::new(ids.shallow_clone()))?;
             let mask = ids.f_ones_like()?;

@@ -3,7 +3,7 @@
 //! Source: `sdpa_attention_forward` and `eager_attention_forward`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
-use super::Ragged;
+use super::VarlenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::fmt;
@@ -90,8 +90,8 @@ impl FromStr for Attention {
 pub(crate) enum AttentionForm {
     /// Rows of one length, by this attention
     Padded(Attention),
-    /// One row that holds all texts
-    Ragged,
+    /// One row that holds all sequences
+    Varlen,
 }
 
 /// What tokens attend to.
@@ -101,8 +101,8 @@ pub(crate) enum AttentionMask<'a> {
     Everything,
     /// What is no padding, `[B,1,1,S]` of bool
     Padding(&'a Tensor),
-    /// Their own text, of several in the row
-    Texts(&'a Ragged),
+    /// Their own sequence, of several in the row
+    Varlen(&'a VarlenBatch),
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

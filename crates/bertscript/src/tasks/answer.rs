@@ -3,13 +3,17 @@
 //! Source: `QuestionAnsweringPipeline`, <https://github.com/huggingface/transformers/blob/v4.57.3/src/transformers/pipelines/question_answering.py>
 //! (transformers 5 has it no more).
 
-use super::batches::{Cancel, LongTexts, rows, softmax};
+use super::batches::Pass;
 use super::heads::ANSWER;
+use super::math::softmax;
+use super::options::{Cancel, LongTexts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{HEADROOM, check, collect, filled, reserve};
+use crate::memory::{HEADROOM, check, collect, filled, reserve, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
+use bertscript_kernels::Matrix;
 use serde::Serialize;
+use std::ops::Range;
 
 /// How to answer. The names and the defaults are transformers'.
 #[derive(Debug, Clone)]
@@ -132,13 +136,20 @@ impl Module {
         let mut found = filled(texts.len(), Answers::default())?;
         let mut none = filled(texts.len(), f32::INFINITY)?;
         let mut windows = filled(encodings.len(), (Vec::new(), Vec::new()))?;
-        let pass = self.pass(options.batch_tokens, &options.cancel);
-        let batches = self.run_batches(&encodings, &pass, |_, outputs| {
-            Ok((rows(outputs.get(start)?)?, rows(outputs.get(end)?)?))
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let batches = self.run_batches(&encodings, &pass, |_, batch| {
+            let [starts, ends] = batch.outputs([start, end])?;
+            let of_token = |logits: &Matrix<f32>, tokens: Range<usize>| {
+                collect(tokens.map(|token| logits.row(token)[0]))
+            };
+            let windows = batch.batch.ranges().map(|tokens| -> Result<_> {
+                Ok((of_token(&starts, tokens.clone())?, of_token(&ends, tokens)?))
+            });
+            try_collect(windows)
         })?;
-        for (numbers, (starts, ends)) in batches {
-            for ((number, start), end) in numbers.iter().zip(starts).zip(ends) {
-                windows[*number] = (start, end);
+        for (indices, found) in batches {
+            for (index, found) in indices.into_iter().zip(found) {
+                windows[index] = found;
             }
         }
         for (encoding, (start, end)) in encodings.iter().zip(&windows) {

@@ -4,8 +4,8 @@ use super::{
     AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
 };
 use crate::{
-    Architecture, Archive, Checkpoint, Device, ErrorKind, LoadOptions, Module, Plan, PreTrained,
-    Result,
+    Architecture, Archive, Checkpoint, Device, EngineKind, ErrorKind, LoadOptions, Module,
+    PreTrained, Precision, Result,
 };
 
 /// Texts of several lengths.
@@ -90,13 +90,20 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
         let script = crate::trace(&model).unwrap();
         Archive::new(&model, &checkpoint).unwrap().save(&script, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
-        for plan in Plan::ALL {
-            let module = loaded.with_plan(plan).unwrap();
+        let executed_by = [
+            loaded.with_engine(Some(EngineKind::TorchScript)),
+            loaded.with_engine(None),
+            loaded.with_precision(Precision::Int8),
+            loaded.with_precision(Precision::F16),
+        ];
+        for module in executed_by {
+            let module = module.unwrap();
+            let by = format!("{} in {}", module.engine(), module.precision());
             let expected = task(&module, Cancel::default()).unwrap();
             assert!(!expected.1.is_empty(), "{architecture}");
             let mut stages = 0;
             loop {
-                let what = format!("{architecture} by {plan}, at look {}", stages + 1);
+                let what = format!("{architecture} by {by}, at look {}", stages + 1);
                 match task(&module, Cancel::at_look(stages + 1)) {
                     Ok(found) => {
                         assert!(same(&found, &expected), "{what}");
@@ -108,7 +115,7 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
                 assert!(same(&next, &expected), "{what}: the next call");
                 stages += 1;
             }
-            assert!(stages >= 3, "{architecture} by {plan} looks {stages} times");
+            assert!(stages >= 3, "{architecture} by {by} looks {stages} times");
         }
     }
 }

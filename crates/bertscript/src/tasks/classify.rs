@@ -3,9 +3,10 @@
 //! Sources: `TextClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/text_classification.py>,
 //! and `CrossEncoder.predict`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
 
-use super::batches::{Cancel, LongTexts, rows};
+use super::batches::Pass;
 use super::cross_encoder;
 use super::heads::{CLASSIFY, NEXT_SENTENCE};
+use super::options::{Cancel, LongTexts};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, collect, filled, try_collect};
@@ -142,7 +143,7 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         labels: &[String],
         activation: Activation,
-        output: &str,
+        output: usize,
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
         if options.top_k == Some(0) {
@@ -160,14 +161,13 @@ impl Module {
         // Of each text: the sum over its windows, and their tokens.
         let none = || -> Result<_> { Ok((filled(labels.len(), 0_f64)?, 0_f64)) };
         let mut sums = try_collect(texts.iter().map(|_| none()))?;
-        let pass = self.pass(options.batch_tokens, &options.cancel);
-        let batches =
-            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
-        for (numbers, logits) in batches {
-            for (number, logits) in numbers.iter().zip(logits) {
-                let weight = encodings[*number].len() as f64;
-                let (sum, weights) = &mut sums[encodings[*number].sample];
-                for (sum, logit) in sum.iter_mut().zip(&logits) {
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let batches = self.run_batches(&encodings, &pass, |_, batch| batch.outputs([output]))?;
+        for (indices, [logits]) in batches {
+            for (row, index) in indices.iter().enumerate() {
+                let weight = encodings[*index].len() as f64;
+                let (sum, weights) = &mut sums[encodings[*index].sample];
+                for (sum, logit) in sum.iter_mut().zip(logits.row(row)) {
                     *sum += f64::from(*logit) * weight;
                 }
                 *weights += weight;

@@ -2,29 +2,31 @@
 //!
 //! Source: `SentenceTransformer.encode`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/sentence_transformer/model.py>
 
-use super::batches::{Cancel, LongTexts};
+use super::batches::{BatchOf, Pass};
 use super::heads::EMBED;
-use super::pooled::{after_pooling, embed_packed, embed_padded, pool_padded};
+use super::options::{Cancel, LongTexts};
+use crate::embedding::{EmbeddingPipeline, PoolingMode, normalize, pool_rows, pooled_tokens};
+use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, filled, try_collect};
 use crate::module::Module;
-use crate::text::{EncodeOptions, Encoding, PoolingMode, Recipe, Text, normalize};
-use bertscript_kernels::{Matrix, OutOfMemory};
+use crate::text::{EncodeOptions, Encoding, Text};
+use bertscript_kernels::{Matrix, OutOfMemory, Solo};
 use tch::Tensor;
 
 /// How to embed.
 #[derive(Debug, Clone, Default)]
 pub struct EmbedOptions {
-    /// How hidden states are pooled; otherwise by the file's recipe.
+    /// How hidden states are pooled; otherwise by the file's pipeline.
     pub pooling: Option<Vec<PoolingMode>>,
-    /// Whether embeddings are brought to length 1 where the recipe does not.
+    /// Whether embeddings are brought to length 1 where the pipeline does not.
     pub normalize: bool,
     /// What is put before every text, if not a prompt of the file.
     pub prompt: Option<String>,
     /// Which prompt of the file is put before every text; without it and
     /// `prompt`, the file's default.
     pub prompt_name: Option<String>,
-    /// How many dimensions are kept; otherwise what the recipe says.
+    /// How many dimensions are kept; otherwise what the pipeline says.
     pub truncate_dim: Option<usize>,
     /// What becomes of long texts. The embedding of windows is their mean,
     /// weighted by their tokens.
@@ -56,7 +58,7 @@ impl Module {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the file cannot embed: it has no tokenizer,
-    /// or no recipe and `pooling` is not given, or is another architecture than
+    /// or no pipeline and `pooling` is not given, or is another architecture than
     /// `BertModel`.
     pub fn embed<'a, T: Into<Text<'a>>>(
         &self,
@@ -97,23 +99,30 @@ impl Module {
     /// Those of [`Self::embed`], but for the ones of texts.
     pub fn embedding_dim(&self, options: &EmbedOptions) -> Result<usize> {
         let [_output] = self.outputs_of(&EMBED)?;
-        let chosen = options.pooling.clone().map(Recipe::pooling);
-        let recipe = self.chosen_recipe(chosen.as_ref())?;
+        let chosen = options.pooling.clone().map(EmbeddingPipeline::pooling);
+        let pipeline = self.chosen_pipeline(chosen.as_ref())?;
         self.prompt(options)?;
         self.tokenizer()?;
-        Ok(self.dimensions(recipe, options)?.1)
+        Ok(self.dimensions(pipeline, options)?.1)
     }
 
-    fn chosen_recipe<'a>(&'a self, chosen: Option<&'a Recipe>) -> Result<&'a Recipe> {
-        chosen.map_or_else(|| self.recipe()?.ok_or_else(no_recipe), Ok)
+    fn chosen_pipeline<'a>(
+        &'a self,
+        chosen: Option<&'a EmbeddingPipeline>,
+    ) -> Result<&'a EmbeddingPipeline> {
+        chosen.map_or_else(|| self.pipeline()?.ok_or_else(no_pipeline), Ok)
     }
 
-    /// How many dimensions a recipe gives, and how many of them are kept.
-    fn dimensions(&self, recipe: &Recipe, options: &EmbedOptions) -> Result<(usize, usize)> {
-        recipe.pools()?;
+    /// How many dimensions a pipeline gives, and how many of them are kept.
+    fn dimensions(
+        &self,
+        pipeline: &EmbeddingPipeline,
+        options: &EmbedOptions,
+    ) -> Result<(usize, usize)> {
+        pipeline.pools()?;
         let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
-        let width = recipe.dimension(hidden_size) as usize;
-        let kept = options.truncate_dim.or(recipe.truncate_dim).unwrap_or(width);
+        let width = pipeline.dimension(hidden_size) as usize;
+        let kept = options.truncate_dim.or(pipeline.truncate_dim).unwrap_or(width);
         if !(1..=width).contains(&kept) {
             let message = format!("found {kept}, expected 1 to {width}");
             return Err(Error::new(ErrorKind::InvalidInput, message).at("truncate_dim"));
@@ -129,9 +138,9 @@ impl Module {
         options: &EmbedOptions,
     ) -> Result<(Matrix<f32>, Vec<usize>)> {
         let [output] = self.outputs_of(&EMBED)?;
-        let chosen = options.pooling.clone().map(Recipe::pooling);
-        let recipe = self.chosen_recipe(chosen.as_ref())?;
-        let (width, kept) = self.dimensions(recipe, options)?;
+        let chosen = options.pooling.clone().map(EmbeddingPipeline::pooling);
+        let pipeline = self.chosen_pipeline(chosen.as_ref())?;
+        let (width, kept) = self.dimensions(pipeline, options)?;
         let prompt = self.prompt(options)?;
         let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
         let prompted: Vec<String>;
@@ -154,47 +163,36 @@ impl Module {
         let prompt_length = self.prompt_length(&prompt, encode)?;
 
         // Of several windows of a text, the first begins with the prompt.
-        let begins = |row: usize| {
-            let before = row.checked_sub(1).map(|before| encodings[before].sample);
-            before != Some(encodings[row].sample)
+        let begins = |index: usize| {
+            let before = index.checked_sub(1).map(|before| encodings[before].sample);
+            before != Some(encodings[index].sample)
         };
-        let (modes, include_prompt) = recipe.pools()?;
-        let left_out = |row: usize| match include_prompt || !begins(row) {
+        let (modes, include_prompt) = pipeline.pools()?;
+        let skipped = |index: &usize| match include_prompt || !begins(*index) {
             true => 0,
             false => prompt_length,
         };
-        let pass = self.pass(options.batch_tokens, &options.cancel);
-        let all_left_out = |rows: &[usize]| collect(rows.iter().map(|row| left_out(*row)));
-        let batch = |rows: &[usize]| collect(rows.iter().map(|row| &encodings[*row]));
-        let batches = match self.packed()? {
-            Some(packed) => self.run_packed(packed, &encodings, &pass, |rows, inputs, team| {
-                embed_packed(packed, inputs, team, recipe, &all_left_out(rows)?)
-            })?,
-            None if recipe.pools_hidden_states() => {
-                let pooled = self.run_batches(&encodings, &pass, |rows, outputs| {
-                    pool_padded(outputs.get(output)?, &batch(rows)?, modes, &all_left_out(rows)?)
-                })?;
-                // A device works on one batch while the next is made ready.
-                self.wait()?;
-                let finish = |(rows, pooled): (Vec<usize>, Tensor)| -> Result<_> {
-                    Ok((rows, after_pooling(&pooled, recipe)?))
-                };
-                try_collect(pooled.into_iter().map(finish))?
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let pooled = self.run_batches(&encodings, &pass, |indices, batch| {
+            let skipped = collect(indices.iter().map(skipped))?;
+            if pipeline.pools_hidden_states() {
+                return batch.one(&Want::Pooled { output, modes, skipped: &skipped });
             }
-            None => self.run_batches(&encodings, &pass, |rows, outputs| {
-                embed_padded(outputs.get(output)?, &batch(rows)?, recipe, &all_left_out(rows)?)
-            })?,
-        };
+            pool_stages(batch, output, pipeline, &skipped).map(BatchOutput::Host)
+        })?;
+        // A device works on one batch while the next is made ready.
+        self.wait()?;
         let mut values = Matrix::new(width);
         values.set_rows(encodings.len())?;
-        for (rows, embeddings) in batches {
-            for (from, to) in rows.into_iter().enumerate() {
+        for (indices, pooled) in pooled {
+            let embeddings = pipeline.after_pooling(&Solo, pooled.into_matrix()?)?;
+            for (from, to) in indices.into_iter().enumerate() {
                 values.row_mut(to).copy_from_slice(embeddings.row(from));
             }
         }
         if encodings.len() > texts.len() {
             values = mean_of_windows(&values, &encodings, texts.len())?;
-            if recipe.normalizes() {
+            if pipeline.normalizes() {
                 normalize(&mut values);
             }
         }
@@ -209,13 +207,13 @@ impl Module {
     }
 
     /// How alike two sets of embeddings are, `[N,D]` and `[M,D]` to `[N,M]`, in
-    /// the measure that the file's recipe names; cosine without one.
+    /// the measure that the file's pipeline names; cosine without one.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for tensors of another form, or of two widths.
     pub fn similarity(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let recipe = self.recipe().ok().flatten();
-        recipe.map(|recipe| recipe.similarity).unwrap_or_default().of(a, b)
+        let pipeline = self.pipeline().ok().flatten();
+        pipeline.map(|pipeline| pipeline.similarity).unwrap_or_default().of(a, b)
     }
 
     fn prompt(&self, options: &EmbedOptions) -> Result<String> {
@@ -226,9 +224,9 @@ impl Module {
         if let Some(prompt) = &options.prompt {
             return Ok(prompt.clone());
         }
-        let none = crate::text::Prompts::default();
-        let known = match self.recipe() {
-            Ok(Some(recipe)) => &recipe.prompts,
+        let none = crate::embedding::Prompts::default();
+        let known = match self.pipeline() {
+            Ok(Some(pipeline)) => &pipeline.prompts,
             _ => &none,
         };
         let Some(name) = options.prompt_name.as_ref().or(known.default_prompt_name.as_ref()) else {
@@ -257,6 +255,20 @@ impl Module {
     }
 }
 
+/// Pools what the stages before pooling make of the hidden states of tokens.
+fn pool_stages(
+    batch: &BatchOf<'_>,
+    output: usize,
+    pipeline: &EmbeddingPipeline,
+    skipped: &[usize],
+) -> Result<Matrix<f32>> {
+    let (modes, _) = pipeline.pools()?;
+    let [hidden] = batch.outputs([output])?;
+    let tokens = pooled_tokens(batch.batch.ranges(), modes, skipped)?;
+    let rows = pipeline.before_pooling(batch.team, hidden)?;
+    pool_rows(&rows, &tokens, modes, skipped)
+}
+
 fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
     let bytes = prompt.len() + text.len();
     let mut joined = String::new();
@@ -266,8 +278,8 @@ fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
     Ok(joined)
 }
 
-fn no_recipe() -> Error {
-    let message = "the file has no sentence-transformers recipe (modules.json); choose how to pool, with --pooling or `pooling`, such as mean";
+fn no_pipeline() -> Error {
+    let message = "the file has no sentence-transformers pipeline (modules.json); choose how to pool, with --pooling or `pooling`, such as mean";
     Error::new(ErrorKind::Unsupported, message)
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Source: `TokenClassificationPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/token_classification.py>
 
-use super::batches::{Cancel, LongTexts, argmax, rows, softmax};
+use super::batches::Pass;
 use super::heads::ENTITIES;
+use super::math::{argmax, softmax};
+use super::options::{Cancel, LongTexts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{check_tokens, collect, filled, reserve, try_collect};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer};
 use serde::Serialize;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// How the labels of tokens become entities. The words are transformers'.
@@ -176,14 +179,16 @@ impl Module {
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
         let mut scores = filled(encodings.len(), Vec::new())?;
-        let pass = self.pass(options.batch_tokens, &options.cancel);
-        let batches =
-            self.run_batches(&encodings, &pass, |_, outputs| rows(outputs.get(output)?))?;
-        for (numbers, tokens) in batches {
-            let longest = numbers.iter().map(|number| encodings[*number].len()).max();
-            for (number, tokens) in numbers.iter().zip(tokens.chunks(longest.unwrap_or(0).max(1))) {
-                let tokens = &tokens[..encodings[*number].len()];
-                scores[*number] = try_collect(tokens.iter().map(|logits| softmax(logits)))?;
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let batches = self.run_batches(&encodings, &pass, |_, batch| {
+            let [logits] = batch.outputs([output])?;
+            let scores =
+                |tokens: Range<usize>| try_collect(tokens.map(|token| softmax(logits.row(token))));
+            try_collect(batch.batch.ranges().map(scores))
+        })?;
+        for (indices, found) in batches {
+            for (index, found) in indices.into_iter().zip(found) {
+                scores[index] = found;
             }
         }
         let mut found = filled(texts.len(), Entities::default())?;

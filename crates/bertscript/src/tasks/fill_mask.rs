@@ -2,8 +2,11 @@
 //!
 //! Source: `FillMaskPipeline`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/pipelines/fill_mask.py>
 
-use super::batches::{Cancel, LongTexts, rows, softmax};
+use super::batches::Pass;
 use super::heads::FILL_MASK;
+use super::math::softmax;
+use super::options::{Cancel, LongTexts};
+use crate::engine::Want;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, collect, copied, try_collect};
 use crate::module::Module;
@@ -123,48 +126,31 @@ impl Module {
         let truncated = |encoding: &Encoding| encoding.truncated;
         let fillings = |truncated| Fillings { masks: Vec::new(), truncated };
         let mut found = collect(encodings.iter().map(truncated).map(fillings))?;
-        let pass = self.pass(options.batch_tokens, &options.cancel);
-        // The fillings of a text, given the logits at each of its masks.
-        let fill = |number: usize, logits: &mut dyn FnMut(usize) -> Result<Vec<f32>>| {
-            let encoding = &encodings[number];
-            let places = masks(encoding)?;
-            let fill = |place: &usize| -> Result<Vec<Filling>> {
-                let scores = softmax(&logits(*place)?)?;
-                let best = best(&scores, targets.as_deref(), options.top_k)?.into_iter();
-                let only = places.len() == 1;
-                try_collect(best.map(|best| filling(tokenizer, encoding, *place, best, only)))
-            };
-            try_collect(places.iter().map(fill))
-        };
-        let batches = match self.packed()? {
-            Some(packed) => {
-                self.run_packed(packed, &encodings, &pass, |numbers, inputs, team| {
-                    let ids = inputs.input_ids.iter().enumerate();
-                    let masked = ids.filter(|(_, id)| **id == mask_id).map(|(token, _)| token);
-                    let logits = packed.predictions(inputs, &collect(masked)?, team)?;
-                    let mut rows = 0..logits.len();
-                    let mut next = |_| match rows.next() {
-                        Some(row) => Ok(copied(logits.row(row))?),
-                        None => Ok(Vec::new()),
-                    };
-                    try_collect(numbers.iter().map(|number| fill(*number, &mut next)))
-                })?
-            }
-            None => self.run_batches(&encodings, &pass, |numbers, outputs| {
-                let logits = outputs.get(output)?;
-                let fill = |(row, number): (usize, &usize)| {
-                    let logits = logits.f_select(0, row as i64)?;
-                    // Only this row is brought to the host: a vocabulary is wide.
-                    fill(*number, &mut |place| {
-                        Ok(rows(&logits.f_select(0, place as i64)?)?.swap_remove(0))
-                    })
+        let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
+        let batches = self.run_batches(&encodings, &pass, |indices, batch| {
+            let ids = batch.batch.input_ids().iter().enumerate();
+            let tokens = collect(ids.filter(|(_, id)| **id == mask_id).map(|(token, _)| token))?;
+            // Only these rows: a vocabulary is wide.
+            let logits = batch.one(&Want::Tokens { output, tokens: &tokens })?.into_matrix()?;
+            let mut rows = 0..logits.len();
+            let fill = |index: &usize| {
+                let encoding = &encodings[*index];
+                let masks = masks(encoding)?;
+                let only_mask = masks.len() == 1;
+                let fill = |(mask, row): (&usize, usize)| -> Result<Vec<Filling>> {
+                    let scores = softmax(logits.row(row))?;
+                    let best = best(&scores, targets.as_deref(), options.top_k)?.into_iter();
+                    try_collect(
+                        best.map(|best| filling(tokenizer, encoding, *mask, best, only_mask)),
+                    )
                 };
-                try_collect(numbers.iter().enumerate().map(fill))
-            })?,
-        };
-        for (numbers, filled) in batches {
-            for (number, mut of_text) in numbers.into_iter().zip(filled) {
-                found[encodings[number].sample].masks.append(&mut of_text);
+                try_collect(masks.iter().zip(&mut rows).map(fill))
+            };
+            try_collect(indices.iter().map(fill))
+        })?;
+        for (indices, filled) in batches {
+            for (index, mut of_text) in indices.into_iter().zip(filled) {
+                found[encodings[index].sample].masks.append(&mut of_text);
             }
         }
         Ok(found)

@@ -43,12 +43,12 @@ pub(super) const FILL_MASK: Task = Task {
 };
 
 impl Module {
-    /// The names of the outputs that a task reads. An archive may have others beside
+    /// The indices of the outputs that a task reads. An archive may have others beside
     /// them: hidden states, attention probabilities.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the model has no head for the task.
-    pub(super) fn outputs_of<const N: usize>(&self, task: &Task<N>) -> Result<[&'static str; N]> {
+    pub(super) fn outputs_of<const N: usize>(&self, task: &Task<N>) -> Result<[usize; N]> {
         let Task { name, outputs } = task;
         let known =
             || outputs.iter().map(|(known, _)| known.name()).collect::<Vec<_>>().join(" or ");
@@ -59,8 +59,16 @@ impl Module {
         };
         let architecture = metadata.architecture()?;
         let found = outputs.iter().find(|(known, _)| *known == architecture);
-        found.map(|(_, outputs)| *outputs).ok_or_else(|| {
-            unsupported(format!("{name} needs {}, but the file is a {architecture}", known()))
-        })
+        let Some((_, names)) = found else {
+            let message = format!("{name} needs {}, but the file is a {architecture}", known());
+            return Err(unsupported(message));
+        };
+        let mut indices = [0; N];
+        for (index, name) in indices.iter_mut().zip(names) {
+            *index = metadata.output_index(name).ok_or_else(|| {
+                Error::new(ErrorKind::Archive, format!("found no output {name}, expected one"))
+            })?;
+        }
+        Ok(indices)
     }
 }

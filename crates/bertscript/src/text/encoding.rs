@@ -91,7 +91,7 @@ impl FromStr for Padding {
     }
 }
 
-pub(super) fn unknown(what: &str, found: &str, known: &str) -> Error {
+pub(crate) fn unknown(what: &str, found: &str, known: &str) -> Error {
     let message = format!("unknown {what} {found:?}, expected {known}");
     Error::new(ErrorKind::InvalidInput, message)
 }

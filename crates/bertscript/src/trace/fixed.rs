@@ -89,12 +89,7 @@ pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
             // The one place where a size is meant to be baked in.
             let pinned = |i: usize| x[i].f_view(shape.sizes());
             let run = || -> Result<_> {
-                model.forward(ModelInputs {
-                    input_ids: &pinned(0)?,
-                    attention_mask: Some(&pinned(1)?),
-                    token_type_ids: &pinned(2)?,
-                    ragged: None,
-                })
+                model.forward(ModelInputs::padded(&pinned(0)?, Some(&pinned(1)?), &pinned(2)?))
             };
             returned(run())
         })?;

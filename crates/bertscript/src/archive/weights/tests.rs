@@ -1,5 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
 use super::*;
 use crate::archive::pickles::{object, pickle, tensor};
 use crate::archive::{Archive, weights_sha256};
@@ -50,7 +48,7 @@ fn compare_with_libtorch(archive: &Archive, script: &ScriptModule) -> ArchiveWei
         for tensor in [tensor, &weights.tensor(&mapped, name).unwrap()] {
             assert_eq!(tensor.kind(), expected.tensor.kind(), "{name}");
             assert_eq!(tensor.size(), expected.tensor.size(), "{name}");
-            assert_eq!(mapped.offset_of(tensor).unwrap(), Some(record.offset()), "{name}");
+            assert_eq!(offset_of(&mapped, tensor), Some(record.offset()), "{name}");
             let digest =
                 |tensor: &Tensor| weights_sha256(&[(String::new(), tensor.shallow_clone())]);
             assert_eq!(digest(tensor).unwrap(), digest(&expected.tensor).unwrap(), "{name}");
@@ -62,6 +60,13 @@ fn compare_with_libtorch(archive: &Archive, script: &ScriptModule) -> ArchiveWei
         shared(expected.iter().map(|named| named.tensor.data_ptr() as usize).collect())
     );
     weights
+}
+
+/// Where in the mapping the elements of a tensor are.
+fn offset_of(mapped: &MappedFile, tensor: &Tensor) -> Option<usize> {
+    let start = mapped.bytes().as_ptr() as usize;
+    let offset = (tensor.data_ptr() as usize).checked_sub(start);
+    offset.filter(|offset| *offset < mapped.bytes().len())
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn strides_and_offsets_are_honoured_in_the_mapping_or_a_copy() {
             assert_eq!(found.size(), size);
             let place =
                 Some(record.offset()).filter(|_| record.is_mappable() && !expected.is_empty());
-            assert_eq!(mapped.offset_of(&found).unwrap(), place, "{offset} {size:?}");
+            assert_eq!(offset_of(&mapped, &found), place, "{offset} {size:?}");
         }
     }
     assert_eq!(aligned.len(), 2);

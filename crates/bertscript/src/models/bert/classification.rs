@@ -89,7 +89,7 @@ impl Model for BertForQuestionAnswering {
     }
 }
 
-/// `BertForMultipleChoice`, inputs `[B,C,S]`: logits `[B,C]`; ragged: `[BC,1]`
+/// `BertForMultipleChoice`, inputs `[B,C,S]`: logits `[B,C]`; varlen: `[BC,1]`
 pub(crate) struct BertForMultipleChoice {
     bert: BertModel,
     classifier: Linear,
@@ -106,7 +106,7 @@ impl BertForMultipleChoice {
 
 impl Model for BertForMultipleChoice {
     fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
-        if inputs.ragged.is_some() {
+        if inputs.varlen.is_some() {
             // Every choice is a text of its own already: `[N,1]`.
             let (encoded, pooler_output) = self.bert.encode(inputs)?;
             return Ok(encoded.with(vec![self.classifier.forward(&pooler_output)?]));
@@ -115,12 +115,11 @@ impl Model for BertForMultipleChoice {
         let input_ids = inputs.input_ids.f_flatten(0, 1)?;
         let attention_mask = inputs.attention_mask.map(|mask| mask.f_flatten(0, 1)).transpose()?;
         let token_type_ids = inputs.token_type_ids.f_flatten(0, 1)?;
-        let (encoded, pooler_output) = self.bert.encode(ModelInputs {
-            input_ids: &input_ids,
-            attention_mask: attention_mask.as_ref(),
-            token_type_ids: &token_type_ids,
-            ragged: None,
-        })?;
+        let (encoded, pooler_output) = self.bert.encode(ModelInputs::padded(
+            &input_ids,
+            attention_mask.as_ref(),
+            &token_type_ids,
+        ))?;
         // `[BC,1]` -> `[B,C]`: a tensor of that shape says so, not two numbers.
         let logits = self.classifier.forward(&pooler_output)?;
         Ok(encoded.with(vec![logits.f_view_as(&inputs.input_ids.f_select(2, 0)?)?]))

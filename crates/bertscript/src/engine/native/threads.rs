@@ -27,14 +27,14 @@ pub fn shutdown_threads() -> Result<()> {
     Ok(torchscript::end_pool()?)
 }
 
-/// A call's share of the threads that libtorch has for one operation: all of
+/// How many threads a call may use, of those that libtorch has for one operation: all of
 /// them, or fewer while other calls run.
-pub(super) struct Share {
+pub(super) struct ThreadQuota {
     threads: usize,
 }
 
-impl Share {
-    /// Takes a share until it is dropped.
+impl ThreadQuota {
+    /// Takes a quota until it is dropped.
     pub(super) fn take() -> Self {
         let running = RUNNING.fetch_add(1, Ordering::Relaxed) + 1;
         // Inside of a parallel region there is only this thread.
@@ -51,7 +51,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for ThreadQuota {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     }
@@ -59,17 +59,17 @@ impl Drop for Share {
 
 /// Threads of libtorch's.
 #[derive(Debug)]
-pub(super) struct Libtorch {
+pub(super) struct LibtorchTeam {
     members: usize,
 }
 
-impl Libtorch {
+impl LibtorchTeam {
     pub(super) fn new(members: usize) -> Self {
         Self { members }
     }
 }
 
-impl Team for Libtorch {
+impl Team for LibtorchTeam {
     fn members(&self) -> usize {
         self.members
     }

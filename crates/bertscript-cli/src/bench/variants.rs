@@ -1,6 +1,6 @@
-//! The plans that are measured side by side, and what they run on.
+//! The variants that are measured side by side, and what they run on.
 
-use bertscript::{Dtype, ErrorKind, Inputs, Module, Plan, PreTrained, verify};
+use bertscript::{Dtype, EngineKind, ErrorKind, Inputs, Module, PreTrained, Precision, verify};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
@@ -8,33 +8,33 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use torchscript::{InferenceMode, ScriptModule, Value};
 
-/// A way to run a file.
+/// A way to run an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Way {
-    /// This library's kernels, without padding
-    Packed,
+pub(super) enum Variant {
+    /// The engine that is chosen by default, without padding
+    Auto,
     /// The same, with linear layers of 8-bit integers
-    PackedInt8,
-    /// The program in the file, by libtorch
-    Scripted,
-    /// That program with the weights as constants of its code
+    Int8,
+    /// The archive's own code, by libtorch
+    Torchscript,
+    /// That code with the weights as constants
     Frozen,
-    /// The model operator by operator, without a program
+    /// The model operator by operator, without TorchScript
     Eager,
-    /// The program, every text padded to the model's maximum
+    /// The archive's own code, every text padded to the model's maximum
     FixedPad,
 }
 
-impl Way {
+impl Variant {
     pub(super) const ALL: [Self; 6] =
-        [Self::Packed, Self::PackedInt8, Self::Scripted, Self::Frozen, Self::Eager, Self::FixedPad];
+        [Self::Auto, Self::Int8, Self::Torchscript, Self::Frozen, Self::Eager, Self::FixedPad];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Packed => "packed",
-            Self::PackedInt8 => "packed-int8",
-            Self::Scripted => "scripted",
+            Self::Auto => "auto",
+            Self::Int8 => "int8",
+            Self::Torchscript => "torchscript",
             Self::Frozen => "frozen",
             Self::Eager => "eager",
             Self::FixedPad => "fixed-pad",
@@ -42,13 +42,13 @@ impl Way {
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A plan that is ready to run.
+/// A variant that is ready to run.
 pub(super) enum Runner {
     Module(Box<Module>),
     Frozen(ScriptModule, Device),
@@ -56,33 +56,39 @@ pub(super) enum Runner {
 }
 
 impl Runner {
-    /// Makes a plan ready, or says why it cannot be had.
+    /// Makes a variant ready, or says why it cannot be had.
     pub(super) fn new(
-        way: Way,
+        variant: Variant,
         path: &Path,
         module: &Module,
     ) -> anyhow::Result<Result<Self, String>> {
         let fixed = module.metadata().is_some_and(|metadata| !metadata.fixed_shapes.is_empty());
-        Ok(Ok(match way {
-            Way::Packed | Way::PackedInt8 => {
-                let plan = if way == Way::Packed { Plan::Packed } else { Plan::PackedInt8 };
-                match module.with_plan(plan) {
-                    Err(error) if error.kind() == ErrorKind::Unsupported => {
-                        return Ok(Err(error.message().to_owned()));
-                    }
-                    packed => Self::Module(Box::new(packed?)),
+        Ok(Ok(match variant {
+            Variant::Auto => match module.engine() {
+                EngineKind::TorchScript => {
+                    let unpadded = module.with_engine(Some(EngineKind::Native));
+                    return Ok(Err(
+                        unpadded.map_or_else(|e| e.message().to_owned(), |_| String::new())
+                    ));
                 }
-            }
-            Way::Scripted => Self::Module(Box::new(module.with_plan(Plan::Scripted)?)),
-            Way::Frozen => Self::Frozen(frozen(path, module)?, module.device()),
-            Way::Eager if module.device() != Device::Cpu => {
+                _ => Self::Module(Box::new(module.with_engine(None)?)),
+            },
+            Variant::Int8 => match module.with_precision(Precision::Int8) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(Err(error.message().to_owned()));
+                }
+                module => Self::Module(Box::new(module?)),
+            },
+            Variant::Torchscript => Self::Module(Box::new(script(module)?)),
+            Variant::Frozen => Self::Frozen(frozen(path, module)?, module.device()),
+            Variant::Eager if module.device() != Device::Cpu => {
                 return Ok(Err("the module is not on the CPU".to_owned()));
             }
-            Way::Eager => Self::Eager(Box::new(verify::eager_model(module, None)?)),
-            Way::FixedPad if fixed => {
-                return Ok(Err("the program is of fixed shapes, and pads by itself".to_owned()));
+            Variant::Eager => Self::Eager(Box::new(verify::eager_model(module, None)?)),
+            Variant::FixedPad if fixed => {
+                return Ok(Err("the archive is of fixed shapes, and pads by itself".to_owned()));
             }
-            Way::FixedPad => Self::Module(Box::new(module.with_plan(Plan::Scripted)?)),
+            Variant::FixedPad => Self::Module(Box::new(script(module)?)),
         }))
     }
 
@@ -116,7 +122,11 @@ impl Runner {
     }
 }
 
-/// The program once more, with its weights as constants.
+fn script(module: &Module) -> bertscript::Result<Module> {
+    module.with_engine(Some(EngineKind::TorchScript))
+}
+
+/// The code once more, with its weights as constants.
 fn frozen(path: &Path, module: &Module) -> bertscript::Result<ScriptModule> {
     let mut script = ScriptModule::load(path, Some(module.device()))?;
     if module.metadata().map(|metadata| metadata.dtype()).transpose()? != Some(module.dtype()) {

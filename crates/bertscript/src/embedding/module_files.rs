@@ -3,8 +3,6 @@
 //!
 //! Source: `Module`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/base/modules/module.py>
 
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
 use crate::assets::Assets;
 use crate::checkpoint::{ModuleEntry, safetensors_from_bytes};
 use crate::error::{Error, ErrorKind, Result};

@@ -4,14 +4,14 @@
 //! Sources: `Pooling` and `SentenceTransformer` of
 //! <https://github.com/huggingface/sentence-transformers/tree/v6.2.0/sentence_transformers>
 
-use super::encoding::unknown;
 use super::module_files::Arguments;
 use super::pooling::PoolingMode;
-use super::step::{Features, Step, follow};
+use super::stage::{Features, PipelineStage, apply};
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::unknown;
 use bertscript_kernels::{Matrix, Team};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,14 +20,14 @@ use std::fmt;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 
-/// The steps from hidden states to an embedding, and the prompts.
+/// The stages from hidden states to an embedding, and the prompts.
 #[derive(Debug, Default)]
-pub struct Recipe {
+pub struct EmbeddingPipeline {
     /// The functions of the hidden states of tokens, before pooling.
-    of_tokens: Vec<Step>,
+    of_tokens: Vec<PipelineStage>,
     pooling: Pooling,
     /// The functions of what was pooled.
-    of_texts: Vec<Step>,
+    of_texts: Vec<PipelineStage>,
     /// What is put before a text.
     pub prompts: Prompts,
     /// How two embeddings are compared.
@@ -71,8 +71,8 @@ pub enum Similarity {
     Manhattan,
 }
 
-impl Recipe {
-    /// The recipe of a checkpoint or an archive; none without a `modules.json`.
+impl EmbeddingPipeline {
+    /// The pipeline of a checkpoint or an archive; none without a `modules.json`.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a module this library does not know, by
@@ -92,15 +92,15 @@ impl Recipe {
         let Some(modules) = assets.get(MODULES_FILE) else { return Ok(None) };
         let model: Model = assets.json("config.json")?.unwrap_or_default();
         let hidden_size = model.hidden_size.unwrap_or(768);
-        let mut recipe = Self::read(&read_modules(modules)?, hidden_size, assets)?;
+        let mut pipeline = Self::read(&read_modules(modules)?, hidden_size, assets)?;
         let file = "config_sentence_transformers.json";
         let settings: Settings = assets.json(file)?.unwrap_or_default();
         if let Some(name) = settings.similarity_fn_name {
-            recipe.similarity = name.parse().map_err(|error: Error| error.at(file))?;
+            pipeline.similarity = name.parse().map_err(|error: Error| error.at(file))?;
         }
-        recipe.prompts = settings.prompts;
-        recipe.truncate_dim = settings.truncate_dim;
-        Ok(Some(recipe))
+        pipeline.prompts = settings.prompts;
+        pipeline.truncate_dim = settings.truncate_dim;
+        Ok(Some(pipeline))
     }
 
     /// The modules after the model, whose hidden states have a width. Each Pooling begins
@@ -108,33 +108,33 @@ impl Recipe {
     /// of tokens after it, change nothing. They are read and their widths checked, as
     /// upstream would run them.
     fn read(modules: &[ModuleEntry], hidden_size: usize, assets: &Assets) -> Result<Self> {
-        let mut recipe = Self::default();
+        let mut pipeline = Self::default();
         let mut tokens_after = Vec::new();
         // The widths of what there is of a token and of a text.
         let (mut of_token, mut of_text) = (hidden_size, None);
         for module in modules.iter().skip(1) {
             if module.class() == "Pooling" {
-                recipe.pooling = Pooling::read(module, assets)?;
-                recipe.of_tokens.append(&mut tokens_after);
-                recipe.of_texts.clear();
-                of_text = Some(of_token.saturating_mul(recipe.pooling.modes.len()));
+                pipeline.pooling = Pooling::read(module, assets)?;
+                pipeline.of_tokens.append(&mut tokens_after);
+                pipeline.of_texts.clear();
+                of_text = Some(of_token.saturating_mul(pipeline.pooling.modes.len()));
                 continue;
             }
-            let (features, step) = Step::read(module, assets)?;
+            let (features, stage) = PipelineStage::read(module, assets)?;
             match (features, &mut of_text) {
                 (Features::Tokens, _) => {
-                    of_token = step.width(of_token)?;
-                    tokens_after.push(step);
+                    of_token = stage.width(of_token)?;
+                    tokens_after.push(stage);
                 }
-                (Features::Texts, Some(_)) if matches!(step, Step::Dropout) => {}
+                (Features::Texts, Some(_)) if matches!(stage, PipelineStage::Dropout) => {}
                 (Features::Texts, Some(width)) => {
-                    *width = step.width(*width)?;
-                    recipe.of_texts.push(step);
+                    *width = stage.width(*width)?;
+                    pipeline.of_texts.push(stage);
                 }
                 // Upstream passes over it: there is nothing to normalise yet.
-                (Features::Texts, None) if matches!(step, Step::Normalize) => {}
+                (Features::Texts, None) if matches!(stage, PipelineStage::Normalize) => {}
                 (Features::Texts, None) => {
-                    let message = format!("found a {} before any Pooling", step.name());
+                    let message = format!("found a {} before any Pooling", stage.name());
                     return Err(Error::new(ErrorKind::Config, message).at(MODULES_FILE));
                 }
             }
@@ -143,7 +143,7 @@ impl Recipe {
             let message = "found no Pooling: these are no embeddings of texts";
             return Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
         }
-        Ok(recipe)
+        Ok(pipeline)
     }
 
     /// Only pooling.
@@ -153,7 +153,8 @@ impl Recipe {
 
     /// The width of an embedding, `D`, of hidden states of width `hidden_size`.
     pub fn dimension(&self, hidden_size: i64) -> i64 {
-        let outputs = |steps: &[Step]| steps.iter().rev().find_map(Step::outputs);
+        let outputs =
+            |stages: &[PipelineStage]| stages.iter().rev().find_map(PipelineStage::outputs);
         let of_token = outputs(&self.of_tokens).unwrap_or(hidden_size as usize);
         let pooled = of_token * self.pooling.modes.len();
         outputs(&self.of_texts).unwrap_or(pooled) as i64
@@ -161,7 +162,7 @@ impl Recipe {
 
     /// Whether embeddings have length 1.
     pub fn normalizes(&self) -> bool {
-        matches!(self.of_texts.last(), Some(Step::Normalize))
+        matches!(self.of_texts.last(), Some(PipelineStage::Normalize))
     }
 
     /// How it pools: the modes, and whether the tokens of the prompt take part.
@@ -177,16 +178,13 @@ impl Recipe {
         self.of_tokens.is_empty()
     }
 
-    /// The embeddings `[B,D]` of hidden states `[T,H]`, which `pool` pools. A row depends
-    /// on its own text alone, to the last bit.
-    pub(crate) fn embed(
+    /// Hidden states `[T,H]` as pooling takes them, after the stages of tokens.
+    pub(crate) fn before_pooling(
         &self,
         team: &dyn Team,
-        hidden: &Matrix<f32>,
-        pool: impl FnOnce(&Matrix<f32>) -> Result<Matrix<f32>>,
+        hidden: Matrix<f32>,
     ) -> Result<Matrix<f32>> {
-        let rows = follow(&self.of_tokens, team, hidden)?;
-        self.after_pooling(team, pool(rows.as_ref().unwrap_or(hidden))?)
+        Ok(apply(&self.of_tokens, team, &hidden)?.unwrap_or(hidden))
     }
 
     /// The embeddings `[B,D]` of what pooling gave.
@@ -195,17 +193,17 @@ impl Recipe {
         team: &dyn Team,
         pooled: Matrix<f32>,
     ) -> Result<Matrix<f32>> {
-        Ok(follow(&self.of_texts, team, &pooled)?.unwrap_or(pooled))
+        Ok(apply(&self.of_texts, team, &pooled)?.unwrap_or(pooled))
     }
 }
 
-impl fmt::Display for Recipe {
-    /// The steps in a few words: `mean pooling, Dense, Normalize`.
+impl fmt::Display for EmbeddingPipeline {
+    /// The stages in a few words: `mean pooling, Dense, Normalize`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.of_tokens.iter().try_for_each(|step| write!(f, "{} of tokens, ", step.name()))?;
+        self.of_tokens.iter().try_for_each(|stage| write!(f, "{} of tokens, ", stage.name()))?;
         let modes: Vec<_> = self.pooling.modes.iter().map(|mode| mode.name()).collect();
         write!(f, "{} pooling", modes.join(" + "))?;
-        self.of_texts.iter().try_for_each(|step| write!(f, ", {}", step.name()))
+        self.of_texts.iter().try_for_each(|stage| write!(f, ", {}", stage.name()))
     }
 }
 
@@ -271,7 +269,6 @@ impl Similarity {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for tensors of another form, of two widths, or on two
     /// devices.
-    #[expect(clippy::disallowed_methods, reason = "works on results, records no trace")]
     pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let invalid = |name: &str, message: String| {
             Err(Error::new(ErrorKind::InvalidInput, message).at(name))

@@ -25,7 +25,7 @@ pub(super) enum Features {
 
 /// A function of rows. A row depends on itself alone, to the last bit.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PipelineStage {
     Dense(Dense),
     LayerNorm {
         norm: LayerNorm,
@@ -37,7 +37,7 @@ pub(super) enum Step {
     Dropout,
 }
 
-impl Step {
+impl PipelineStage {
     /// Reads a module other than `Pooling`.
     ///
     /// # Errors
@@ -139,17 +139,17 @@ impl Step {
     }
 }
 
-/// What steps make of rows, one after another; none if there are no steps.
-pub(super) fn follow(
-    steps: &[Step],
+/// What stages make of rows, one after another; none if there are no stages.
+pub(super) fn apply(
+    stages: &[PipelineStage],
     team: &dyn Team,
     x: &Matrix<f32>,
 ) -> Result<Option<Matrix<f32>>> {
     let mut rows = None;
-    for step in steps {
+    for stage in stages {
         let x = rows.as_ref().unwrap_or(x);
-        step.width(x.width())?;
-        rows = Some(step.forward(team, x)?);
+        stage.width(x.width())?;
+        rows = Some(stage.forward(team, x)?);
     }
     Ok(rows)
 }

@@ -4,10 +4,11 @@
 //! A graph is captured for a shape, of which a batch fills a part; what is left over
 //! is one more text.
 
-use super::Layers;
+use super::{Layers, buffer};
+use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::RaggedShape;
-use crate::packed::PackedInputs;
+use crate::nn::VarlenShape;
+use bertscript_kernels::Keys;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::Tensor;
@@ -16,7 +17,7 @@ use torchscript::{CudaCapture, CudaEvent, CudaGraph};
 /// The shapes that are captured when they are first wanted. Each keeps the memory
 /// of a run.
 const TOKENS: [usize; 6] = [16, 32, 64, 128, 256, 512];
-const TEXTS: [usize; 3] = [1, 4, 16];
+const SEQUENCES: [usize; 3] = [1, 4, 16];
 
 /// Set to 0, it leaves graphs out.
 const VARIABLE: &str = "BERTSCRIPT_CUDA_GRAPHS";
@@ -29,7 +30,7 @@ pub(super) struct Graphs {
 
 #[derive(Default)]
 struct Known {
-    graphs: HashMap<RaggedShape, Arc<Mutex<Captured>>>,
+    graphs: HashMap<VarlenShape, Arc<Mutex<Captured>>>,
     /// Why nothing can be captured here, so that it is not tried again.
     refused: Option<String>,
 }
@@ -62,27 +63,21 @@ impl Graphs {
         }
     }
 
-    /// As [`super::RaggedBert::forward`]; none if the batch is not small, or cannot be
+    /// As [`super::VarlenBert::forward`]; none if the batch is not small, or cannot be
     /// captured, which its ordinary run then explains.
-    pub(super) fn forward(
-        &self,
-        layers: &Layers,
-        inputs: &PackedInputs,
-        length: usize,
-    ) -> Option<Result<Vec<Tensor>>> {
-        let shape = shape(inputs)?;
-        let buffer = shape.buffer(inputs.ids(), &inputs.lengths).ok()?;
-        let buffer = Tensor::f_from_slice(&buffer).ok()?;
+    pub(super) fn forward(&self, layers: &Layers, batch: &Batch) -> Option<Result<Vec<Tensor>>> {
+        let shape = shape(batch)?;
+        let buffer = Tensor::f_from_slice(&buffer(shape, batch).ok()?).ok()?;
         let captured = self.of_shape(layers, shape, &buffer)?;
         let mut captured = captured.lock().ok()?;
-        Some(captured.run(self.index, layers, &buffer, &inputs.lengths, length))
+        Some(captured.run(self.index, layers, &buffer, batch))
     }
 
     /// The graph of a shape, captured if it is new.
     fn of_shape(
         &self,
         layers: &Layers,
-        shape: RaggedShape,
+        shape: VarlenShape,
         buffer: &Tensor,
     ) -> Option<Arc<Mutex<Captured>>> {
         let mut known = self.known.lock().ok()?;
@@ -107,20 +102,24 @@ impl Graphs {
     }
 }
 
-/// The least shape that holds a batch, beside one more text.
-fn shape(inputs: &PackedInputs) -> Option<RaggedShape> {
-    let least = |sizes: &[usize], wanted: usize| sizes.iter().copied().find(|size| *size >= wanted);
-    let tokens = least(&TOKENS, inputs.input_ids.len())?;
-    let texts = least(&TEXTS, inputs.lengths.len())? + 1;
-    Some(RaggedShape { tokens, texts })
+/// The smallest shape that holds a batch, beside one more sequence; none if a graph cannot
+/// have its masked tokens.
+fn shape(batch: &Batch) -> Option<VarlenShape> {
+    if batch.keys().iter().any(|keys| *keys != Keys::All) {
+        return None;
+    }
+    let min = |sizes: &[usize], wanted: usize| sizes.iter().copied().find(|size| *size >= wanted);
+    let tokens = min(&TOKENS, batch.num_tokens())?;
+    let sequences = min(&SEQUENCES, batch.len())? + 1;
+    Some(VarlenShape { tokens, sequences })
 }
 
 impl Captured {
-    fn new(index: usize, layers: &Layers, shape: RaggedShape, first: &Tensor) -> Result<Self> {
+    fn new(index: usize, layers: &Layers, shape: VarlenShape, first: &Tensor) -> Result<Self> {
         let buffer = first.f_to_device(layers.device)?;
         let mut capture = CudaCapture::begin(index)?;
         // The lengths of texts are on the device; no more is known than their sum.
-        let forward = || layers.forward(&buffer, shape, &[], shape.tokens);
+        let forward = || layers.forward(&buffer, shape, (&[], &[]), shape.tokens);
         // Libraries make what they need at first calls, which cannot be captured.
         for _ in 0..2 {
             forward()?;
@@ -136,14 +135,13 @@ impl Captured {
         index: usize,
         layers: &Layers,
         buffer: &Tensor,
-        lengths: &[usize],
-        length: usize,
+        batch: &Batch,
     ) -> Result<Vec<Tensor>> {
         // Another stream may still be reading what this one will overwrite.
         self.done.block(index)?;
         self.buffer.f_copy_(buffer)?;
         self.graph.replay()?;
-        let rows = layers.rows(&self.outputs, lengths, length)?;
+        let rows = layers.rows(&self.outputs, batch)?;
         // The next run writes to the same memory.
         let rows = rows.iter().map(|output| Ok(output.f_detach_copy()?)).collect();
         self.done.record(index)?;
@@ -158,17 +156,12 @@ mod tests {
     #[test]
     fn a_batch_gets_the_least_shape_that_holds_it() {
         let of = |lengths: &[usize]| {
-            let tokens = lengths.iter().sum();
-            let inputs = PackedInputs {
-                input_ids: vec![1; tokens],
-                token_type_ids: vec![0; tokens],
-                lengths: lengths.to_vec(),
-            };
-            shape(&inputs)
+            let tokens: usize = lengths.iter().sum();
+            shape(&Batch::new(&vec![1; tokens], &vec![0; tokens], lengths))
         };
-        assert_eq!(of(&[16]), Some(RaggedShape { tokens: 16, texts: 2 }));
-        assert_eq!(of(&[16, 1]), Some(RaggedShape { tokens: 32, texts: 5 }));
-        assert_eq!(of(&[500, 12]), Some(RaggedShape { tokens: 512, texts: 5 }));
+        assert_eq!(of(&[16]), Some(VarlenShape { tokens: 16, sequences: 2 }));
+        assert_eq!(of(&[16, 1]), Some(VarlenShape { tokens: 32, sequences: 5 }));
+        assert_eq!(of(&[500, 12]), Some(VarlenShape { tokens: 512, sequences: 5 }));
         assert_eq!(of(&[513]), None);
         assert_eq!(of(&[1; 17]), None);
     }

@@ -1,18 +1,16 @@
-//! What stands on the encoder, by architecture.
+//! The layers above the encoder, by architecture.
 
-use super::PackedOutput;
-use super::bert::Dense;
-use super::layers::{linear, norm};
+use super::layers::{Dense, copy, linear, norm, select};
 use super::scratch::Scratch;
 use crate::config::BertConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::models::Architecture;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
 
 /// The layers of a head; those that an architecture lacks are none.
 #[derive(Debug)]
-pub(super) struct Heads<E> {
+pub(super) struct TaskHead<E> {
     /// `pooler.dense`
     pooler: Option<Linear<E>>,
     /// `cls.predictions`
@@ -34,7 +32,7 @@ struct Predictions<E> {
     decoder: Linear<E>,
 }
 
-impl<E: Element> Heads<E> {
+impl<E: Element> TaskHead<E> {
     pub(super) fn load(
         w: &Weights,
         architecture: Architecture,
@@ -79,35 +77,46 @@ impl<E: Element> Heads<E> {
         })
     }
 
-    /// Whether nothing but the first token of each text is looked at.
-    pub(super) fn takes_first_tokens(&self) -> bool {
-        !self.bare && self.predictions.is_none() && self.of_token.is_none()
+    /// The number of outputs, in the architecture's order: those of tokens, then that of
+    /// sequences.
+    pub(super) fn num_outputs(&self) -> usize {
+        self.num_token_outputs() + usize::from(self.pooler.is_some())
     }
 
-    /// The logits of every word of the vocabulary, of hidden states `[T,H]`.
-    pub(super) fn predictions(&self, scratch: &Scratch<E>, team: &dyn Team) -> Result<Matrix<f32>> {
-        let predictions = self.predictions.as_ref().ok_or_else(|| {
-            let message = "the model has no logits for words of the vocabulary";
-            Error::new(ErrorKind::Unsupported, message)
-        })?;
-        predictions.forward(scratch, team)
+    fn num_token_outputs(&self) -> usize {
+        let columns = match &self.of_token {
+            Some(layer) if self.columns_apart => layer.outputs(),
+            Some(_) => 1,
+            None => 0,
+        };
+        usize::from(self.bare) + usize::from(self.predictions.is_some()) + columns
     }
 
-    /// The outputs, in the architecture's order, of hidden states `[T,H]`, given the
-    /// rows of the texts' first tokens.
+    /// Whether an output has a row for each token.
+    pub(super) fn is_per_token(&self, output: usize) -> bool {
+        output < self.num_token_outputs()
+    }
+
+    /// The wanted outputs of hidden states `[T,H]`, given the rows of the sequences' first
+    /// tokens; none for the others.
     pub(super) fn forward(
         &self,
-        firsts: &[usize],
+        first_tokens: &[usize],
+        is_wanted: &dyn Fn(usize) -> bool,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
-    ) -> Result<Vec<PackedOutput>> {
+    ) -> Result<Vec<Option<Matrix<f32>>>> {
         let mut outputs = Vec::new();
         let tokens = scratch.x.len();
         if self.bare {
-            outputs.push(PackedOutput::Tokens(copy(&scratch.x)?));
+            outputs.push(if is_wanted(0) { Some(copy(&scratch.x)?) } else { None });
         }
-        if self.predictions.is_some() {
-            outputs.push(PackedOutput::Tokens(self.predictions(scratch, team)?));
+        if let Some(predictions) = &self.predictions {
+            let logits = match is_wanted(0) {
+                true => Some(predictions.forward(scratch, team)?),
+                false => None,
+            };
+            outputs.push(logits);
         }
         if let Some(layer) = &self.of_token {
             let mut logits = Matrix::new(layer.outputs());
@@ -116,14 +125,26 @@ impl<E: Element> Heads<E> {
             match self.columns_apart {
                 true => {
                     for column in 0..layer.outputs() {
-                        let values = select(&logits, 0..tokens, column..column + 1)?;
-                        outputs.push(PackedOutput::Tokens(values));
+                        outputs.push(Some(select(&logits, 0..tokens, column..column + 1)?));
                     }
                 }
-                false => outputs.push(PackedOutput::Tokens(logits)),
+                false => outputs.push(Some(logits)),
             }
         }
-        let Some(pooler) = &self.pooler else { return Ok(outputs) };
+        if self.pooler.is_some() && is_wanted(outputs.len()) {
+            outputs.push(self.of_sequences(first_tokens, scratch, team)?);
+        }
+        Ok(outputs)
+    }
+
+    /// The output of sequences; none if there is none.
+    fn of_sequences(
+        &self,
+        firsts: &[usize],
+        scratch: &Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<Option<Matrix<f32>>> {
+        let Some(pooler) = &self.pooler else { return Ok(None) };
         let mut first = Matrix::<E>::new(pooler.inputs());
         first.set_rows(firsts.len())?;
         for (text, row) in firsts.iter().enumerate() {
@@ -137,10 +158,7 @@ impl<E: Element> Heads<E> {
         for text in 0..first.len() {
             pooled.row_mut(text).iter_mut().for_each(|value| *value = value.tanh());
         }
-        let Some(layer) = &self.of_text else {
-            outputs.push(PackedOutput::Texts(pooled));
-            return Ok(outputs);
-        };
+        let Some(layer) = &self.of_text else { return Ok(Some(pooled)) };
         for text in 0..first.len() {
             for (to, from) in first.row_mut(text).iter_mut().zip(pooled.row(text)) {
                 *to = E::from_f32(*from);
@@ -149,8 +167,7 @@ impl<E: Element> Heads<E> {
         let mut logits = Matrix::new(layer.outputs());
         logits.set_rows(first.len())?;
         layer.forward(team, first.all(), Then::Keep, logits.all_mut())?;
-        outputs.push(PackedOutput::Texts(logits));
-        Ok(outputs)
+        Ok(Some(logits))
     }
 }
 
@@ -181,21 +198,4 @@ impl<E: Element> Predictions<E> {
         self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut())?;
         Ok(logits)
     }
-}
-
-pub(super) fn copy(matrix: &Matrix<f32>) -> Result<Matrix<f32>> {
-    select(matrix, 0..matrix.len(), 0..matrix.width())
-}
-
-fn select(
-    matrix: &Matrix<f32>,
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
-) -> Result<Matrix<f32>> {
-    let mut selected = Matrix::new(columns.len());
-    selected.set_rows(rows.len())?;
-    for (to, from) in rows.enumerate() {
-        selected.row_mut(to).copy_from_slice(&matrix.row(from)[columns.clone()]);
-    }
-    Ok(selected)
 }

@@ -1,11 +1,11 @@
 //! What a model is asked, and whether it can be.
 
-#![expect(clippy::disallowed_methods, reason = "looks at inputs before anything runs")]
-
+use super::{Batch, out_of_bounds};
 use crate::archive::Metadata;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{elements, with_capacity};
+use crate::memory::{elements, filled, with_capacity};
 use crate::text::check_padded;
+use bertscript_kernels::Keys;
 use tch::{Kind, Tensor};
 use torchscript::dtype_name;
 
@@ -14,9 +14,26 @@ use torchscript::dtype_name;
 /// All are `[B,S]`, batch by sequence; of multiple choice `[B,C,S]`.
 #[derive(Debug)]
 pub struct Inputs {
-    pub(super) input_ids: Tensor,
-    pub(super) attention_mask: Option<Tensor>,
-    pub(super) token_type_ids: Option<Tensor>,
+    input_ids: Tensor,
+    attention_mask: Option<Tensor>,
+    token_type_ids: Option<Tensor>,
+}
+
+/// Inputs that keep to the bounds of a model.
+pub(crate) struct CheckedInputs<'a> {
+    inputs: &'a Inputs,
+    /// The same on the CPU.
+    on_host: Inputs,
+}
+
+/// Inputs without padding.
+pub(crate) struct Unpadded {
+    pub(crate) batch: Batch,
+    /// The shape of `input_ids`.
+    pub(crate) shape: Vec<i64>,
+    /// The index of each token of the batch among those of `input_ids`, row-major; none
+    /// for a masked token, which has no output of its own.
+    pub(crate) indices: Vec<Option<usize>>,
 }
 
 impl Inputs {
@@ -40,7 +57,7 @@ impl Inputs {
         Self { token_type_ids: Some(token_type_ids), ..self }
     }
 
-    /// Rows of different lengths, filled up with `pad_token_id` and masked.
+    /// Rows of different lengths, padded with `pad_token_id` and masked.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no row, or more tokens than memory
@@ -92,8 +109,27 @@ impl Inputs {
         Ok(Self { input_ids, attention_mask, token_type_ids })
     }
 
-    /// The same on the CPU, where they are looked at.
-    pub(super) fn on_host(&self) -> Result<Self> {
+    /// Every input that is given, by name.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let all = [
+            ("input_ids", Some(&self.input_ids)),
+            ("attention_mask", self.attention_mask.as_ref()),
+            ("token_type_ids", self.token_type_ids.as_ref()),
+        ];
+        all.into_iter().filter_map(|(name, tensor)| Some((name, tensor?)))
+    }
+
+    /// Checks inputs of an archive before anything runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] with the argument's name, what was found and the bound.
+    pub(crate) fn checked(&self, metadata: &Metadata) -> Result<CheckedInputs<'_>> {
+        let on_host = self.on_host()?;
+        on_host.check(metadata)?;
+        Ok(CheckedInputs { inputs: self, on_host })
+    }
+
+    fn on_host(&self) -> Result<Self> {
         let on_host = |tensor: &Tensor| tensor.f_to_device(tch::Device::Cpu);
         Ok(Self {
             input_ids: on_host(&self.input_ids)?,
@@ -104,7 +140,7 @@ impl Inputs {
 
     /// Refuses what would fail or, worse, poison a device inside libtorch. The inputs
     /// are on the CPU.
-    pub(super) fn check(&self, metadata: &Metadata) -> Result<()> {
+    fn check(&self, metadata: &Metadata) -> Result<()> {
         let limits = &metadata.limits;
         let symbols = metadata.inputs.first().map_or(&[][..], |input| &input.shape[..]);
         let shape = self.input_ids.size();
@@ -120,9 +156,9 @@ impl Inputs {
             if rows.contains(&0) {
                 return Err(invalid("input_ids", format!("found an empty batch, shape {shape:?}")));
             }
-            let most = limits.max_position_embeddings;
-            if !(1..=most).contains(length) {
-                let message = format!("found sequence length {length}, expected 1 to {most}");
+            let max = limits.max_position_embeddings;
+            if !(1..=max).contains(length) {
+                let message = format!("found sequence length {length}, expected 1 to {max}");
                 return Err(invalid("input_ids", message));
             }
         }
@@ -148,6 +184,52 @@ impl Inputs {
     }
 }
 
+impl CheckedInputs<'_> {
+    /// As they were given, on whatever device.
+    pub(crate) fn given(&self) -> &Inputs {
+        self.inputs
+    }
+
+    /// The tokens that the mask keeps, and the first token of each row, whose hidden state
+    /// the pooler reads: masked, it is a query and no key. A row of zeros attends to
+    /// `keys_of_empty_rows`.
+    pub(crate) fn unpad(&self, keys_of_empty_rows: Keys) -> Result<Unpadded> {
+        let inputs = &self.on_host;
+        let shape = inputs.input_ids.size();
+        let length = shape.last().map_or(0, |length| *length as usize).max(1);
+        let ids = values(&inputs.input_ids)?;
+        let types = match &inputs.token_type_ids {
+            Some(types) => values(types)?,
+            None => filled(ids.len(), 0)?,
+        };
+        let mask = match &inputs.attention_mask {
+            Some(mask) => values(mask)?,
+            None => filled(ids.len(), 1)?,
+        };
+        let mut batch = Batch::with_capacity(ids.len() / length, ids.len())?;
+        let mut indices = with_capacity(ids.len())?;
+        for (row, mask) in mask.chunks(length).enumerate() {
+            let is_empty = mask.iter().all(|value| *value == 0);
+            let keys = match (mask[0] != 0, is_empty) {
+                (true, _) => Keys::All,
+                (false, false) => Keys::AllButFirst,
+                (false, true) => keys_of_empty_rows,
+            };
+            let is_kept = |column: usize| {
+                column == 0 || mask[column] != 0 || (is_empty && keys == Keys::Uniform)
+            };
+            for column in (0..length).filter(|column| is_kept(*column)) {
+                let index = row * length + column;
+                batch.input_ids.push(ids[index]);
+                batch.token_type_ids.push(types[index]);
+                indices.push((mask[column] != 0).then_some(index));
+            }
+            batch.end_sequence((0..length).filter(|column| is_kept(*column)), keys);
+        }
+        Ok(Unpadded { batch, shape, indices })
+    }
+}
+
 fn check_kind(name: &str, tensor: &Tensor, allowed: &[Kind]) -> Result<()> {
     let found = tensor.f_kind()?;
     if allowed.contains(&found) {
@@ -170,15 +252,18 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
 
 /// Every value must be 0 to `count - 1`.
 fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
-    let flat = tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
-    let values = elements::<i64>(&flat)?;
-    match values.iter().position(|value| !(0..count).contains(value)) {
+    match out_of_bounds(&values(tensor)?, count) {
         None => Ok(()),
-        Some(at) => {
-            let (place, value, most) = (index(at as i64, &tensor.size()), values[at], count - 1);
-            Err(invalid(name, format!("found {value} at {place:?}, expected 0 to {most}")))
+        Some((at, value)) => {
+            let (place, max) = (index(at as i64, &tensor.size()), count - 1);
+            Err(invalid(name, format!("found {value} at {place:?}, expected 0 to {max}")))
         }
     }
+}
+
+/// The elements, row-major.
+fn values(tensor: &Tensor) -> Result<Vec<i64>> {
+    elements(&tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?)
 }
 
 /// The index in every dimension of the `at`-th value.

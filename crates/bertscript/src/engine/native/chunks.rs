@@ -1,11 +1,13 @@
 //! Many texts, cut into pieces that threads work on alone.
 
-use super::{Libtorch, PackedOutput};
+use super::threads::LibtorchTeam;
+use crate::engine::EachBatch;
+use crate::engine::batches::by_tokens;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, filled, reserve, try_collect};
-use bertscript_kernels::{Matrix, Solo, Team};
+use crate::memory::filled;
+use bertscript_kernels::{Solo, Team};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Tokens of a chunk, about: enough that reading the weights costs little, few
@@ -44,81 +46,36 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Result<Ve
     Ok(chunks)
 }
 
-/// Ranges of texts of about as many tokens as are wanted when so many are left.
-fn by_tokens(lengths: &[usize], wanted: impl Fn(usize) -> usize) -> Result<Vec<Range<usize>>> {
-    let (mut chunks, mut start, mut tokens) = (Vec::new(), 0, 0);
-    let mut left: usize = lengths.iter().sum();
-    for (number, length) in lengths.iter().enumerate() {
-        if tokens > 0 && tokens + length > wanted(left) {
-            reserve(&mut chunks, 1)?;
-            chunks.push(start..number);
-            left -= tokens;
-            (start, tokens) = (number, 0);
-        }
-        tokens += length;
-    }
-    if start < lengths.len() {
-        reserve(&mut chunks, 1)?;
-        chunks.push(start..lengths.len());
-    }
-    Ok(chunks)
-}
-
-/// What `each` makes of every chunk, in their order. One chunk alone is worked on
-/// by all threads together; of several, each thread takes one after another.
-pub(super) fn run<R: Send>(
+/// Calls `each` for every chunk. One chunk alone is worked on by all threads together; of
+/// several, each thread takes one after another.
+pub(super) fn run(
     chunks: &[Range<usize>],
-    threads: usize,
-    each: impl Fn(Range<usize>, &dyn Team) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let team = Libtorch::new(threads);
+    team: &LibtorchTeam,
+    each: &EachBatch<'_>,
+) -> Result<()> {
     if let [chunk] = chunks {
-        return Ok(vec![each(chunk.clone(), &team)?]);
+        return each(chunk.clone(), team);
     }
-    let results = collect(chunks.iter().map(|_| Mutex::new(None)))?;
-    let next = AtomicUsize::new(0);
+    let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed = OnceLock::new();
     team.run(&|| {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = chunks.get(number) else { break };
-            let result = each(chunk.clone(), &Solo);
-            if result.is_err() {
-                // The others need not begin.
-                next.store(chunks.len(), Ordering::Relaxed);
-            }
-            if let Ok(mut place) = results[number].lock() {
-                *place = Some(result);
+        while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match each(chunk.clone(), &Solo) {
+                Ok(()) => _ = finished.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    // The others need not begin.
+                    next.store(chunks.len(), Ordering::Relaxed);
+                    let _ = failed.set(error);
+                }
             }
         }
     });
-    let mut missing = false;
-    let results = results.into_iter().filter_map(|result| {
-        let result = result.into_inner().ok().flatten();
-        missing |= result.is_none();
-        result
-    });
-    let values = try_collect(results)?;
-    match missing {
-        false => Ok(values),
-        true => Err(Error::new(ErrorKind::Torch, "a thread ended early")),
-    }
-}
-
-impl PackedOutput {
-    pub(crate) fn matrix(&self) -> &Matrix<f32> {
-        match self {
-            Self::Tokens(matrix) | Self::Texts(matrix) => matrix,
+    match failed.into_inner() {
+        Some(error) => Err(error),
+        None if finished.into_inner() < chunks.len() => {
+            Err(Error::new(ErrorKind::Torch, "a thread ended early"))
         }
-    }
-
-    pub(super) fn append(&mut self, more: &Self) -> Result<()> {
-        let (Self::Tokens(matrix) | Self::Texts(matrix)) = self;
-        let before = matrix.len();
-        matrix.set_rows(before + more.matrix().len())?;
-        for row in 0..more.matrix().len() {
-            matrix.row_mut(before + row).copy_from_slice(more.matrix().row(row));
-        }
-        Ok(())
+        None => Ok(()),
     }
 }
 

@@ -2,17 +2,17 @@
 //!
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
-use super::heads::{Heads, copy};
-use super::layers::{int8_linear, linear, norm};
+use super::heads::TaskHead;
+use super::layers::{Dense, copy, int8_linear, linear, norm};
 use super::scratch::Scratch;
-use super::{PackOptions, PackedInputs, PackedOutput};
-use crate::activation::Activation;
+use crate::batch::Batch;
 use crate::config::BertConfig;
+use crate::engine::source::ModelSpec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::collect;
+use crate::memory::copied;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
-    Bf16, Element, Isa, LayerNorm, Linear, Matrix, Rows, RowsMut, Team, Texts, Then, attention,
+    Bf16, Element, Isa, LayerNorm, Linear, Matrix, Sequences, Team, Then, attention,
 };
 use std::sync::Mutex;
 use tch::Kind;
@@ -22,11 +22,10 @@ use torchscript::SharedTensor;
 #[derive(Debug)]
 pub(super) struct Bert<E> {
     isa: Isa,
-    heads: usize,
+    num_heads: usize,
     embeddings: Embeddings,
     layers: Vec<Layer<E>>,
-    head: Heads<E>,
-    hidden_states: bool,
+    task_head: TaskHead<E>,
     /// Memory of earlier calls, as many as ran at once.
     scratch: Mutex<Vec<Scratch<E>>>,
 }
@@ -52,91 +51,96 @@ struct Layer<E> {
     output_norm: LayerNorm,
 }
 
-/// A layer with an activation.
-#[derive(Debug)]
-pub(super) struct Dense<E> {
-    linear: Linear<E>,
-    activation: Activation,
-}
-
 impl<E: Element> Bert<E> {
     pub(super) fn load(
         w: &Weights,
-        options: PackOptions<'_>,
+        spec: ModelSpec<'_>,
+        int8: bool,
         isa: Isa,
         read: &dyn Fn(),
     ) -> Result<Self> {
-        let PackOptions { architecture, config, hidden_states, int8 } = options;
+        let ModelSpec { architecture, config, .. } = spec;
         let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
         let layers = base.sub("encoder").sub("layer");
         Ok(Self {
             isa,
-            heads: config.num_attention_heads as usize,
+            num_heads: config.num_attention_heads as usize,
             embeddings: Embeddings::load(&base.sub("embeddings"), config, isa)?,
             layers: (0..config.num_hidden_layers)
-                .map(|number| {
-                    let layer = Layer::load(&layers.sub(number), config, isa, int8);
+                .map(|index| {
+                    let layer = Layer::load(&layers.sub(index), config, isa, int8);
                     read();
                     layer
                 })
                 .collect::<Result<_>>()?,
-            head: Heads::load(w, architecture, config, isa)?,
-            hidden_states,
+            task_head: TaskHead::load(w, architecture, config, isa)?,
             scratch: Mutex::default(),
         })
     }
 
-    /// See [`super::Packed::chunk`].
-    pub(super) fn forward(
+    /// See [`super::Prepacked::outputs`]. Those of the head come first, then the hidden
+    /// states of every layer.
+    pub(super) fn outputs(
         &self,
-        inputs: &PackedInputs,
+        batch: &Batch,
+        wanted: &[usize],
         team: &dyn Team,
-    ) -> Result<Vec<PackedOutput>> {
+    ) -> Result<Vec<Matrix<f32>>> {
+        let of_head = self.task_head.num_outputs();
+        let mut outputs: Vec<Option<Matrix<f32>>> = Vec::new();
+        outputs.resize_with(of_head + self.layers.len() + 1, || None);
         self.with_scratch(|scratch| {
-            let mut hidden_states = Vec::new();
-            let mut firsts = starts(&inputs.lengths)?;
-            if self.hidden_states {
-                let keep = |x: &_| {
-                    hidden_states.push(PackedOutput::Tokens(copy(x)?));
-                    Ok(())
-                };
-                self.encode(inputs, None, scratch, team, keep)?;
-            } else if self.head.takes_first_tokens() {
-                self.encode(inputs, Some(&firsts), scratch, team, |_| Ok(()))?;
-                firsts.iter_mut().enumerate().for_each(|(text, row)| *row = text);
+            let mut first_tokens = copied(&batch.cu_seqlens()[..batch.len()])?;
+            let mut hidden_states = outputs.iter_mut().enumerate().skip(of_head);
+            let keep = |x: &_| {
+                match hidden_states.next() {
+                    Some((index, to)) if wanted.contains(&index) => *to = Some(copy(x)?),
+                    _ => {}
+                }
+                Ok(())
+            };
+            let is_per_token =
+                |index: &usize| *index >= of_head || self.task_head.is_per_token(*index);
+            if wanted.iter().any(is_per_token) {
+                self.encode(batch, None, scratch, team, keep)?;
             } else {
-                self.encode(inputs, None, scratch, team, |_| Ok(()))?;
+                self.encode(batch, Some(&first_tokens), scratch, team, keep)?;
+                first_tokens.iter_mut().enumerate().for_each(|(text, row)| *row = text);
             }
-            let mut outputs = self.head.forward(&firsts, scratch, team)?;
-            outputs.append(&mut hidden_states);
-            Ok(outputs)
-        })
+            let wanted_of_head = |index: usize| wanted.contains(&index);
+            let found = self.task_head.forward(&first_tokens, &wanted_of_head, scratch, team)?;
+            outputs.iter_mut().zip(found).for_each(|(to, found)| *to = found);
+            Ok(())
+        })?;
+        let wanted = wanted.iter().map(|index| {
+            let output = outputs.get_mut(*index).and_then(Option::take);
+            output.ok_or_else(|| {
+                Error::new(ErrorKind::Archive, format!("the model has no output {index}"))
+            })
+        });
+        wanted.collect()
     }
 
-    /// See [`super::Packed::hidden_states`].
-    pub(super) fn hidden_states<R>(
+    /// See [`super::Prepacked::tokens`].
+    pub(super) fn tokens(
         &self,
-        inputs: &PackedInputs,
-        tokens: Option<&[usize]>,
-        team: &dyn Team,
-        read: impl FnOnce(&Matrix<f32>) -> Result<R>,
-    ) -> Result<R> {
-        self.with_scratch(|scratch| {
-            self.encode(inputs, tokens, scratch, team, |_| Ok(()))?;
-            read(&scratch.x)
-        })
-    }
-
-    /// See [`super::Packed::predictions`].
-    pub(super) fn predictions(
-        &self,
-        inputs: &PackedInputs,
+        batch: &Batch,
+        output: usize,
         tokens: &[usize],
         team: &dyn Team,
     ) -> Result<Matrix<f32>> {
+        let missing = || {
+            let message = format!("the output {output} of the model is not one of tokens");
+            Error::new(ErrorKind::Unsupported, message)
+        };
+        if !self.task_head.is_per_token(output) {
+            return Err(missing());
+        }
         self.with_scratch(|scratch| {
-            self.encode(inputs, Some(tokens), scratch, team, |_| Ok(()))?;
-            self.head.predictions(scratch, team)
+            self.encode(batch, Some(tokens), scratch, team, |_| Ok(()))?;
+            let only = |index| index == output;
+            let found = self.task_head.forward(&[], &only, scratch, team)?;
+            found.into_iter().nth(output).flatten().ok_or_else(missing)
         })
     }
 
@@ -161,20 +165,21 @@ impl<E: Element> Bert<E> {
     /// sees those of every layer.
     fn encode(
         &self,
-        inputs: &PackedInputs,
+        batch: &Batch,
         tokens: Option<&[usize]>,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
         mut each: impl FnMut(&Matrix<f32>) -> Result<()>,
     ) -> Result<()> {
-        scratch.set_rows(inputs.input_ids.len())?;
-        self.embeddings.forward(inputs, scratch, team)?;
+        scratch.set_rows(batch.num_tokens())?;
+        self.embeddings.forward(batch, scratch, team)?;
         each(&scratch.x)?;
-        let texts = Texts { lengths: &inputs.lengths, heads: self.heads };
-        for (number, layer) in self.layers.iter().enumerate() {
-            layer.attend(self.isa, texts, scratch, team)?;
+        let (cu_seqlens, keys, num_heads) = (batch.cu_seqlens(), batch.keys(), self.num_heads);
+        let sequences = Sequences { cu_seqlens, keys, num_heads };
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.attend(self.isa, sequences, scratch, team)?;
             if let Some(tokens) = tokens
-                && number + 1 == self.layers.len()
+                && index + 1 == self.layers.len()
             {
                 scratch.keep_rows(tokens)?;
             }
@@ -202,17 +207,17 @@ impl Embeddings {
     /// -> `[T,H]`
     fn forward<E: Element>(
         &self,
-        inputs: &PackedInputs,
+        batch: &Batch,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<()> {
         match (Table::new(&self.word)?, Table::new(&self.token_type)?, Table::new(&self.position)?)
         {
             (Table::F32(w), Table::F32(t), Table::F32(p)) => {
-                add_up([w, t, p], inputs, &mut scratch.x)
+                sum_embeddings([w, t, p], batch, &mut scratch.x)
             }
             (Table::Bf16(w), Table::Bf16(t), Table::Bf16(p)) => {
-                add_up([w, t, p], inputs, &mut scratch.x);
+                sum_embeddings([w, t, p], batch, &mut scratch.x);
             }
             _ => {
                 let message = "the embeddings have different dtypes";
@@ -240,23 +245,22 @@ impl<'a> Table<'a> {
 }
 
 /// The sum of each token's three vectors.
-fn add_up<W: Element>(
+fn sum_embeddings<W: Element>(
     [word, token_type, position]: [&[W]; 3],
-    inputs: &PackedInputs,
+    batch: &Batch,
     x: &mut Matrix<f32>,
 ) {
-    let tokens = inputs.input_ids.iter().zip(&inputs.token_type_ids);
-    let positions = inputs.lengths.iter().flat_map(|length| 0..*length);
-    for (number, ((id, type_id), place)) in tokens.zip(positions).enumerate() {
-        let row = x.row_mut(number);
+    let tokens = batch.input_ids().iter().zip(batch.token_type_ids()).zip(batch.position_ids());
+    for (token, ((id, type_id), position_id)) in tokens.enumerate() {
+        let row = x.row_mut(token);
         let of = |table: &[W], id: usize| -> std::ops::Range<usize> {
             debug_assert!((id + 1) * row.len() <= table.len());
             id * row.len()..(id + 1) * row.len()
         };
-        // The inputs were checked: ids are below the tables' lengths.
+        // A batch is within bounds: ids are below the tables' lengths.
         let word = &word[of(word, *id as usize)];
         let token_type = &token_type[of(token_type, *type_id as usize)];
-        let position = &position[of(position, place)];
+        let position = &position[of(position, *position_id as usize)];
         for (value, ((word, token_type), position)) in
             row.iter_mut().zip(word.iter().zip(token_type).zip(position))
         {
@@ -284,17 +288,17 @@ impl<E: Element> Layer<E> {
         })
     }
 
-    /// What every token makes of those it attends to: `copied` -> `context`
+    /// Attention: `copied` -> `context`
     fn attend(
         &self,
         isa: Isa,
-        texts: Texts<'_>,
+        sequences: Sequences<'_>,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<()> {
         let Scratch { copied, qkv, context, .. } = scratch;
         self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut())?;
-        attention(isa, team, qkv.all(), texts, context.all_mut())?;
+        attention(isa, team, qkv.all(), sequences, context.all_mut())?;
         Ok(())
     }
 
@@ -313,34 +317,4 @@ impl<E: Element> Layer<E> {
         self.output_norm.forward(team, x.all_mut(), copied.all_mut())?;
         Ok(())
     }
-}
-
-impl<E: Element> Dense<E> {
-    pub(super) fn new(linear: Linear<E>, activation: Activation) -> Self {
-        Self { linear, activation }
-    }
-
-    pub(super) fn outputs(&self) -> usize {
-        self.linear.outputs()
-    }
-
-    /// x `[N,in]` -> `[N,out]`
-    pub(super) fn forward<O: Element>(
-        &self,
-        team: &dyn Team,
-        x: Rows<'_, E>,
-        out: RowsMut<'_, O>,
-    ) -> Result<()> {
-        self.activation.after_linear(&self.linear, team, x, out)
-    }
-}
-
-/// The number of each text's first token.
-fn starts(lengths: &[usize]) -> Result<Vec<usize>> {
-    let mut next = 0;
-    let starts = lengths.iter().map(|length| {
-        next += length;
-        next - length
-    });
-    Ok(collect(starts)?)
 }

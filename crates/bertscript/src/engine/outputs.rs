@@ -1,6 +1,5 @@
-//! What a model answers, by name.
+//! The outputs of a module, by name.
 
-use super::Plan;
 use crate::archive::OutputInfo;
 use crate::error::{Error, ErrorKind, Result};
 use tch::Tensor;
@@ -9,34 +8,26 @@ use torchscript::Value;
 /// The outputs of a run, by name.
 #[derive(Debug)]
 pub struct Outputs {
-    pub(super) tensors: Vec<(String, Tensor)>,
-    pub(super) plan: Plan,
+    tensors: Vec<(String, Tensor)>,
 }
 
 impl Outputs {
-    /// The value of a program that says how its outputs are called.
-    pub(super) fn named(value: Value, names: &[OutputInfo]) -> Result<Self> {
-        let tensors = value.into_tensors()?;
+    /// Tensors under the names that an archive of this library describes.
+    pub(super) fn named(tensors: Vec<Tensor>, names: &[OutputInfo]) -> Result<Self> {
         if tensors.len() != names.len() {
             let message = format!("expected {} outputs, found {}", names.len(), tensors.len());
             return Err(Error::new(ErrorKind::Archive, message));
         }
         let names = names.iter().map(|output| output.name.clone());
-        Ok(Self { tensors: names.zip(tensors).collect(), plan: Plan::Scripted })
+        Ok(Self { tensors: names.zip(tensors).collect() })
     }
 
     /// The value of any other program: a dict has names of its own, of a tuple
-    /// or list each item gets its number, `output.0` and so on.
+    /// or list each item is named by its index, `output.0` and so on.
     pub(super) fn numbered(value: Value) -> Result<Self> {
         let mut tensors = Vec::new();
         flatten("output", value, &mut tensors)?;
-        Ok(Self { tensors, plan: Plan::Scripted })
-    }
-
-    /// The plan that computed them: [`Plan::Scripted`] where a module with another plan
-    /// left its inputs to the program.
-    pub fn plan(&self) -> Plan {
-        self.plan
+        Ok(Self { tensors })
     }
 
     /// The output of this name.

@@ -1,12 +1,14 @@
 //! Weights become layers.
 
-#![expect(clippy::disallowed_methods, reason = "looks at weights, records no trace")]
-
+use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::memory::elements;
 use crate::weights::{Init, Weights};
-use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear, OutOfMemory};
+use bertscript_kernels::{
+    Bf16, Element, Isa, LayerNorm, Linear, Matrix, OutOfMemory, Rows, RowsMut, Team,
+};
+use std::ops::Range;
 use tch::Kind;
 use torchscript::SharedTensor;
 
@@ -75,4 +77,49 @@ pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNo
         elements(&tensor.f_to_kind(Kind::Float)?)
     });
     Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps)?)
+}
+
+/// A linear layer with an activation.
+#[derive(Debug)]
+pub(super) struct Dense<E> {
+    linear: Linear<E>,
+    activation: Activation,
+}
+
+impl<E: Element> Dense<E> {
+    pub(super) fn new(linear: Linear<E>, activation: Activation) -> Self {
+        Self { linear, activation }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.linear.outputs()
+    }
+
+    /// x `[N,in]` -> `[N,out]`
+    pub(super) fn forward<O: Element>(
+        &self,
+        team: &dyn Team,
+        x: Rows<'_, E>,
+        out: RowsMut<'_, O>,
+    ) -> Result<()> {
+        self.activation.after_linear(&self.linear, team, x, out)
+    }
+}
+
+pub(super) fn copy(matrix: &Matrix<f32>) -> Result<Matrix<f32>> {
+    select(matrix, 0..matrix.len(), 0..matrix.width())
+}
+
+/// Some rows and columns.
+pub(super) fn select(
+    matrix: &Matrix<f32>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+) -> Result<Matrix<f32>> {
+    let mut selected = Matrix::new(columns.len());
+    selected.set_rows(rows.len())?;
+    for (to, from) in rows.enumerate() {
+        selected.row_mut(to).copy_from_slice(&matrix.row(from)[columns.clone()]);
+    }
+    Ok(selected)
 }

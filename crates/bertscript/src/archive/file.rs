@@ -1,0 +1,128 @@
+//! An archive whose bytes are mapped, once, and read as data.
+
+use super::weights::ArchiveWeights;
+use super::{Archive, start_of, unreadable};
+use crate::error::{Error, ErrorKind, Result};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use tch::Tensor;
+use torchscript::{ArchiveReader, MappedFile, MethodSchema, ScriptModule};
+
+/// An archive of this library: its weights, mapped, and the signature of its code, of which
+/// nothing is loaded before [`Self::load_script`].
+#[derive(Debug)]
+pub(crate) struct ArchiveFile {
+    mapped: MappedFile,
+    weights: ArchiveWeights,
+    schema: MethodSchema,
+    /// None of an archive that was given in memory.
+    file: Option<(File, FileIdentity)>,
+}
+
+/// A file that was opened.
+pub(crate) enum Opened {
+    /// An archive of this library.
+    Own(Box<(Archive, ArchiveFile)>),
+    /// An archive of another program.
+    Other(File),
+}
+
+/// What tells the contents of a file from those of all others, as long as it is mapped: no
+/// other file gets its inode, and its times change when somebody writes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: [i64; 2],
+    changed: [i64; 2],
+}
+
+impl FileIdentity {
+    fn of(file: &File) -> Result<Self> {
+        let metadata =
+            file.metadata().map_err(|error| unreadable("cannot read the archive", error))?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: [metadata.mtime(), metadata.mtime_nsec()],
+            changed: [metadata.ctime(), metadata.ctime_nsec()],
+        })
+    }
+}
+
+impl ArchiveFile {
+    /// Reads an open file. Returns the file itself with an archive of another program.
+    ///
+    /// # Errors
+    /// Those of [`Archive::open`] and [`ArchiveWeights::from_file`].
+    pub(crate) fn from_file(file: File) -> Result<Opened> {
+        let identity = FileIdentity::of(&file)?;
+        let reader = ArchiveReader::from_file(&file);
+        let Some((archive, weights, schema)) = read(&start_of(&file)?, reader, identity.length)?
+        else {
+            return Ok(Opened::Other(file));
+        };
+        let mapped = MappedFile::new(&file)?;
+        let file = Some((file, identity));
+        Ok(Opened::Own(Box::new((archive, Self { mapped, weights, schema, file }))))
+    }
+
+    /// Copies an archive in memory, and reads it as [`Self::from_file`] does a file.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Option<(Archive, Self)>> {
+        let read = read(bytes, ArchiveReader::from_bytes(bytes), bytes.len() as u64);
+        let found = read.map_err(|error| error.at("archive"))?;
+        let Some((archive, weights, schema)) = found else { return Ok(None) };
+        let mapped = MappedFile::copy(bytes)?;
+        Ok(Some((archive, Self { mapped, weights, schema, file: None })))
+    }
+
+    /// The signature of `forward`, as the code states it.
+    pub(crate) fn schema(&self) -> &MethodSchema {
+        &self.schema
+    }
+
+    /// Which file it is; none in memory.
+    pub(crate) fn identity(&self) -> Option<&FileIdentity> {
+        self.file.as_ref().map(|(_, identity)| identity)
+    }
+
+    /// The parameters, by the names of the code's `state_dict`, mapped.
+    pub(crate) fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
+        self.weights.tensors(&self.mapped)
+    }
+
+    /// Drops the pages of weights that are in memory; those that are read again come back.
+    pub(crate) fn release(&self) {
+        self.mapped.release();
+    }
+
+    /// Loads the code, on the CPU, over the mapped weights.
+    pub(crate) fn load_script(&self) -> Result<ScriptModule> {
+        let cpu = Some(tch::Device::Cpu);
+        let mut script = match &self.file {
+            Some((file, _)) => ScriptModule::load_file(file, cpu)?,
+            None => ScriptModule::load_bytes(self.mapped.bytes(), cpu)?,
+        };
+        script.map_tensors(&self.parameters()?)?;
+        Ok(script)
+    }
+}
+
+/// All that is read of an archive of this library; `None` of another program's.
+fn read<R: Read + Seek>(
+    start: &[u8],
+    reader: torchscript::Result<ArchiveReader<R>>,
+    length: u64,
+) -> Result<Option<(Archive, ArchiveWeights, MethodSchema)>> {
+    let (archive, mut reader) = Archive::read(start, reader)?;
+    let Some(archive) = archive else { return Ok(None) };
+    let weights = ArchiveWeights::read(&mut reader, length).map_err(Error::inside)?;
+    weights.check_size(archive.metadata()).map_err(Error::inside)?;
+    let schema = reader
+        .schema("forward")?
+        .ok_or_else(|| Error::new(ErrorKind::Archive, "the archive has no method `forward`"))?;
+    Ok(Some((archive, weights, schema)))
+}

@@ -1,0 +1,13 @@
+//! From the hidden states of tokens to one vector per text: the modules of
+//! sentence-transformers after the model.
+
+mod dense;
+mod module_files;
+mod pipeline;
+mod pooling;
+mod stage;
+
+pub use pipeline::{EmbeddingPipeline, Prompts, Similarity};
+pub use pooling::PoolingMode;
+pub(crate) use pooling::{pool_rows, pool_tensor, pooled_tokens};
+pub(crate) use stage::normalize;

@@ -1,0 +1,82 @@
+//! Cutting many sequences into batches.
+
+use crate::error::Result;
+use crate::memory::reserve;
+use std::ops::Range;
+
+/// Ranges of sequences of about as many tokens as are wanted when so many are left.
+pub(super) fn by_tokens(
+    lengths: &[usize],
+    wanted: impl Fn(usize) -> usize,
+) -> Result<Vec<Range<usize>>> {
+    let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0);
+    let mut left: usize = lengths.iter().sum();
+    for (index, length) in lengths.iter().enumerate() {
+        if tokens > 0 && tokens + length > wanted(left) {
+            reserve(&mut batches, 1)?;
+            batches.push(start..index);
+            left -= tokens;
+            (start, tokens) = (index, 0);
+        }
+        tokens += length;
+    }
+    if start < lengths.len() {
+        reserve(&mut batches, 1)?;
+        batches.push(start..lengths.len());
+    }
+    Ok(batches)
+}
+
+/// Ranges of sequences, the longest first, that keep to `max_tokens` when they are padded to
+/// their longest; for code of fixed shapes, that fit one of them.
+pub(super) fn by_padded_tokens(
+    lengths: &[usize],
+    max_tokens: usize,
+    fixed_shapes: &[Vec<i64>],
+) -> Result<Vec<Range<usize>>> {
+    let (mut batches, mut start) = (Vec::new(), 0);
+    while let Some(longest) = lengths.get(start) {
+        let longest = (*longest).max(1);
+        let count = match fixed_shapes {
+            [] => max_tokens / longest,
+            shapes => {
+                let fits = shapes
+                    .iter()
+                    .filter(|shape| shape.last().is_some_and(|s| *s as usize >= longest));
+                fits.map(|shape| shape[0] as usize).max().unwrap_or(1)
+            }
+        };
+        let end = start + count.clamp(1, lengths.len() - start);
+        reserve(&mut batches, 1)?;
+        batches.push(start..end);
+        start = end;
+    }
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_keep_to_the_budget_and_lose_no_sequence() {
+        let lengths = [100, 50, 7, 7, 3, 2, 1, 0];
+        for budget in [1, 10, 100, 1000] {
+            let batches = by_padded_tokens(&lengths, budget, &[]).unwrap();
+            let all: Vec<_> = batches.iter().cloned().flatten().collect();
+            assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+            for batch in batches {
+                let longest = lengths[batch.start];
+                assert!(batch.len() == 1 || batch.len() * longest <= budget);
+            }
+        }
+        assert!(by_padded_tokens(&[], 10, &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn batches_fit_a_fixed_shape() {
+        let shapes = [vec![1, 64], vec![3, 16]];
+        let batches = by_padded_tokens(&[60, 10, 10, 10, 10], 1 << 20, &shapes).unwrap();
+        assert_eq!(batches, [0..1, 1..4, 4..5]);
+    }
+}

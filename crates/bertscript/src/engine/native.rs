@@ -1,0 +1,319 @@
+//! BERT on the CPU without padding, by the kernels of `bertscript-kernels`.
+//!
+//! The tokens of all sequences are one after the other, `[T,H]`. Weights are prepacked for
+//! this CPU when the model is first run; the results are those of the archive's code, but
+//! for the order in which numbers are added up.
+
+mod bert;
+mod cache;
+mod chunks;
+mod heads;
+mod layers;
+mod scratch;
+mod threads;
+
+pub(super) use cache::PrepackedCache;
+pub use threads::shutdown_threads;
+
+use super::rows::sizes;
+use super::source::ModelSpec;
+use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
+use crate::archive::OutputInfo;
+use crate::batch::{Batch, CheckedInputs, Unpadded};
+use crate::device::Dtype;
+use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::collect;
+use crate::weights::Weights;
+use bert::Bert;
+use bertscript_kernels::{Bf16, Isa, Matrix, Team};
+use std::sync::{Arc, Mutex, PoisonError};
+use tch::Tensor;
+use threads::{LibtorchTeam, ThreadQuota};
+
+/// The tokens of a batch of several sequences, unless told otherwise.
+const BATCH_TOKENS: usize = 4096;
+
+/// Executes archives by this library's own kernels.
+#[derive(Debug)]
+pub(super) struct NativeEngine {
+    source: Arc<Source>,
+    int8: bool,
+}
+
+/// A model whose weights are prepacked.
+#[derive(Debug)]
+enum Prepacked {
+    F32(Bert<f32>),
+    Bf16(Bert<Bf16>),
+}
+
+impl NativeEngine {
+    pub(super) fn new(source: Arc<Source>, int8: bool) -> Self {
+        Self { source, int8 }
+    }
+
+    /// The model, whose weights are prepacked when it is first wanted.
+    fn model(&self) -> Result<&Prepacked> {
+        let source = &*self.source;
+        source.prepacked.get(self.int8, || {
+            // What was prepacked needs the file's pages no more.
+            let read = || source.release();
+            self.source
+                .with_weights(|weights, spec| Prepacked::load(weights, spec, self.int8, &read))
+        })
+    }
+}
+
+impl Engine for NativeEngine {
+    fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
+        let unpadded = inputs.unpad(self.source.keys_of_empty_rows()?)?;
+        let infos = &self.source.metadata()?.outputs;
+        let wanted = collect(0..infos.len())?;
+        let lengths = collect(unpadded.batch.lengths())?;
+        let results = Mutex::new(Vec::new());
+        self.for_each_batch(&lengths, Some(usize::MAX), &|sequences, team| {
+            let start = sequences.start;
+            let found = self.model()?.outputs(&unpadded.batch.slice(sequences)?, &wanted, team)?;
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((start, found));
+            Ok(())
+        })?;
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_unstable_by_key(|(start, _)| *start);
+        let mut results = results.into_iter().map(|(_, found)| found);
+        let mut outputs = results.next().unwrap_or_default();
+        for result in results {
+            for (all, more) in outputs.iter_mut().zip(&result) {
+                append(all, more)?;
+            }
+        }
+        let tensors = infos
+            .iter()
+            .zip(outputs)
+            .map(|(info, rows)| tensor(info, &rows, &unpadded, self.source.dtype));
+        Outputs::named(tensors.collect::<Result<_>>()?, infos)
+    }
+
+    fn forward(&self, batch: &Batch, want: &Want<'_>, team: &dyn Team) -> Result<Vec<BatchOutput>> {
+        let model = self.model()?;
+        let rows = match want {
+            Want::Outputs(wanted) => model.outputs(batch, wanted, team)?,
+            Want::Tokens { output, tokens } => vec![model.tokens(batch, *output, tokens, team)?],
+            Want::Pooled { output, modes, skipped } => {
+                vec![model.pooled(batch, *output, (modes, skipped), team)?]
+            }
+        };
+        Ok(collect(rows.into_iter().map(BatchOutput::Host))?)
+    }
+
+    fn for_each_batch(
+        &self,
+        lengths: &[usize],
+        max_tokens: Option<usize>,
+        each: &EachBatch<'_>,
+    ) -> Result<()> {
+        let quota = ThreadQuota::take();
+        let max_tokens = max_tokens.unwrap_or(BATCH_TOKENS);
+        let chunks = chunks::cut(lengths, max_tokens, quota.threads())?;
+        chunks::run(&chunks, &LibtorchTeam::new(quota.threads()), each)
+    }
+}
+
+impl Prepacked {
+    /// Prepacks weights of float32 or bfloat16 for the best instructions of this CPU. A CPU
+    /// without products of bfloat16 computes in float32, and so do heads of an odd dimension,
+    /// whose values make no pairs. `read` is called when the weights of a layer were read.
+    fn load(w: &Weights, spec: ModelSpec<'_>, int8: bool, read: &dyn Fn()) -> Result<Self> {
+        let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
+        let pairs = spec.config.head_dim() % 2 == 0;
+        Ok(match w.dtype() {
+            Dtype::BF16 if isa.multiplies_bf16() && pairs => {
+                Self::Bf16(Bert::load(w, spec, int8, isa, read)?)
+            }
+            _ => Self::F32(Bert::load(w, spec, int8, isa, read)?),
+        })
+    }
+
+    /// These outputs, in this order.
+    fn outputs(
+        &self,
+        batch: &Batch,
+        wanted: &[usize],
+        team: &dyn Team,
+    ) -> Result<Vec<Matrix<f32>>> {
+        match self {
+            Self::F32(bert) => bert.outputs(batch, wanted, team),
+            Self::Bf16(bert) => bert.outputs(batch, wanted, team),
+        }
+    }
+
+    /// The rows of some tokens of an output of tokens.
+    fn tokens(
+        &self,
+        batch: &Batch,
+        output: usize,
+        tokens: &[usize],
+        team: &dyn Team,
+    ) -> Result<Matrix<f32>> {
+        match self {
+            Self::F32(bert) => bert.tokens(batch, output, tokens, team),
+            Self::Bf16(bert) => bert.tokens(batch, output, tokens, team),
+        }
+    }
+
+    /// An output of tokens, pooled to `[N,M*W]` for `M` modes.
+    fn pooled(
+        &self,
+        batch: &Batch,
+        output: usize,
+        (modes, skipped): (&[PoolingMode], &[usize]),
+        team: &dyn Team,
+    ) -> Result<Matrix<f32>> {
+        let mut tokens = pooled_tokens(batch.ranges(), modes, skipped)?;
+        let rows = if modes.iter().all(|mode| mode.takes_one_token()) {
+            let wanted = collect(tokens.iter().cloned().flatten())?;
+            // Only they have rows, one after another.
+            let mut next = 0;
+            for rows in &mut tokens {
+                *rows = next..next + rows.len();
+                next = rows.end;
+            }
+            self.tokens(batch, output, &wanted, team)?
+        } else {
+            one(self.outputs(batch, &[output], team)?)?
+        };
+        pool_rows(&rows, &tokens, modes, skipped)
+    }
+}
+
+fn one(mut outputs: Vec<Matrix<f32>>) -> Result<Matrix<f32>> {
+    let missing = || Error::new(ErrorKind::Archive, "the model lacks an output of the archive");
+    outputs.pop().ok_or_else(missing)
+}
+
+fn append(all: &mut Matrix<f32>, more: &Matrix<f32>) -> Result<()> {
+    let before = all.len();
+    all.set_rows(before + more.len())?;
+    for row in 0..more.len() {
+        all.row_mut(before + row).copy_from_slice(more.row(row));
+    }
+    Ok(())
+}
+
+/// Rows of an output as a tensor for the inputs; zeros where a token is masked.
+fn tensor(
+    info: &OutputInfo,
+    rows: &Matrix<f32>,
+    unpadded: &Unpadded,
+    dtype: Dtype,
+) -> Result<Tensor> {
+    let sizes = sizes(info, &unpadded.shape)?;
+    let is_per_token = info.is_per_token();
+    let total: i64 = unpadded.shape.iter().product();
+    let expected = if is_per_token { total as usize } else { rows.len() } * rows.width();
+    let wanted =
+        sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?));
+    if wanted != Some(expected) {
+        let message = format!(
+            "the output {} has {expected} values, but the shape {sizes:?} in bertscript.json",
+            info.name
+        );
+        return Err(Error::new(ErrorKind::Archive, message));
+    }
+    let width = rows.width();
+    let tensor = torchscript::filled_tensor(&sizes, |values| {
+        let mut put = |row: usize, index: usize| {
+            values[index * width..(index + 1) * width].copy_from_slice(rows.row(row));
+        };
+        match is_per_token {
+            true => {
+                let tokens = unpadded.indices.iter().enumerate();
+                tokens
+                    .filter_map(|(row, index)| Some((row, (*index)?)))
+                    .for_each(|(row, index)| put(row, index));
+            }
+            false => (0..rows.len()).for_each(|row| put(row, row)),
+        }
+    })?;
+    Ok(tensor.f_to_kind(dtype.kind())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::StateDict;
+    use crate::config::BertConfig;
+    use crate::models::Architecture;
+    use crate::weights::RandomInit;
+    use bertscript_kernels::Solo;
+
+    fn config() -> BertConfig {
+        let config = br#"{"vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "intermediate_size": 96}"#;
+        BertConfig::from_json(config).unwrap()
+    }
+
+    fn load(architecture: Architecture) -> Prepacked {
+        let config = &config();
+        let random = RandomInit { seed: 1, initializer_range: 0.2 };
+        let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
+        let spec = ModelSpec { architecture, config, hidden_states: false };
+        Prepacked::load(&weights, spec, false, &|| ()).unwrap()
+    }
+
+    fn batch() -> Batch {
+        let ids: Vec<i64> = (0..61).map(|token| 1 + token * 7 % 299).collect();
+        Batch::new(&ids, &[0; 61], &[3, 1, 40, 17])
+    }
+
+    fn bits(row: &[f32]) -> Vec<u32> {
+        row.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn some_tokens_are_those_of_the_whole() {
+        let (batch, few) = (batch(), [60, 3, 3, 0, 20, 3]);
+        let all: Vec<_> = (0..61).rev().collect();
+        for (architecture, width) in
+            [(Architecture::BertModel, 48), (Architecture::BertForPreTraining, 300)]
+        {
+            let model = load(architecture);
+            let whole = one(model.outputs(&batch, &[0], &Solo).unwrap()).unwrap();
+            assert_eq!((whole.len(), whole.width()), (61, width));
+            for tokens in [&few[..], &all, &[]] {
+                let some = model.tokens(&batch, 0, tokens, &Solo).unwrap();
+                assert_eq!(some.len(), tokens.len());
+                for (row, token) in tokens.iter().enumerate() {
+                    assert_eq!(bits(some.row(row)), bits(whole.row(*token)), "token {token}");
+                }
+            }
+        }
+        let error = load(Architecture::BertForSequenceClassification)
+            .tokens(&batch, 0, &[0], &Solo)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn wanted_outputs_are_those_of_all() {
+        let batch = batch();
+        for architecture in Architecture::ALL {
+            let model = load(architecture);
+            // Those of the head, the embeddings and both layers.
+            let last = architecture.outputs(&config()).len() + 2;
+            let all: Vec<_> = (0..=last).collect();
+            let whole = model.outputs(&batch, &all, &Solo).unwrap();
+            for wanted in [vec![0], vec![last], vec![last, 0], vec![last - 2]] {
+                let found = model.outputs(&batch, &wanted, &Solo).unwrap();
+                assert_eq!(found.len(), wanted.len());
+                for (found, index) in found.iter().zip(wanted) {
+                    assert_eq!(found.len(), whole[index].len(), "{architecture}: {index}");
+                    for row in 0..found.len() {
+                        assert_eq!(bits(found.row(row)), bits(whole[index].row(row)));
+                    }
+                }
+            }
+            assert!(model.outputs(&batch, &[last + 1], &Solo).is_err());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The TorchScript code of an archive, run by libtorch.
+
+use super::batches::by_padded_tokens;
+use super::rows::wanted_of_tensors;
+use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
+use crate::batch::{Batch, CheckedInputs};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{collect, filled};
+use bertscript_kernels::{Solo, Team};
+use std::sync::Arc;
+use tch::Tensor;
+use torchscript::{InferenceMode, Value};
+
+/// The tokens of a batch of several sequences with padding, unless told otherwise.
+const BATCH_TOKENS: usize = 4096;
+
+/// That on a CUDA device, where a batch must take longer than launching it.
+const BATCH_TOKENS_OF_CUDA: usize = 32768;
+
+/// Executes any archive by its own code.
+#[derive(Debug)]
+pub(super) struct ScriptEngine {
+    source: Arc<Source>,
+}
+
+impl ScriptEngine {
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self { source }
+    }
+
+    /// Calls `forward` on tensors of the module's device.
+    fn forward(&self, named: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        Ok(call_forward(&self.source, named)?.into_tensors()?)
+    }
+}
+
+impl Engine for ScriptEngine {
+    fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
+        let named: Vec<_> = inputs.given().named().collect();
+        Outputs::named(self.forward(&named)?, &self.source.metadata()?.outputs)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        want: &Want<'_>,
+        _team: &dyn Team,
+    ) -> Result<Vec<BatchOutput>> {
+        let length = batch.max_length();
+        let indices = || {
+            let rows = batch.lengths().enumerate();
+            rows.flat_map(|(row, tokens)| row * length..row * length + tokens)
+        };
+        // Of a token that is masked, any id will do.
+        let padded = |values: &dyn Fn(usize) -> i64| -> Result<Tensor> {
+            let mut all = filled(batch.len() * length, 0)?;
+            indices().enumerate().for_each(|(token, index)| all[index] = values(token));
+            Ok(Tensor::f_from_slice(&all)?.f_view([batch.len() as i64, length as i64])?)
+        };
+        let ids = padded(&|token| batch.input_ids()[token])?;
+        let types = padded(&|token| batch.token_type_ids()[token])?;
+        let mut named = vec![("input_ids", &ids), ("token_type_ids", &types)];
+        // Without padding there is nothing to mask, and the code is faster so.
+        let has_padding = batch.lengths().any(|tokens| tokens < length);
+        let mask = padded(&|_| 1)?;
+        if has_padding {
+            named.push(("attention_mask", &mask));
+        }
+        let outputs = self.forward(&named)?;
+        let infos = &self.source.metadata()?.outputs;
+        let tokens = collect(indices().map(|index| index as i64))?;
+        let tokens = Tensor::f_from_slice(&tokens)?.f_to_device(self.source.device)?;
+        let rows = infos.iter().zip(outputs).map(|(info, output)| {
+            Ok(match info.is_per_token() && info.shape.get(1).is_some_and(|size| size == "S") {
+                false => output,
+                true if has_padding => output.f_flatten(0, 1)?.f_index_select(0, &tokens)?,
+                true => output.f_flatten(0, 1)?,
+            })
+        });
+        wanted_of_tensors(&rows.collect::<Result<Vec<_>>>()?, batch, want)
+    }
+
+    fn for_each_batch(
+        &self,
+        lengths: &[usize],
+        max_tokens: Option<usize>,
+        each: &EachBatch<'_>,
+    ) -> Result<()> {
+        let suitable = match self.source.device {
+            tch::Device::Cpu => BATCH_TOKENS,
+            _ => BATCH_TOKENS_OF_CUDA,
+        };
+        let fixed_shapes = &self.source.metadata()?.fixed_shapes;
+        let batches = by_padded_tokens(lengths, max_tokens.unwrap_or(suitable), fixed_shapes)?;
+        batches.into_iter().try_for_each(|sequences| each(sequences, &Solo))
+    }
+}
+
+/// Calls `forward` of any archive on tensors under the names of its arguments.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for a name that is not an argument, or an argument that is
+/// missing.
+pub(crate) fn call(source: &Source, tensors: &[(String, Tensor)]) -> Result<Outputs> {
+    let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    Outputs::numbered(call_forward(source, &named)?)
+}
+
+fn call_forward(source: &Source, named: &[(&str, &Tensor)]) -> Result<Value> {
+    let invalid =
+        |name: &str, message: &str| Err(Error::new(ErrorKind::InvalidInput, message).at(name));
+    let arguments = &source.schema.arguments;
+    let mut keywords: Vec<(&str, Value)> = Vec::new();
+    for (name, tensor) in named {
+        if !arguments.iter().any(|argument| argument.name == *name) {
+            let names: Vec<_> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+            return invalid(name, &format!("unknown input, expected {}", names.join(", ")));
+        }
+        if keywords.iter().any(|(known, _)| known == name) {
+            return invalid(name, "the input is given twice");
+        }
+        keywords.push((name, Value::Tensor(tensor.f_to_device(source.device)?)));
+    }
+    for argument in arguments.iter().filter(|argument| !argument.has_default) {
+        if !keywords.iter().any(|(name, _)| *name == argument.name) {
+            return invalid(&argument.name, "the input is missing");
+        }
+    }
+    let _inference = InferenceMode::enter();
+    Ok(source.script()?.call("forward", &[], &keywords)?)
+}

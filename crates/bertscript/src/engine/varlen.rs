@@ -1,0 +1,312 @@
+//! BERT by libtorch's operators, without padding: on a CUDA device, and wherever the
+//! kernels of this library do not reach.
+//!
+//! It is the model that is traced, over one row that holds all sequences.
+
+mod graphs;
+
+use super::batches::by_tokens;
+use super::rows::{padded_tensor, sizes, wanted_of_tensors};
+use super::source::ModelSpec;
+use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
+use crate::batch::{Batch, CheckedInputs};
+use crate::device::Dtype;
+use crate::error::Result;
+use crate::memory::collect;
+use crate::models::{Dim, Model, ModelInputs};
+use crate::nn::{AttentionForm, VarlenBatch, VarlenKernel, VarlenShape};
+use crate::weights::Weights;
+use bertscript_kernels::{Keys, Solo, Team};
+use graphs::Graphs;
+use std::fmt;
+use std::sync::Arc;
+use tch::Tensor;
+use torchscript::InferenceMode;
+
+/// The tokens of a batch of several sequences, unless told otherwise.
+const BATCH_TOKENS: usize = 4096;
+
+/// That on a CUDA device, where a batch must take longer than launching it.
+const BATCH_TOKENS_OF_CUDA: usize = 32768;
+
+/// Executes archives by libtorch's operators.
+#[derive(Debug)]
+pub(super) struct VarlenEngine {
+    source: Arc<Source>,
+}
+
+impl VarlenEngine {
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self { source }
+    }
+
+    /// The model, which is built when it is first wanted.
+    fn model(&self) -> Result<&VarlenBert> {
+        let device = self.source.device;
+        let load = |weights: &Weights, spec: ModelSpec<'_>| VarlenBert::load(weights, spec, device);
+        self.source.varlen.get_or_try_init(|| self.source.with_weights(load))
+    }
+}
+
+impl Engine for VarlenEngine {
+    fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
+        let unpadded = inputs.unpad(self.source.keys_of_empty_rows()?)?;
+        let infos = &self.source.metadata()?.outputs;
+        let _inference = InferenceMode::enter();
+        let rows = self.model()?.forward(&unpadded.batch)?;
+        let tensors = infos.iter().zip(&rows).map(|(info, rows)| {
+            let tensor = match info.is_per_token() {
+                true => padded_tensor(rows, &unpadded)?,
+                false => rows.shallow_clone(),
+            };
+            Ok(tensor.f_reshape(sizes(info, &unpadded.shape)?)?)
+        });
+        Outputs::named(tensors.collect::<Result<_>>()?, infos)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        want: &Want<'_>,
+        _team: &dyn Team,
+    ) -> Result<Vec<BatchOutput>> {
+        let _inference = InferenceMode::enter();
+        wanted_of_tensors(&self.model()?.forward(batch)?, batch, want)
+    }
+
+    fn for_each_batch(
+        &self,
+        lengths: &[usize],
+        max_tokens: Option<usize>,
+        each: &EachBatch<'_>,
+    ) -> Result<()> {
+        let suitable = match self.source.device {
+            tch::Device::Cpu => BATCH_TOKENS,
+            _ => BATCH_TOKENS_OF_CUDA,
+        };
+        let max_tokens = max_tokens.unwrap_or(suitable);
+        let batches = by_tokens(lengths, |_| max_tokens)?;
+        batches.into_iter().try_for_each(|sequences| each(sequences, &Solo))
+    }
+
+    fn captured_graphs(&self) -> Result<usize> {
+        let graphs = self.source.varlen.get().and_then(|model| model.graphs.as_ref());
+        graphs.map_or(Ok(0), Graphs::captured)
+    }
+}
+
+/// A model whose weights are on a device.
+pub(super) struct VarlenBert {
+    layers: Layers,
+    /// Small batches, captured; none where that cannot be.
+    graphs: Option<Graphs>,
+}
+
+/// The model, and what it takes to run it.
+struct Layers {
+    model: Box<dyn Model>,
+    /// Whether an output has a row for each token, of all outputs.
+    per_token: Vec<bool>,
+    hidden_states: bool,
+    device: tch::Device,
+    kernel: VarlenKernel,
+}
+
+impl VarlenBert {
+    /// Takes weights that are on `device`.
+    fn load(w: &Weights, spec: ModelSpec<'_>, device: tch::Device) -> Result<Self> {
+        let ModelSpec { architecture, config, hidden_states } = spec;
+        let kernel = kernel(device, w.dtype(), config.head_dim())?;
+        let _inference = InferenceMode::enter();
+        let model = architecture.load(w, config, AttentionForm::Varlen)?;
+        let outputs = architecture.outputs(config);
+        let mut per_token: Vec<_> =
+            outputs.iter().map(|output| output.shape.contains(&Dim::Sequence)).collect();
+        if hidden_states {
+            per_token.extend(std::iter::repeat_n(true, config.num_hidden_layers as usize + 1));
+        }
+        if let tch::Device::Cuda(index) = device {
+            // What was joined on this stream is read on any.
+            torchscript::cuda_synchronize(index)?;
+        }
+        let layers = Layers { model, per_token, hidden_states, device, kernel };
+        Ok(Self { layers, graphs: Graphs::new(device) })
+    }
+
+    /// All outputs, those of tokens `[T,..]`, those of sequences `[N,..]`.
+    fn forward(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        if let Some(graphs) = &self.graphs
+            && let Some(found) = graphs.forward(&self.layers, batch)
+        {
+            return found;
+        }
+        let shape = VarlenShape { tokens: batch.num_tokens(), sequences: batch.len() };
+        let buffer = Tensor::f_from_slice(&buffer(shape, batch)?)?;
+        let buffer = buffer.f_to_device(self.layers.device)?;
+        let lengths = collect(batch.lengths())?;
+        let max_length = batch.max_length();
+        let found = self.layers.forward(&buffer, shape, (&lengths, batch.keys()), max_length)?;
+        self.layers.rows(&found, batch)
+    }
+}
+
+/// A batch as one row of a shape that holds it.
+fn buffer(shape: VarlenShape, batch: &Batch) -> Result<Vec<i64>> {
+    let starts = &batch.cu_seqlens()[..batch.len()];
+    shape.buffer([batch.input_ids(), batch.token_type_ids(), batch.position_ids()], starts)
+}
+
+impl Layers {
+    /// Everything that is computed: for tokens `[1,T,..]`, for sequences `[N,..]`.
+    fn forward(
+        &self,
+        buffer: &Tensor,
+        shape: VarlenShape,
+        sequences: (&[usize], &[Keys]),
+        max_length: usize,
+    ) -> Result<Vec<Tensor>> {
+        let batch = VarlenBatch::over(buffer, shape, sequences, max_length, self.kernel)?;
+        let found = self.model.forward(ModelInputs::varlen(&batch))?;
+        let mut outputs = found.outputs;
+        if self.hidden_states {
+            outputs.extend(found.hidden_states);
+        }
+        Ok(outputs)
+    }
+
+    /// Of what was computed, the rows of a batch.
+    fn rows(&self, found: &[Tensor], batch: &Batch) -> Result<Vec<Tensor>> {
+        let rows = found.iter().zip(&self.per_token).map(|(output, per_token)| {
+            Ok(match per_token {
+                true => output.f_squeeze_dim(0)?.f_narrow(0, 0, batch.num_tokens() as i64)?,
+                false => output.f_narrow(0, 0, batch.len() as i64)?,
+            })
+        });
+        rows.collect()
+    }
+}
+
+impl fmt::Debug for VarlenBert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VarlenBert")
+            .field("device", &self.layers.device)
+            .field("kernel", &self.layers.kernel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The best kernel for attention that a device has.
+fn kernel(device: tch::Device, dtype: Dtype, head_dim: i64) -> Result<VarlenKernel> {
+    let tch::Device::Cuda(index) = device else { return Ok(VarlenKernel::EachSequence) };
+    let ampere = torchscript::cuda_device(index)?.compute_capability >= (8, 0);
+    let takes_heads = head_dim % 8 == 0 && head_dim <= 256;
+    Ok(match dtype {
+        Dtype::F16 | Dtype::BF16 if ampere && takes_heads => VarlenKernel::Flash,
+        _ => VarlenKernel::Efficient,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::StateDict;
+    use crate::config::BertConfig;
+    use crate::models::{Architecture, ModelOutputs};
+    use crate::nn::Attention;
+    use crate::weights::RandomInit;
+    use tch::Device;
+
+    const CONFIG: &[u8] = br#"{"hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
+        "max_position_embeddings": 16, "id2label": {"0": "a", "1": "b"}}"#;
+
+    fn random() -> Weights {
+        let random = RandomInit { seed: 7, initializer_range: 0.2 };
+        Weights::new(StateDict::default(), Dtype::F32, Some(random))
+    }
+
+    /// What the model that is traced computes for one text alone.
+    fn alone(model: &dyn Model, ids: &[i64], types: &[i64], choices: bool) -> ModelOutputs {
+        let row = |values: &[i64]| {
+            let row = Tensor::from_slice(values).unsqueeze(0);
+            if choices { row.unsqueeze(0) } else { row }
+        };
+        let (ids, types) = (row(ids), row(types));
+        model.forward(ModelInputs::padded(&ids, None, &types)).unwrap()
+    }
+
+    #[test]
+    fn sequences_in_one_row_are_as_each_alone() {
+        let config = BertConfig::from_json(CONFIG).unwrap();
+        let lengths = vec![5, 1, 16, 5];
+        let input_ids: Vec<i64> = (0..27).map(|n| (n * 37 + 5) % 100).collect();
+        let token_type_ids: Vec<i64> = (0..27).map(|n| (n / 3) % 2).collect();
+        let batch = Batch::new(&input_ids, &token_type_ids, &lengths);
+        for architecture in Architecture::ALL {
+            let form = AttentionForm::Padded(Attention::Sdpa);
+            let padded = architecture.load(&random(), &config, form).unwrap();
+            let spec = ModelSpec { architecture, config: &config, hidden_states: true };
+            let model = VarlenBert::load(&random(), spec, Device::Cpu).unwrap();
+            let outputs = model.forward(&batch).unwrap();
+            let specs = architecture.outputs(&config);
+            assert_eq!(outputs.len(), specs.len() + 3);
+
+            let choices = architecture == Architecture::BertForMultipleChoice;
+            let mut start = 0;
+            for (text, length) in lengths.iter().enumerate() {
+                let place = start..start + length;
+                let (ids, types) = (&input_ids[place.clone()], &token_type_ids[place]);
+                let mut expected = alone(padded.as_ref(), ids, types, choices);
+                expected.outputs.append(&mut expected.hidden_states);
+                for (number, (found, expected)) in outputs.iter().zip(expected.outputs).enumerate()
+                {
+                    let (first, count) = match found.size()[0] {
+                        27 => (start as i64, *length as i64),
+                        _ => (text as i64, 1),
+                    };
+                    let found = found.narrow(0, first, count);
+                    let found = found.reshape(expected.size());
+                    let difference = (found - &expected).abs().max().double_value(&[]);
+                    assert!(
+                        difference < 1e-5,
+                        "{architecture}, output {number}, text {text}: {difference}"
+                    );
+                    assert!(expected.abs().max().double_value(&[]) > 1e-3);
+                }
+                start += length;
+            }
+        }
+    }
+
+    /// What a graph computes for a batch of a smaller shape.
+    #[test]
+    fn tokens_and_sequences_left_over_change_nothing() {
+        let config = BertConfig::from_json(CONFIG).unwrap();
+        let (ids, types) = ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1]);
+        let batch = Batch::new(&ids, &types, &[4, 2]);
+        let exact = VarlenShape { tokens: 6, sequences: 2 };
+        let wider = VarlenShape { tokens: 16, sequences: 5 };
+        assert_eq!(
+            buffer(exact, &batch).unwrap(),
+            [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
+        );
+        assert_eq!(buffer(wider, &batch).unwrap()[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
+        let spec = ModelSpec {
+            architecture: Architecture::BertForPreTraining,
+            config: &config,
+            hidden_states: true,
+        };
+        let model = VarlenBert::load(&random(), spec, Device::Cpu).unwrap();
+        let run = |shape: VarlenShape, lengths: &[usize]| {
+            let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());
+            let found = model.layers.forward(&buffer, shape, (lengths, &[]), 16).unwrap();
+            model.layers.rows(&found, &batch).unwrap()
+        };
+        // The empty sequences and the one that holds the rest, told to the CPU's kernel.
+        for (found, expected) in run(wider, &[4, 2, 0, 0, 10]).iter().zip(run(exact, &[4, 2])) {
+            assert_eq!(found.size(), expected.size());
+            let difference = (found - &expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-5, "{difference}");
+        }
+    }
+}
