@@ -74,12 +74,13 @@ impl Seek for WholeFile {
     }
 }
 
-/// Calls `write` with a temporary path in the same directory, and gives what it wrote
-/// the name `path`.
-pub(crate) fn write(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Calls `write` with a temporary path in the same directory, renames what it wrote to
+/// `path`, and returns its value.
+pub(crate) fn write<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let file = WholeFile::create(path)?;
-    write(file.file.path()).map_err(|error| error.at_path(path))?;
-    file.finish()
+    let value = write(file.file.path()).map_err(|error| error.at_path(path))?;
+    file.finish()?;
+    Ok(value)
 }
 
 /// Checks that a file can be written at `path` without loss: nothing is there or a

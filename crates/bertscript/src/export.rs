@@ -34,7 +34,6 @@ pub fn export(
     let _entered = torchscript::enter()?;
     let script = record(model, shapes)?;
     let archive = Archive::without_digest(model, checkpoint)?.with_fixed_shapes(shapes);
-    let mut written = None;
     atomic_file::write(path, |temporary| {
         let (is_written, written_file) = mpsc::channel();
         let script = &script;
@@ -62,9 +61,7 @@ pub fn export(
                 .join()
                 .unwrap_or_else(|panic| Err(Error::from(torchscript::Error::from_panic(&*panic))));
             proven?;
-            written = Some(archive?);
-            Ok(())
+            archive
         })
-    })?;
-    written.ok_or_else(|| Error::new(ErrorKind::Io, "the archive was not written"))
+    })
 }
