@@ -138,7 +138,7 @@ impl Activation {
     }
 
     /// `[N,in]` through `linear` and the activation, to `[N,out]`. Every row depends on
-    /// itself alone, to the last bit.
+    /// itself alone, bit for bit.
     pub(crate) fn after_linear<E: Element, O: Element>(
         self,
         linear: &Linear<E>,

@@ -22,7 +22,7 @@ const MIN_PARALLEL_WORK: usize = 1 << 14;
 /// Rows that one thread takes together.
 const BLOCK: usize = 8;
 
-/// An activation function. A value depends on its own input alone, to the last bit, whatever its
+/// An activation function. A value depends on its own input alone, bit for bit, whatever its
 /// position; that of a row-wise function on its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {

@@ -4,6 +4,15 @@ use crate::error::Result;
 use crate::memory::reserve;
 use std::ops::Range;
 
+/// The max number of tokens of a batch of several sequences, unless told otherwise. On a
+/// CUDA device a batch must take longer than launching it.
+pub(super) fn suitable_tokens(device: tch::Device) -> usize {
+    match device {
+        tch::Device::Cpu => 4096,
+        _ => 32768,
+    }
+}
+
 /// Ranges of sequences of about as many tokens as are wanted when so many are left.
 pub(super) fn by_tokens(
     lengths: &[usize],

@@ -15,6 +15,7 @@ mod threads;
 pub(super) use cache::PrepackedCache;
 pub use threads::shutdown_threads;
 
+use super::batches::suitable_tokens;
 use super::rows::sizes;
 use super::source::ModelSpec;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
@@ -30,9 +31,6 @@ use bertscript_kernels::{Bf16, Isa, Matrix, Team};
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::Tensor;
 use threads::{LibtorchTeam, ThreadQuota};
-
-/// The tokens of a batch of several sequences, unless told otherwise.
-const BATCH_TOKENS: usize = 4096;
 
 /// Executes archives by this library's own kernels.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ impl Engine for NativeEngine {
         each: &EachBatch<'_>,
     ) -> Result<()> {
         let quota = ThreadQuota::take();
-        let max_tokens = max_tokens.unwrap_or(BATCH_TOKENS);
+        let max_tokens = max_tokens.unwrap_or_else(|| suitable_tokens(tch::Device::Cpu));
         let chunks = chunks::cut(lengths, max_tokens, quota.threads())?;
         chunks::run(&chunks, &LibtorchTeam::new(quota.threads()), each)
     }

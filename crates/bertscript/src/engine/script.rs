@@ -1,6 +1,6 @@
 //! The TorchScript code of an archive, run by libtorch.
 
-use super::batches::by_padded_tokens;
+use super::batches::{by_padded_tokens, suitable_tokens};
 use super::rows::wanted_of_tensors;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::batch::{Batch, CheckedInputs};
@@ -10,12 +10,6 @@ use bertscript_kernels::{Solo, Team};
 use std::sync::Arc;
 use tch::Tensor;
 use torchscript::{InferenceMode, Value};
-
-/// The tokens of a batch of several sequences with padding, unless told otherwise.
-const BATCH_TOKENS: usize = 4096;
-
-/// That on a CUDA device, where a batch must take longer than launching it.
-const BATCH_TOKENS_OF_CUDA: usize = 32768;
 
 /// Executes any archive by its own code.
 #[derive(Debug)]
@@ -86,10 +80,7 @@ impl Engine for ScriptEngine {
         max_tokens: Option<usize>,
         each: &EachBatch<'_>,
     ) -> Result<()> {
-        let suitable = match self.source.device {
-            tch::Device::Cpu => BATCH_TOKENS,
-            _ => BATCH_TOKENS_OF_CUDA,
-        };
+        let suitable = suitable_tokens(self.source.device);
         let fixed_shapes = &self.source.metadata()?.fixed_shapes;
         let batches = by_padded_tokens(lengths, max_tokens.unwrap_or(suitable), fixed_shapes)?;
         batches.into_iter().try_for_each(|sequences| each(sequences, &Solo))

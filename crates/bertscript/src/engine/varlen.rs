@@ -5,7 +5,7 @@
 
 mod graphs;
 
-use super::batches::by_tokens;
+use super::batches::{by_tokens, suitable_tokens};
 use super::rows::{padded_tensor, sizes, wanted_of_tensors};
 use super::source::ModelSpec;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
@@ -22,12 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 use tch::Tensor;
 use torchscript::InferenceMode;
-
-/// The tokens of a batch of several sequences, unless told otherwise.
-const BATCH_TOKENS: usize = 4096;
-
-/// That on a CUDA device, where a batch must take longer than launching it.
-const BATCH_TOKENS_OF_CUDA: usize = 32768;
 
 /// Executes archives by libtorch's operators.
 #[derive(Debug)]
@@ -80,10 +74,7 @@ impl Engine for VarlenEngine {
         max_tokens: Option<usize>,
         each: &EachBatch<'_>,
     ) -> Result<()> {
-        let suitable = match self.source.device {
-            tch::Device::Cpu => BATCH_TOKENS,
-            _ => BATCH_TOKENS_OF_CUDA,
-        };
+        let suitable = suitable_tokens(self.source.device);
         let max_tokens = max_tokens.unwrap_or(suitable);
         let batches = by_tokens(lengths, |_| max_tokens)?;
         batches.into_iter().try_for_each(|sequences| each(sequences, &Solo))
