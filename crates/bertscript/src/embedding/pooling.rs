@@ -282,6 +282,7 @@ mod tests {
                 let expected = Vec::<Vec<f32>>::try_from(&expected).unwrap();
                 for (sequence, expected) in expected.iter().enumerate() {
                     for (value, expected) in found.row(sequence).iter().zip(expected) {
+                        // On a device, sums of up to 512 values are in float32.
                         let bound = 2e-6 * expected.abs().max(1.);
                         let near = value == expected || (value - expected).abs() <= bound;
                         assert!(near, "{modes:?} of {sequence}: {value} {expected}");
