@@ -122,6 +122,13 @@ def max_error(found, expected):
     return (found.float() - expected).abs().max().item()
 
 
+def at_tokens(output, mask):
+    """An output of each token, with zeros where the mask is 0; another as it is."""
+    if output.shape[: mask.dim()] != mask.shape:
+        return output
+    return output * mask.reshape(mask.shape + (1,) * (output.dim() - mask.dim()))
+
+
 def assert_shapes_equal(program, model, shapes):
     for batch, length in shapes:
         inputs = example(batch, length, model.config)

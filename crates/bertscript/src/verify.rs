@@ -80,8 +80,8 @@ pub fn check_weights(module: &Module) -> Result<bool> {
 }
 
 /// Runs module and model on batches of rows of different lengths, up to the max, and on
-/// masks that only the program takes: with holes, with a row of zeros, and none. A
-/// program of fixed shapes runs on those, and on smaller ones.
+/// masks of other forms: with holes, with a row of zeros, and none. A program of fixed
+/// shapes runs on those, and on smaller ones.
 pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> {
     let reference = Reference::new(model)?;
     let (shapes, of_masks) = shapes(module, model);
