@@ -6,13 +6,13 @@ pub mod gpu;
 pub mod torture;
 
 use bertscript::{
-    Architecture, Checkpoint, EngineKind, Error, Inputs, Module, Precision, read_safetensors,
+    Architecture, Checkpoint, EngineKind, Error, Inputs, Module, Precision, Tensor,
+    read_safetensors,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use tch::Tensor;
 
 /// The folder of a committed fixture.
 pub fn fixture(name: &str) -> PathBuf {
@@ -72,7 +72,7 @@ impl Golden {
 
     /// The checkpoint.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::open(&self.directory()).unwrap()
+        Checkpoint::open(self.directory()).unwrap()
     }
 
     /// The inputs that the oracle had.
@@ -88,7 +88,7 @@ impl Golden {
 
     /// The tensors of `inputs.safetensors` or `outputs.safetensors`.
     pub fn named(&self, file: &str) -> Vec<(String, Tensor)> {
-        read_safetensors(&self.directory().join(file).with_extension("safetensors")).unwrap()
+        read_safetensors(self.directory().join(file).with_extension("safetensors")).unwrap()
     }
 }
 
@@ -143,15 +143,21 @@ impl fmt::Display for Execution {
 /// What an execution gives where the archive's own code gives `values`: without padding,
 /// zeros where a token is masked.
 pub fn at_tokens(execution: Execution, mask: &Tensor, values: &Tensor) -> Tensor {
-    let length = *mask.size().last().unwrap();
+    let length = *mask.shape().last().unwrap() as i64;
+    let (mask, torch) = (self::torch(mask), self::torch(values));
     let mut hole = mask.eq(0).reshape([-1, length]);
-    if execution == Execution::TorchScript || !values.size().starts_with(&hole.size()) {
-        return values.shallow_clone();
+    if execution == Execution::TorchScript || !torch.size().starts_with(&hole.size()) {
+        return values.clone();
     }
-    while hole.dim() < values.dim() {
+    while hole.dim() < torch.dim() {
         hole = hole.unsqueeze(-1);
     }
-    values.masked_fill(&hole, 0.)
+    torch.masked_fill(&hole, 0.).try_into().unwrap()
+}
+
+/// A tensor of libtorch, to compute with.
+pub fn torch(tensor: &Tensor) -> tch::Tensor {
+    tensor.try_into().unwrap()
 }
 
 /// One model in every form of weight file.

@@ -1,6 +1,6 @@
 //! Archives are data: the engines without TorchScript run nothing of them.
 
-use bertscript::{Device, EmbedOptions, EngineKind, ErrorKind, Inputs, Module, Precision};
+use bertscript::{Device, EmbedOptions, EngineKind, ErrorKind, Inputs, Module, Precision, Tensor};
 use bertscript_tests::{bertscript_ok, fixture, scratch};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -43,8 +43,7 @@ fn nothing_of_an_archive_is_run() {
     let folder = scratch();
     let [good, other] = archives("text/sentence", folder.path());
     let embed = |module: &Module| {
-        let values = module.embed(TEXTS, &EmbedOptions::default()).unwrap().values;
-        Vec::<f32>::try_from(values.reshape(-1)).unwrap()
+        module.embed(TEXTS, &EmbedOptions::default()).unwrap().as_slice().to_vec()
     };
     let loaded = |path: &Path| Module::load(path, Device::Cpu, None).unwrap();
     let in_memory = Module::from_bytes(&std::fs::read(&other).unwrap(), Device::Cpu, None).unwrap();
@@ -52,7 +51,7 @@ fn nothing_of_an_archive_is_run() {
     for module in [loaded(&other), in_memory] {
         assert_eq!(module.engine(), EngineKind::Native);
         assert_eq!(embed(&module), expected);
-        let ids = tch::Tensor::from_slice(&[2_i64, 5, 3]).unsqueeze(0);
+        let ids = Tensor::new([2_i64, 5, 3], [1, 3]).unwrap();
         assert!(module.run(&Inputs::new(ids)).is_ok());
         assert!(!module.parameters().unwrap().is_empty());
         for precision in [Precision::Bf16, Precision::F16, Precision::Int8] {

@@ -3,12 +3,11 @@
 
 use bertscript::{
     Checkpoint, Device, EncodeOptions, Error, ErrorKind, Inputs, LoadOptions, Module, PreTrained,
-    Result, Tokenizer, export,
+    Result, Shapes, Tensor, Tokenizer,
 };
 use bertscript_tests::disk::{Disk, Fault, Faults};
 use bertscript_tests::{fixture, scratch};
 use std::path::Path;
-use tch::Tensor;
 
 /// What is done with files, as bytes that are the same each time.
 type Work<'a> = &'a dyn Fn() -> Result<Vec<u8>>;
@@ -27,9 +26,7 @@ fn text(error: &Error) -> String {
 fn bytes(tensors: &[(String, Tensor)]) -> Vec<u8> {
     let mut all = Vec::new();
     for (name, tensor) in tensors {
-        let flat = tensor.reshape(-1).to_kind(tch::Kind::Float);
-        let values = Vec::<f32>::try_from(&flat).unwrap();
-        all.extend(name.bytes().chain(values.into_iter().flat_map(f32::to_le_bytes)));
+        all.extend(name.bytes().chain(tensor.as_bytes().unwrap().iter().copied()));
     }
     all
 }
@@ -43,7 +40,10 @@ fn run(file: &Path) -> Result<Vec<u8>> {
 fn load(directory: &Path) -> Result<Vec<u8>> {
     let checkpoint = Checkpoint::open(directory)?;
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-    Ok(bytes(model.parameters()))
+    let parameters = model.parameters().iter();
+    let parameters = parameters
+        .map(|(name, tensor)| Ok((name.clone(), Tensor::try_from(tensor.shallow_clone())?)));
+    Ok(bytes(&parameters.collect::<Result<Vec<_>>>()?))
 }
 
 fn assets(directory: &Path) -> Result<Vec<u8>> {
@@ -141,7 +141,7 @@ fn files_that_go_wrong_are_named_and_full_disks_leave_nothing() {
     let checkpoint = Checkpoint::open(&sentence).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let file = scratch.path().join("model.pt");
-    export(&model, &checkpoint, &[], &file).unwrap();
+    model.export(&Shapes::Any, &file).unwrap();
 
     at_every_read(&faults, scratch.path(), "an archive", &|| run(&file));
     at_every_read(&faults, &sentence, "files beside weights", &|| assets(&sentence));
@@ -158,5 +158,5 @@ fn files_that_go_wrong_are_named_and_full_disks_leave_nothing() {
     let to = folder.join("model.pt");
     let module = Module::load(&file, Device::Cpu, None).unwrap();
     at_every_write(&faults, &to, "a module", &|| module.save(&to));
-    at_every_write(&faults, &to, "an export", &|| export(&model, &checkpoint, &[], &to).map(drop));
+    at_every_write(&faults, &to, "an export", &|| model.export(&Shapes::Any, &to).map(drop));
 }

@@ -3,9 +3,9 @@
 
 use bertscript::{
     Architecture, Checkpoint, Device, Dtype, EmbedOptions, LoadOptions, LongTexts, Module,
-    PoolingMode, PreTrained,
+    PoolingMode, PreTrained, Shapes, Tensor,
 };
-use bertscript_tests::{Execution, fixture, scratch};
+use bertscript_tests::{Execution, fixture, scratch, torch};
 
 const WORDS: [&str; 8] = ["cat", "dog", "bird", "river", "house", "day", "who is", "unheard-of"];
 
@@ -14,7 +14,7 @@ fn export(checkpoint: &Checkpoint, options: &LoadOptions, dtype: Dtype) -> Modul
     let model = PreTrained::from_checkpoint(checkpoint, options).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    bertscript::export(&model, checkpoint, &[], &path).unwrap();
+    model.export(&Shapes::Any, &path).unwrap();
     Module::load(&path, Device::Cpu, Some(dtype)).unwrap()
 }
 
@@ -46,9 +46,8 @@ fn texts() -> Vec<String> {
 }
 
 fn embed(module: &Module, texts: &[String], options: &EmbedOptions) -> Vec<Vec<u32>> {
-    let values = module.embed(texts, options).unwrap().values;
-    let rows = Vec::<Vec<f32>>::try_from(&values).unwrap();
-    rows.iter().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect()
+    let found = module.embed(texts, options).unwrap();
+    found.rows().map(|row| row.iter().map(|value| value.to_bits()).collect()).collect()
 }
 
 fn check(what: &str, module: &Module, options: &EmbedOptions) {
@@ -162,7 +161,7 @@ fn every_module() -> Module {
         }
         let random = |name: &str, shape: &[i64]| {
             let values = tch::Tensor::randn(shape, (tch::Kind::Float, tch::Device::Cpu));
-            (name.to_owned(), values * 0.3)
+            (name.to_owned(), (values * 0.3).try_into().unwrap())
         };
         let tensors = match (class, inputs) {
             ("LayerNorm", width) => {
@@ -197,7 +196,7 @@ fn plans_agree_on_modules_of_tokens_and_texts() {
             EmbedOptions { prompt_name: prompt_name.clone(), long_texts, ..Default::default() };
         let of_plan = |plan: Execution| {
             let module = plan.of(&module).unwrap();
-            module.embed(&texts(), &options).unwrap().values
+            torch(module.embed(&texts(), &options).unwrap().tensor())
         };
         let (packed, scripted) = (of_plan(Execution::Unpadded), of_plan(Execution::TorchScript));
         assert_eq!(packed.size(), [30, 24]);
@@ -212,14 +211,14 @@ fn plans_agree_on_modules_of_tokens_and_texts() {
 #[test]
 fn a_pipeline_that_does_not_fit_is_refused() {
     let options = (tch::Kind::Float, tch::Device::Cpu);
-    let zeros = |shape: &[i64]| tch::Tensor::zeros(shape, options);
+    let zeros = |shape: &[i64]| Tensor::try_from(tch::Tensor::zeros(shape, options)).unwrap();
     let refused = |change: &dyn Fn(&std::path::Path)| {
         let directory = sentence();
         change(directory.path());
         let checkpoint = Checkpoint::open(directory.path()).unwrap();
         let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
         let path = directory.path().join("model.pt");
-        bertscript::export(&model, &checkpoint, &[], &path).unwrap();
+        model.export(&Shapes::Any, &path).unwrap();
         let module = Module::load(&path, Device::Cpu, None).unwrap();
         module.embed(["cat"], &EmbedOptions::default()).unwrap_err().to_string()
     };
@@ -227,7 +226,7 @@ fn a_pipeline_that_does_not_fit_is_refused() {
         let named = [("linear.weight", zeros(weight)), ("linear.bias", zeros(bias))];
         refused(&|directory| {
             let file = directory.join("2_Dense/model.safetensors");
-            let named = named.each_ref().map(|(name, tensor)| (name.to_string(), tensor.copy()));
+            let named = named.each_ref().map(|(name, tensor)| (name.to_string(), tensor.clone()));
             bertscript::write_safetensors(&file, &named).unwrap();
         })
     };

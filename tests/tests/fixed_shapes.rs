@@ -1,15 +1,15 @@
 //! Files of fixed shapes against the file that takes any.
 
 use bertscript::{
-    Archive, Comparison, Device, ErrorKind, FixedShape, Inputs, LoadOptions, Module, PreTrained,
-    trace, trace_fixed_shapes,
+    Comparison, ErrorKind, FixedShape, Inputs, LoadOptions, Module, PreTrained, Shapes, Tensor,
+    trace,
 };
 use bertscript_tests::{Execution, Golden, scratch};
-use tch::Tensor;
-use torchscript::{ScriptModule, Value};
+use torchscript::Value;
 
-fn shapes(texts: &[&str]) -> Vec<FixedShape> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+fn shapes(texts: &[&str]) -> Shapes {
+    let shapes: Vec<FixedShape> = texts.iter().map(|text| text.parse().unwrap()).collect();
+    shapes.into()
 }
 
 fn model(name: &str) -> PreTrained {
@@ -19,27 +19,25 @@ fn model(name: &str) -> PreTrained {
 }
 
 /// The file for any shape and the file for these, loaded, and their sizes.
-fn both(name: &str, shapes: &[FixedShape]) -> ([Module; 2], [u64; 2]) {
+fn both(name: &str, shapes: &Shapes) -> ([Module; 2], [u64; 2]) {
     let scratch = scratch();
     let model = model(name);
-    let archive = Archive::new(&model, &Golden::named_row(name).checkpoint()).unwrap();
-    let load = |archive: &Archive, script: &ScriptModule| {
+    let load = |shapes: &Shapes| {
         let path = scratch.path().join("model.pt");
-        archive.save(script, &path).unwrap();
+        model.export(shapes, &path).unwrap();
         let size = std::fs::metadata(&path).unwrap().len();
-        (Module::load(&path, Device::Cpu, None).unwrap(), size)
+        (Module::open(&path).unwrap(), size)
     };
-    let (dynamic, dynamic_size) = load(&archive, &trace(&model).unwrap());
-    let archive = archive.with_fixed_shapes(shapes);
-    let (fixed, fixed_size) = load(&archive, &trace_fixed_shapes(&model, shapes).unwrap());
+    let (dynamic, dynamic_size) = load(&Shapes::Any);
+    let (fixed, fixed_size) = load(shapes);
     ([dynamic, fixed], [dynamic_size, fixed_size])
 }
 
-fn inputs(shape: &[i64]) -> Inputs {
-    let count: i64 = shape.iter().product();
-    let length = *shape.last().unwrap();
+fn inputs(shape: &[usize]) -> Inputs {
+    let count: usize = shape.iter().product();
+    let length = *shape.last().unwrap() as i64;
     let values = |f: &dyn Fn(i64) -> i64| {
-        Tensor::from_slice(&(0..count).map(f).collect::<Vec<_>>()).view(shape)
+        Tensor::new((0..count as i64).map(f).collect::<Vec<_>>(), shape).unwrap()
     };
     Inputs::new(values(&|i| (i * 37 + 5) % 128))
         .attention_mask(values(&|i| i64::from(i % length <= length * 3 / 4)))
@@ -102,13 +100,13 @@ fn what_fits_no_shape_is_named_with_the_traced_shapes() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let text = error.to_string();
         assert!(text.contains(&format!("found shape {shape:?}")), "{text}");
-        assert!(text.contains("[[1, 8], [2, 4]]"), "{text}");
+        assert!(text.contains("none of the traced shapes 1x8, 2x4"), "{text}");
     }
     // Other readers get the program's own words.
-    let script = trace_fixed_shapes(&model("pretraining"), &traced).unwrap();
+    let script = trace(&model("pretraining"), &traced).unwrap();
     let error = script.call(
         "forward",
-        &[Value::Tensor(Tensor::zeros([3, 1], (tch::Kind::Int64, tch::Device::Cpu)))],
+        &[Value::Tensor(tch::Tensor::zeros([3, 1], (tch::Kind::Int64, tch::Device::Cpu)))],
         &[],
     );
     let text = error.unwrap_err().to_string();
@@ -122,10 +120,10 @@ fn shapes_that_the_model_cannot_have_are_refused() {
         ("pretraining", "1x2x8", "expected BxS"),
         ("multiple-choice", "1x8", "expected BxCxS"),
     ] {
-        let error = trace_fixed_shapes(&model(name), &shapes(&[shape])).unwrap_err();
+        let error = trace(&model(name), &shapes(&[shape])).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert!(trace_fixed_shapes(&model("pretraining"), &[]).is_err());
+    assert!(trace(&model("pretraining"), &Shapes::Fixed(Vec::new())).is_err());
     for text in ["", "8", "0x8", "1x-8", "1xS", "1x8x", "1 x 8"] {
         assert!(text.parse::<FixedShape>().is_err(), "{text:?}");
     }

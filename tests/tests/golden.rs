@@ -2,14 +2,13 @@
 //! door disagrees, its name says where to look.
 
 use bertscript::{
-    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, EngineKind, LoadOptions, Module,
-    PreTrained, read_safetensors, tolerance, trace,
+    ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, ElementType, EngineKind,
+    LoadOptions, Module, PreTrained, Shapes, Tensor, read_safetensors, tolerance, trace,
 };
 use bertscript_tests::{
-    Execution, GOLDENS, Golden, at_tokens, bertscript_ok, binary, fixture, scratch,
+    Execution, GOLDENS, Golden, at_tokens, bertscript_ok, binary, fixture, scratch, torch,
 };
 use std::process::Command;
-use tch::Tensor;
 use torchscript::Value;
 
 /// Runs every golden through a door: from a golden and a plan to the outputs, by name.
@@ -101,7 +100,7 @@ fn goldens_in_one_row_by_libtorch() {
         for (name, expected) in golden.named("outputs") {
             let expected = at_tokens(Execution::Unpadded, &golden.mask(), &expected);
             let found = outputs.get(&name).unwrap();
-            assert_eq!(found.kind(), tch::Kind::Half);
+            assert_eq!(found.element_type(), ElementType::F16);
             let comparison =
                 Comparison::new(&name, found, &expected, tolerance(Dtype::F16)).unwrap();
             assert!(comparison.is_equal(), "{}: {comparison:?}", golden.name);
@@ -165,18 +164,19 @@ fn load(golden: &Golden) -> PreTrained {
 
 fn export(golden: &Golden, path: &std::path::Path) {
     let model = load(golden);
-    let script = trace(&model).unwrap();
-    Archive::new(&model, &golden.checkpoint()).unwrap().save(&script, path).unwrap();
+    let script = trace(&model, &Shapes::Any).unwrap();
+    Archive::new(&model, &Shapes::Any).unwrap().save(&script, path).unwrap();
 }
 
 /// The script module that tracing returns, before any file.
 fn traced(golden: &Golden) -> Vec<(String, Tensor)> {
     let model = load(golden);
-    let script = trace(&model).unwrap();
+    let script = trace(&model, &Shapes::Any).unwrap();
     let inputs = golden.named("inputs");
     let keywords: Vec<_> =
-        inputs.iter().map(|(name, tensor)| (name.as_str(), Value::from(tensor))).collect();
+        inputs.iter().map(|(name, tensor)| (name.as_str(), Value::Tensor(torch(tensor)))).collect();
     let tensors = script.call("forward", &[], &keywords).unwrap().into_tensors().unwrap();
+    let tensors = tensors.into_iter().map(|tensor| tensor.try_into().unwrap());
     model.outputs().into_iter().map(|output| output.name).zip(tensors).collect()
 }
 
@@ -246,7 +246,7 @@ fn half_precision_stays_within_its_bounds() {
             for (name, expected) in golden.named("outputs") {
                 let expected = at_tokens(plan, &golden.mask(), &expected);
                 let found = outputs.get(&name).unwrap();
-                assert_eq!(found.kind(), dtype.kind());
+                assert_eq!(found.element_type().kind(), dtype.kind());
                 let comparison =
                     Comparison::new(&name, found, &expected, tolerance(dtype)).unwrap();
                 assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);
@@ -278,7 +278,7 @@ fn int8_stays_within_its_bound() {
                 let found = outputs.get(&name).unwrap();
                 let comparison = Comparison::new(&name, found, &expected, INT8_TOLERANCE).unwrap();
                 assert!(comparison.is_equal(), "{} in {dtype}: {comparison:?}", golden.name);
-                differs |= found != exact.get(&name).unwrap();
+                differs |= torch(found) != torch(exact.get(&name).unwrap());
             }
             assert!(differs, "{} in {dtype}: nothing was rounded", golden.name);
         }
@@ -297,11 +297,12 @@ fn a_row_alone_equals_the_row_in_a_padded_batch() {
         let module = Module::load(&path, Device::Cpu, None).unwrap();
         let batch = module.run(&golden.inputs()).unwrap();
         let named = golden.named("inputs");
-        let input = |name: &str| &named.iter().find(|(known, _)| known == name).unwrap().1;
+        let input = |name: &str| torch(&named.iter().find(|(known, _)| known == name).unwrap().1);
         for row in 0..input("input_ids").size()[0] {
             let mask = input("attention_mask").get(row);
             let length = i64::try_from(mask.sum(tch::Kind::Int64)).unwrap();
-            let cut = |name: &str| input(name).narrow(0, row, 1).narrow(1, 0, length);
+            let cut =
+                |name: &str| input(name).narrow(0, row, 1).narrow(1, 0, length).try_into().unwrap();
             let inputs =
                 bertscript::Inputs::new(cut("input_ids")).token_type_ids(cut("token_type_ids"));
             let alone = module.run(&inputs).unwrap();
@@ -309,12 +310,13 @@ fn a_row_alone_equals_the_row_in_a_padded_batch() {
                 module.metadata().unwrap().outputs.iter().zip(alone.iter())
             {
                 // Of outputs for each token, those of padding are not the row's.
-                let mut expected = batch.get(name).unwrap().narrow(0, row, 1);
+                let mut expected = torch(batch.get(name).unwrap()).narrow(0, row, 1);
                 for (dim, symbol) in output.shape.iter().enumerate() {
                     if symbol == "S" {
                         expected = expected.narrow(dim as i64, 0, length);
                     }
                 }
+                let expected = expected.try_into().unwrap();
                 let comparison =
                     Comparison::new(name, found, &expected, tolerance(Dtype::F32)).unwrap();
                 assert!(comparison.is_equal(), "{} row {row}: {comparison:?}", golden.name);
@@ -328,7 +330,7 @@ fn activations_equal_transformers() {
     let named = read_safetensors(&fixture("activations.safetensors")).unwrap();
     let get = |name: &str| &named.iter().find(|(known, _)| known == name).unwrap().1;
     for (name, activation) in ACTIVATIONS {
-        let found = activation.forward(get("x")).unwrap();
+        let found = activation.forward(&torch(get("x"))).unwrap().try_into().unwrap();
         let comparison = Comparison::new(name, &found, get(name), 1e-6).unwrap();
         assert!(comparison.is_equal(), "{comparison:?}");
     }

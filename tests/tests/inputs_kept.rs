@@ -1,6 +1,8 @@
 //! No output takes the place of what the same command reads.
 
-use bertscript::{Checkpoint, ErrorKind, LoadOptions, PreTrained, export, write_safetensors};
+use bertscript::{
+    Checkpoint, ErrorKind, LoadOptions, PreTrained, Shapes, Tensor, write_safetensors,
+};
 use bertscript_tests::{bertscript, bertscript_ok, binary, fixture, scratch};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -49,7 +51,7 @@ fn an_input_is_never_the_output() {
         bertscript_ok(&["export", text(&fixture("text/sentence")), "-o", text(&path(name))]);
     }
     let module = path("module.pt");
-    let ids = tch::Tensor::from_slice2(&[[2_i64, 9, 3]]);
+    let ids = Tensor::new([2_i64, 9, 3], [1, 3]).unwrap();
     let (inputs, texts) = (path("in.safetensors"), path("other.txt"));
     fs::write(&texts, "a cat\n").unwrap();
     write_safetensors(&inputs, &[("input_ids".to_owned(), ids)]).unwrap();
@@ -154,7 +156,7 @@ fn an_export_replaces_no_file_of_its_checkpoint() {
     let checkpoint = Checkpoint::open(&sentence).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let weights = sentence.join("model.safetensors");
-    let error = export(&model, &checkpoint, &[], &weights).unwrap_err();
+    let error = model.export(&Shapes::Any, &weights).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     drop(model);
 

@@ -3,7 +3,7 @@
 
 use bertscript::{
     Architecture, Archive, Checkpoint, ClassifyOptions, Device, EmbeddingPipeline, EncodeOptions,
-    Error, ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Text, Tokenizer,
+    Error, ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Shapes, Text, Tokenizer,
 };
 use bertscript_tests::{Execution, bertscript_ok, copy_of, fixture, scratch};
 use serde_json::Value;
@@ -205,7 +205,7 @@ fn a_text_without_tokens_is_refused_by_its_number() {
     };
     let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
     let file = directory.join("model.pt");
-    bertscript::export(&model, &checkpoint, &[], &file).unwrap();
+    model.export(&Shapes::Any, &file).unwrap();
     let packed = Module::load(&file, Device::Cpu, None).unwrap();
     let scripted = Execution::TorchScript.of(&packed).unwrap();
     for module in [packed, scripted] {

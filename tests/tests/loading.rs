@@ -2,7 +2,7 @@
 
 use bertscript::{
     Architecture, Archive, Checkpoint, Device, Dtype, ErrorKind, LoadOptions, Module, PreTrained,
-    Survey, TieWeights, trace,
+    Shapes, Survey, TieWeights, trace,
 };
 use bertscript_tests::{copy_of, fixture, scratch};
 use tch::{Kind, Tensor};
@@ -167,12 +167,12 @@ fn tied_weights_can_be_kept_on_one_storage_saved_once() {
         for ties in [TieWeights::Untie, TieWeights::Keep] {
             let options = LoadOptions { ties, dtype: Some(dtype), ..LoadOptions::default() };
             let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
-            let archive = Archive::new(&model, &checkpoint).unwrap();
+            let archive = Archive::new(&model, &Shapes::Any).unwrap();
             // The embedding of 128 tokens by 32, and the bias.
             let shared = (128 * 32 + 128) * size;
             assert_eq!(archive.metadata().tie_bytes, shared);
             let path = scratch.path().join("model.pt");
-            archive.save(&trace(&model).unwrap(), &path).unwrap();
+            archive.save(&trace(&model, &Shapes::Any).unwrap(), &path).unwrap();
             sizes.push(std::fs::metadata(&path).unwrap().len());
 
             for loaded in [dtype, Dtype::F16] {

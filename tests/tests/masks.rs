@@ -1,13 +1,13 @@
 //! Masks of every form, without padding and by the archive's own code.
 
 use bertscript::{
-    Attention, Comparison, Device, Dtype, Inputs, LoadOptions, Module, PreTrained, tolerance,
+    Attention, Comparison, Device, Dtype, Inputs, LoadOptions, Module, PreTrained, Shapes, Tensor,
+    tolerance,
 };
 use bertscript_tests::{Execution, GOLDENS, Golden, at_tokens, scratch};
-use tch::Tensor;
 
 /// Whether a mask keeps a token, given its row and column and the length of rows.
-type IsKept = fn(i64, i64, i64) -> bool;
+type IsKept = fn(usize, usize, usize) -> bool;
 
 /// Masks with holes, left padding and rows of zeros, without padding and by the archive's code.
 #[test]
@@ -29,7 +29,7 @@ fn masks_of_any_form_are_as_the_code_has_them() {
                 ..LoadOptions::default()
             };
             let model = PreTrained::from_checkpoint(&golden.checkpoint(), &options).unwrap();
-            bertscript::export(&model, &golden.checkpoint(), &[], &path).unwrap();
+            model.export(&Shapes::Any, &path).unwrap();
             let loaded = Module::load(&path, Device::Cpu, None).unwrap();
             let float16 = loaded.to(None, Some(Dtype::F16)).unwrap();
             for (form, is_kept) in masks {
@@ -57,16 +57,15 @@ fn masks_of_any_form_are_as_the_code_has_them() {
 /// The inputs of a golden with another mask, and that mask.
 fn masked(golden: &Golden, is_kept: IsKept) -> (Inputs, Tensor) {
     let named = golden.named("inputs");
-    let input =
-        |name: &str| named.iter().find(|(known, _)| known == name).unwrap().1.shallow_clone();
+    let input = |name: &str| named.iter().find(|(known, _)| known == name).unwrap().1.clone();
     let ids = input("input_ids");
-    let sizes = ids.size();
-    let length = *sizes.last().unwrap();
-    let rows: i64 = sizes.iter().rev().skip(1).product();
+    let shape = ids.shape().to_vec();
+    let length = *shape.last().unwrap();
+    let rows: usize = shape.iter().rev().skip(1).product();
     let values: Vec<i64> = (0..rows * length)
         .map(|index| i64::from(is_kept(index / length, index % length, length)))
         .collect();
-    let mask = Tensor::from_slice(&values).view(&sizes[..]);
+    let mask = Tensor::new(values, shape).unwrap();
     let inputs = Inputs::new(ids).token_type_ids(input("token_type_ids"));
-    (inputs.attention_mask(mask.shallow_clone()), mask)
+    (inputs.attention_mask(mask.clone()), mask)
 }

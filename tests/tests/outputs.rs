@@ -1,9 +1,11 @@
 //! Where commands and the library write: what is there already is kept, followed,
 //! replaced or refused.
 
-use bertscript::{Checkpoint, Device, ErrorKind, LoadOptions, Module, PreTrained};
-use bertscript::{export, write_safetensors};
-use bertscript_tests::{bertscript, bertscript_ok, binary, fixture, scratch};
+use bertscript::{
+    Checkpoint, Device, ErrorKind, LoadOptions, Module, PreTrained, Shapes, Tensor,
+    write_safetensors,
+};
+use bertscript_tests::{bertscript, bertscript_ok, binary, fixture, scratch, torch};
 use std::fs::{self, FileType, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -22,7 +24,7 @@ impl Scene {
         let scene = Self(scratch());
         fs::create_dir(scene.path("out")).unwrap();
         bertscript_ok(&["export", text(&fixture("text/sentence")), "-o", &scene.name("module.pt")]);
-        let ids = tch::Tensor::from_slice2(&[[2_i64, 9, 3]]);
+        let ids = Tensor::new([2_i64, 9, 3], [1, 3]).unwrap();
         let inputs = [("input_ids".to_owned(), ids)];
         write_safetensors(&scene.path("in.safetensors"), &inputs).unwrap();
         fs::write(scene.path("in.txt"), "a cat\na dog\n".repeat(50)).unwrap();
@@ -154,7 +156,7 @@ fn the_library_replaces_only_regular_files() {
     each_special(&scene, "model.pt", |path, what| {
         let results = [
             module.save(path),
-            export(&model, &checkpoint, &[], path).map(drop),
+            model.export(&Shapes::Any, path).map(drop),
             write_safetensors(path, &[]),
         ];
         for error in results.map(Result::unwrap_err) {
@@ -172,7 +174,7 @@ fn the_library_replaces_only_regular_files() {
         let inputs = bertscript::Inputs::from_rows(&[[2, 9, 3]], 0).unwrap();
         module.run(&inputs).unwrap().into_tensors()
     };
-    assert!(run(&module)[0].1.equal(&run(&again)[0].1));
+    assert!(torch(&run(&module)[0].1).equal(&torch(&run(&again)[0].1)));
 }
 
 #[test]

@@ -100,8 +100,10 @@ fn inputs_out_of_their_bounds() {
     ];
     let (inputs, outputs) = (scratch.path().join("in"), scratch.path().join("out"));
     for (tensors, words) in cases {
-        let tensors: Vec<_> =
-            tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        let tensors: Vec<_> = tensors
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.try_into().unwrap()))
+            .collect();
         write_safetensors(&inputs, &tensors).unwrap();
         let run = ["run", text(&file), "--inputs", text(&inputs), "--outputs", text(&outputs)];
         refused(&run, &outputs, words);

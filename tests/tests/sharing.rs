@@ -1,13 +1,13 @@
 //! Modules of one file in one process.
 
 use bertscript::{
-    Architecture, Checkpoint, Device, Dtype, Inputs, LoadOptions, Module, PreTrained,
+    Architecture, Checkpoint, Device, Dtype, Inputs, LoadOptions, Module, PreTrained, Shapes,
 };
-use bertscript_tests::scratch;
+use bertscript_tests::{scratch, torch};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Bytes of the weights of the encoder's layers, in float32.
 const LAID_OUT: u64 = 4 * 8 * (4 * 256 * 256 + 2 * 256 * 1024);
@@ -24,7 +24,7 @@ fn export(seed: u64, path: &Path) {
         ..LoadOptions::default()
     };
     let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
-    bertscript::export(&model, &checkpoint, &[], path).unwrap();
+    model.export(&Shapes::Any, path).unwrap();
 }
 
 fn load(path: &Path) -> Module {
@@ -32,8 +32,8 @@ fn load(path: &Path) -> Module {
 }
 
 fn run(module: &Module) -> Tensor {
-    let ids = Tensor::arange(20, (Kind::Int64, tch::Device::Cpu)).view([2, 10]);
-    module.run(&Inputs::new(ids)).unwrap().get("last_hidden_state").unwrap().copy()
+    let ids = bertscript::Tensor::new((0..20).collect::<Vec<i64>>(), [2, 10]).unwrap();
+    torch(module.run(&Inputs::new(ids)).unwrap().get("last_hidden_state").unwrap())
 }
 
 unsafe extern "C" {

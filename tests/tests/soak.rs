@@ -4,7 +4,7 @@
 
 use bertscript::{
     AggregationStrategy, Cancel, Checkpoint, ClassifyOptions, Device, Dtype, EmbedOptions,
-    EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, PreTrained, Result,
+    EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, PreTrained, Result, Shapes,
 };
 use bertscript_tests::{Execution, fixture, scratch};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -41,8 +41,8 @@ type Task = fn(&Module, Cancel) -> Result<Answer>;
 
 fn embed(module: &Module, cancel: Cancel) -> Result<Answer> {
     let options = EmbedOptions { batch_tokens: Some(64), cancel, ..EmbedOptions::default() };
-    let values = module.embed(&texts(), &options)?.values;
-    Ok((String::new(), Vec::try_from(values.reshape(-1).to_kind(tch::Kind::Double))?))
+    let embeddings = module.embed(&texts(), &options)?;
+    Ok((String::new(), embeddings.as_slice().iter().map(|value| f64::from(*value)).collect()))
 }
 
 fn classify(module: &Module, cancel: Cancel) -> Result<Answer> {
@@ -100,7 +100,7 @@ impl Kit {
         let checkpoint = Checkpoint::open(&fixture("text").join(name)).unwrap();
         let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
         let file = folder.join(name).with_extension("pt");
-        bertscript::export(&model, &checkpoint, &[], &file).unwrap();
+        model.export(&Shapes::Any, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
         let modules = Execution::ALL.map(|plan| plan.of(&loaded).unwrap());
         let answers = modules.each_ref().map(|module| task(module, Cancel::default()).unwrap());

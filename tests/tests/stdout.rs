@@ -10,8 +10,8 @@ fn printing(folder: &Path) -> Vec<Vec<String>> {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (module, inputs) = (path("module.pt"), path("in.safetensors"));
     bertscript_ok(&["export", fixture("text/sentence").to_str().unwrap(), "-o", &module]);
-    let ids = tch::Tensor::from_slice2(&[[2_i64, 9, 3]]);
-    bertscript::write_safetensors(inputs.as_ref(), &[("input_ids".to_owned(), ids)]).unwrap();
+    let ids = bertscript::Tensor::new([2_i64, 9, 3], [1, 3]).unwrap();
+    bertscript::write_safetensors(&inputs, &[("input_ids".to_owned(), ids)]).unwrap();
     let (checkpoint, out, outputs) =
         (fixture("text/sentence"), path("out.pt"), path("out.safetensors"));
     let checkpoint = checkpoint.to_str().unwrap();

@@ -3,7 +3,7 @@
 use bertscript::{
     AnswerOptions, Architecture, Checkpoint, ClassifyOptions, Device, EmbedOptions,
     EntitiesOptions, ErrorKind, FillMaskOptions, LoadOptions, Module, PoolingMode, PreTrained,
-    Result,
+    Result, Shapes,
 };
 use bertscript_tests::{copy_of, scratch};
 
@@ -63,7 +63,7 @@ fn module(name: &str, architecture: Architecture, split: Option<bool>) -> Module
     let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    bertscript::export(&model, &checkpoint, &[], &path).unwrap();
+    model.export(&Shapes::Any, &path).unwrap();
     Module::load(&path, Device::Cpu, None).unwrap()
 }
 
@@ -76,8 +76,7 @@ fn embed(module: &Module, text: &str, chosen: Chosen) -> Result<(String, bool)> 
         ..EmbedOptions::default()
     };
     let found = module.embed([text], &options)?;
-    let values = Vec::<Vec<f32>>::try_from(&found.values).unwrap();
-    Ok((format!("{values:?}"), !found.truncated.is_empty()))
+    Ok((format!("{:?}", found.as_slice()), !found.truncated().is_empty()))
 }
 
 fn classify_options((split_special_tokens, max_length): Chosen) -> ClassifyOptions {
@@ -196,7 +195,7 @@ fn what_is_cut_counts_no_more() {
             max_length,
             ..EmbedOptions::default()
         };
-        Vec::<Vec<f32>>::try_from(&module.embed([text], &options).unwrap().values).unwrap()
+        module.embed([text], &options).unwrap().as_slice().to_vec()
     };
     // Two tokens are the prompt's, and two are special.
     assert_eq!(embed(LONG, Some(10)), embed(&words[..6].join(" "), None));

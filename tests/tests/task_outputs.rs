@@ -3,7 +3,7 @@
 
 use bertscript::{
     AnswerOptions, Architecture, Checkpoint, ClassifyOptions, Device, EmbedOptions,
-    EntitiesOptions, FillMaskOptions, LoadOptions, Module, PoolingMode, PreTrained,
+    EntitiesOptions, FillMaskOptions, LoadOptions, Module, PoolingMode, PreTrained, Shapes,
 };
 use bertscript_tests::{Execution, fixture, scratch};
 
@@ -30,8 +30,7 @@ fn scores(module: &Module, architecture: Architecture) -> Vec<f32> {
         A::BertModel => {
             let pooling = Some(PoolingMode::ALL.to_vec());
             let options = EmbedOptions { pooling, ..EmbedOptions::default() };
-            let values = module.embed(texts, &options).unwrap().values;
-            Vec::try_from(&values.reshape([-1])).unwrap()
+            module.embed(texts, &options).unwrap().as_slice().to_vec()
         }
         A::BertForPreTraining => [fillings(), follows()].concat(),
         A::BertForMaskedLM => fillings(),
@@ -56,7 +55,7 @@ fn export(checkpoint: &Checkpoint, options: &LoadOptions) -> Module {
     let model = PreTrained::from_checkpoint(checkpoint, options).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    bertscript::export(&model, checkpoint, &[], &path).unwrap();
+    model.export(&Shapes::Any, &path).unwrap();
     Module::load(&path, Device::Cpu, None).unwrap()
 }
 

@@ -3,9 +3,9 @@
 use bertscript::{
     AggregationStrategy, Checkpoint, ClassifyOptions, Device, EmbedOptions, EncodeOptions,
     EntitiesOptions, ErrorKind, FillMaskOptions, Inputs, LoadOptions, LongTexts, Module, Padding,
-    PoolingMode, PreTrained, Text, Tokenizer, Truncation,
+    PoolingMode, PreTrained, Shapes, Tensor, Text, Tokenizer, Truncation,
 };
-use bertscript_tests::{fixture, scratch};
+use bertscript_tests::{fixture, scratch, torch};
 use serde_json::Value;
 
 /// What the oracle said of a fixture.
@@ -20,7 +20,7 @@ fn module(name: &str) -> Module {
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("alone.pt");
-    bertscript::export(&model, &checkpoint, &[], &path).unwrap();
+    model.export(&Shapes::Any, &path).unwrap();
     Module::load(&path, Device::Cpu, None).unwrap()
 }
 
@@ -113,9 +113,8 @@ fn embeddings_equal_sentence_transformers() {
                 ..EmbedOptions::default()
             };
             let found = module.embed(&texts, &options).unwrap();
-            assert_eq!(found.truncated, [texts.len() - 1]);
-            let rows = Vec::<Vec<f32>>::try_from(&found.values).unwrap();
-            for (row, expected) in rows.iter().zip(expected[prompt].as_array().unwrap()) {
+            assert_eq!(found.truncated(), [texts.len() - 1]);
+            for (row, expected) in found.rows().zip(expected[prompt].as_array().unwrap()) {
                 assert_eq!(row.len(), expected.as_array().unwrap().len());
                 for (value, expected) in row.iter().zip(expected.as_array().unwrap()) {
                     assert_close(f64::from(*value), expected);
@@ -145,8 +144,9 @@ fn embedding_says_what_it_lacks() {
     cancelled.cancel.cancel();
     assert_eq!(refused(cancelled).kind(), ErrorKind::Cancelled);
     // And the module still works.
-    assert_eq!(module.embed(["a"], &EmbedOptions::default()).unwrap().values.size(), [1, 16]);
-    assert_eq!(module.embed([""; 0], &EmbedOptions::default()).unwrap().values.size(), [0, 16]);
+    assert_eq!(module.embed(["a"], &EmbedOptions::default()).unwrap().row(0).len(), 16);
+    let none = module.embed([""; 0], &EmbedOptions::default()).unwrap();
+    assert_eq!((none.len(), none.width(), none.tensor().shape()), (0, 16, &[0, 16][..]));
 }
 
 #[test]
@@ -162,13 +162,14 @@ fn windows_are_averaged() {
     // Windows of 30 tokens between [CLS] and [SEP], one text alone each time.
     let words: Vec<_> = "cat dog bird river house".split(' ').cycle().take(70).collect();
     let whole = module.embed([words.join(" ").as_str()], &options).unwrap();
-    assert!(whole.truncated.is_empty());
+    assert!(whole.truncated().is_empty());
     let mut mean = tch::Tensor::zeros([32], (tch::Kind::Float, tch::Device::Cpu));
     for window in words.chunks(30) {
-        let alone = module.embed([window.join(" ").as_str()], &options).unwrap().values.get(0);
+        let alone = module.embed([window.join(" ").as_str()], &options).unwrap();
+        let alone = torch(alone.tensor()).get(0);
         mean += alone * (window.len() as f64 + 2.) / (70. + 6.);
     }
-    let difference = (whole.values.get(0) - mean).abs().max().double_value(&[]);
+    let difference = (torch(whole.tensor()).get(0) - mean).abs().max().double_value(&[]);
     assert!(difference <= 1e-6, "{difference}");
 }
 
@@ -181,7 +182,7 @@ fn only_the_first_window_begins_with_the_prompt() {
             long_texts: LongTexts::Window,
             ..Default::default()
         };
-        module.embed(texts.iter().copied(), &options).unwrap().values
+        torch(module.embed(texts.iter().copied(), &options).unwrap().tensor())
     };
     // The prompt is two tokens and is left out of the pooling, so that a window
     // without it must keep its first two.
@@ -318,9 +319,9 @@ fn scores_of_masks_are_those_of_all_logits() {
         module.tokenizer().unwrap().encode_batch(&texts, &EncodeOptions::default()).unwrap();
     let mut compared = 0;
     for (encoding, found) in encodings.iter().zip(found) {
-        let ids = tch::Tensor::from_slice(&encoding.input_ids).unsqueeze(0);
+        let ids = Tensor::new(encoding.input_ids.clone(), [1, encoding.len()]).unwrap();
         let outputs = module.run(&Inputs::new(ids)).unwrap();
-        let logits = outputs.get("logits").unwrap().get(0);
+        let logits = torch(outputs.get("logits").unwrap()).get(0);
         let places = encoding.input_ids.iter().enumerate().filter(|(_, id)| **id == mask);
         for ((place, _), fillings) in places.zip(&found.masks) {
             let logits = Vec::<f32>::try_from(logits.get(place as i64)).unwrap();
@@ -370,7 +371,7 @@ fn a_file_without_a_tokenizer_says_so() {
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
-    bertscript::export(&model, &checkpoint, &[], &path).unwrap();
+    model.export(&Shapes::Any, &path).unwrap();
     let module = Module::load(&path, Device::Cpu, None).unwrap();
     let error = module.embed(["a"], &EmbedOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -11,7 +11,9 @@ use crate::embed::cancel_on_interrupt;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Context, bail};
-use bertscript::{Archive, Cancel, Device, Dtype, Metadata, Module, WholeFile, check_output};
+use bertscript::{
+    Archive, Cancel, Device, Dtype, FixedShape, Metadata, Module, Shapes, WholeFile, check_output,
+};
 use clap::Args;
 use measure::{Bench as Measure, CEILING_SIZES, Pace, Work};
 use report::{FileInfo, Machine, Mixed, Report, Settings};
@@ -192,7 +194,7 @@ impl Bench {
             report.starts.push(start::ask(*variant, &self.file, module, kinds)?);
         }
         progress.stage("measuring the ceiling");
-        let (device, dtype) = (module.device(), module.dtype());
+        let (device, dtype) = (module.device().resolve()?, module.dtype());
         let others = [Dtype::F32, Dtype::BF16].into_iter().filter(|other| *other != dtype);
         for dtype in std::iter::once(dtype).chain(others) {
             report.raise(measure::ceiling(dtype, device, &CEILING_SIZES, cancel)?);
@@ -231,7 +233,7 @@ impl Bench {
             }
         }
         let longest = shapes.iter().map(|(_, length)| *length).max().unwrap_or(1);
-        if archive.metadata().fixed_shapes.is_empty() {
+        if archive.metadata().shapes == Shapes::Any {
             let lengths = mixed(longest);
             let batch = Batch::new(&lengths, kinds)?;
             let say = |stage| progress.say(format!("all lengths: {stage}"));
@@ -264,17 +266,19 @@ impl Bench {
             bail!("--lengths: found {long}, the model takes 1 to {most}");
         }
         let all = self.batches.iter().flat_map(|b| lengths.iter().map(move |length| (*b, *length)));
-        let fixed = &known(module)?.metadata().fixed_shapes;
+        let traced = &known(module)?.metadata().shapes;
         let fits = |(batch, length): &(u16, i64)| {
-            let mut takes = fixed.iter().map(|shape| (shape.first(), shape.last()));
+            let mut takes =
+                traced.fixed().iter().map(|shape| (shape.sizes().first(), shape.sizes().last()));
             let is_within = |most: Option<&i64>, size| most.is_some_and(|most| size <= *most);
-            fixed.is_empty()
+            *traced == Shapes::Any
                 || takes.any(|(b, s)| is_within(b, i64::from(*batch)) && is_within(s, *length))
         };
         let shapes: Vec<_> = all.filter(fits).collect();
         if shapes.is_empty() {
-            let shown = output::shapes(fixed);
-            bail!("no batch size and length fits the shapes that the file was traced for: {shown}");
+            bail!(
+                "no batch size and length fits the shapes that the file was traced for: {traced}"
+            );
         }
         Ok(shapes)
     }
@@ -287,9 +291,10 @@ fn known(module: &Module) -> anyhow::Result<&Archive> {
 
 /// What inputs a file takes.
 fn kinds(module: &Module) -> anyhow::Result<Kinds> {
-    let Metadata { inputs, limits, fixed_shapes, .. } = known(module)?.metadata();
+    let Metadata { inputs, limits, shapes, .. } = known(module)?.metadata();
     let has_choices = inputs.first().is_some_and(|input| input.shape.len() == 3);
-    let fixed = |at: usize| fixed_shapes.iter().filter_map(move |shape| shape.get(at)).copied();
+    let sizes = || shapes.fixed().iter().map(FixedShape::sizes);
+    let fixed = |at: usize| sizes().filter_map(move |sizes| sizes.get(at)).copied();
     let most = fixed(if has_choices { 2 } else { 1 }).max();
     Ok(Kinds {
         vocab_size: limits.vocab_size,

@@ -133,10 +133,9 @@ impl Embed {
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Ok(()),
                 other => other.map_err(|error| chunk.blame(error))?,
             };
-            let rows = Vec::<Vec<f32>>::try_from(&embeddings.values)?;
-            sink.write(&rows)?;
-            done.texts += rows.len();
-            done.truncated += embeddings.truncated.len();
+            sink.write(embeddings.rows())?;
+            done.texts += embeddings.len();
+            done.truncated += embeddings.truncated().len();
             let speed = done.texts as f64 / started.elapsed().as_secs_f64();
             progress.say(format!("embedding: {} texts, {speed:.0} a second", done.texts));
         }

@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use crate::text;
 use bertscript::{
     Architecture, Archive, Attention, Checkpoint, Dtype, FixedShape, LoadOptions, PreTrained,
-    TieWeights, check_output,
+    Shapes, TieWeights, check_output,
 };
 use clap::Args;
 use std::fmt::Write;
@@ -80,7 +80,7 @@ impl Export {
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
         progress.stage("tracing, running other shapes against the model, and writing");
-        let archive = bertscript::export(&model, &checkpoint, &self.fixed_shape, &self.output)?;
+        let archive = model.export(&self.fixed_shape.clone().into(), &self.output)?;
         drop(progress);
 
         let size = std::fs::metadata(&self.output)?.len();
@@ -162,11 +162,9 @@ fn summary(model: &PreTrained, archive: &Archive) -> Result<String, std::fmt::Er
         writeln!(summary, "{key:<13} {line}")?;
     }
     writeln!(summary, "bundled       {}", metadata.files.join(", "))?;
-    let checked = if metadata.fixed_shapes.is_empty() {
-        "equal to the model at other batch sizes and lengths; no device, shape or constant in its code".to_owned()
-    } else {
-        let shapes = output::shapes(&metadata.fixed_shapes);
-        format!("equal to the model at {shapes} and smaller; larger inputs are refused")
+    let checked = match &metadata.shapes {
+        Shapes::Any => "equal to the model at other batch sizes and lengths; no device, shape or constant in its code".to_owned(),
+        shapes => format!("equal to the model at {shapes} and smaller; larger inputs are refused"),
     };
     writeln!(summary, "checked       {checked}")?;
     Ok(summary)

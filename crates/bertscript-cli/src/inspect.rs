@@ -3,7 +3,7 @@
 use crate::output;
 use crate::text;
 use anyhow::{Context, bail};
-use bertscript::{Architecture, Archive, Checkpoint, Metadata, Survey};
+use bertscript::{Architecture, Archive, Checkpoint, Metadata, Shapes, Survey};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -174,8 +174,8 @@ fn describe(archive: &Archive, size: u64) -> String {
         let text = format!("{} [{}] {}", out.name, out.shape.join(", "), out.dtype);
         lines.push((if i == 0 { "outputs" } else { "" }, text));
     }
-    if !m.fixed_shapes.is_empty() {
-        lines.push(("fixed shapes", output::shapes(&m.fixed_shapes)));
+    if m.shapes != Shapes::Any {
+        lines.push(("fixed shapes", m.shapes.to_string()));
     }
     let limits = &m.limits;
     lines.push((

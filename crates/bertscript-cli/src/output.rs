@@ -60,12 +60,6 @@ pub(crate) fn count(value: u64) -> String {
     }
 }
 
-/// Shapes as `export` takes them: `1x64, 1x128`.
-pub(crate) fn shapes(shapes: &[Vec<i64>]) -> String {
-    let one = |shape: &Vec<i64>| shape.iter().map(i64::to_string).collect::<Vec<_>>().join("x");
-    shapes.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
 /// Lays out rows in columns, the first row as a heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
 use crate::stream::{Chunk, Chunks, OwnedText};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bertscript::{
     AggregationStrategy, AnswerOptions, Architecture, Cancel, ClassifyOptions, EmbedOptions,
     EntitiesOptions, FillMaskOptions, FunctionToApply, LongTexts, Module,
@@ -376,14 +376,14 @@ impl Predict {
             })
             .collect();
         let embed = |texts: &[&str]| module.embed(texts.iter().copied(), &options);
-        let values = embed(&texts).map_err(|error| chunk.blame(error))?.values;
-        let rows = |scores: tch::Tensor| Vec::<Vec<f32>>::try_from(&scores).context("no scores");
+        let embeddings = embed(&texts).map_err(|error| chunk.blame(error))?;
         let Some(query) = &self.query else {
-            let scores = rows(module.similarity(&values, &values)?)?;
-            return report::matrix(&texts, &scores, self.json);
+            let scores = module.similarity(&embeddings, &embeddings)?;
+            let rows: Vec<_> = scores.as_slice()?.chunks(texts.len().max(1)).collect();
+            return report::matrix(&texts, &rows, self.json);
         };
-        let query = embed(&[query])?.values;
-        let scores = rows(module.similarity(&query, &values)?)?;
-        report::ranking(&texts, &scores[0], self.top_k.map(NonZeroUsize::get), self.json)
+        let scores = module.similarity(embed(&[query])?, &embeddings)?;
+        let top_k = self.top_k.map(NonZeroUsize::get);
+        report::ranking(&texts, scores.as_slice()?, top_k, self.json)
     }
 }

@@ -43,7 +43,7 @@ impl Run {
         write_safetensors(&self.outputs, &outputs)?;
         drop(progress);
         for (name, tensor) in &outputs {
-            output::print(&format!("{name}  {:?}  {}\n", tensor.size(), module.dtype()))?;
+            output::print(&format!("{name}  {:?}  {}\n", tensor.shape(), tensor.element_type()))?;
         }
         let path = self.outputs.display();
         output::print(&format!("ran in {:.1} ms, wrote {path}\n", elapsed.as_secs_f64() * 1e3))?;

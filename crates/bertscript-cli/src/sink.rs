@@ -99,7 +99,10 @@ fn open_lines(path: &Path) -> io::Result<File> {
 impl Sink {
     /// Appends rows. Of a binary file that cannot be written nothing will appear; of
     /// lines, those before stay.
-    pub(crate) fn write(&mut self, rows: &[Vec<f32>]) -> anyhow::Result<()> {
+    pub(crate) fn write<'a>(
+        &mut self,
+        rows: impl Iterator<Item = &'a [f32]>,
+    ) -> anyhow::Result<()> {
         let written = self.output.write(rows);
         if written.is_err() && matches!(self.output, Output::Binary { .. }) {
             self.output = Output::Lost;
@@ -122,7 +125,7 @@ impl Sink {
 }
 
 impl Output {
-    fn write(&mut self, rows: &[Vec<f32>]) -> io::Result<()> {
+    fn write<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
                 for row in rows {
@@ -145,10 +148,13 @@ impl Output {
                 Ok(())
             }
             Self::Binary { file, rows: count, .. } => {
-                for value in rows.iter().flatten() {
-                    file.write_all(&value.to_le_bytes())?;
+                let mut bytes = Vec::new();
+                for row in rows {
+                    bytes.clear();
+                    bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+                    file.write_all(&bytes)?;
+                    *count += 1;
                 }
-                *count += rows.len() as u64;
                 Ok(())
             }
             Self::Lost => Ok(()),
@@ -211,14 +217,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.safetensors");
         let mut sink = Target::new(Some(&path)).unwrap().open(2).unwrap();
-        sink.write(&[vec![1., 2.], vec![3., 4.]]).unwrap();
-        sink.write(&[vec![5., 6.]]).unwrap();
+        sink.write([1., 2., 3., 4.].chunks(2)).unwrap();
+        sink.write([5., 6.].chunks(2)).unwrap();
         assert!(!path.exists());
         sink.finish().unwrap();
         let tensors = bertscript::read_safetensors(&path).unwrap();
         assert_eq!(tensors[0].0, "embeddings");
-        assert_eq!(tensors[0].1.size(), [3, 2]);
-        let values = Vec::<f32>::try_from(&tensors[0].1.flatten(0, 1)).unwrap();
-        assert_eq!(values, [1., 2., 3., 4., 5., 6.]);
+        assert_eq!(tensors[0].1.shape(), [3, 2]);
+        assert_eq!(tensors[0].1.as_slice::<f32>().unwrap(), [1., 2., 3., 4., 5., 6.]);
     }
 }

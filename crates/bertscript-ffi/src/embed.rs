@@ -49,9 +49,9 @@ pub unsafe extern "C" fn bertscript_module_embed(
         // SAFETY: as above.
         let options = embed_options(unsafe { options.as_ref() })?;
         let found = module.module().embed(texts, &options)?;
-        *embeddings = bertscript_tensor::new(&found.values)?.into_raw();
+        *embeddings = bertscript_tensor::new(found.tensor().clone()).into_raw();
         // SAFETY: as above.
-        unsafe { give_truncated(truncated, count, &found.truncated) };
+        unsafe { give_truncated(truncated, count, found.truncated()) };
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -214,8 +214,8 @@ pub unsafe extern "C" fn bertscript_module_similarity(
         let (module, out) = unsafe { (get(module, "module")?, place(out, "out")?) };
         // SAFETY: as above.
         let (a, b) = unsafe { (get(a, "a")?, get(b, "b")?) };
-        let similarity = module.module().similarity(&a.tensor(), &b.tensor())?;
-        *out = bertscript_tensor::new(&similarity)?.into_raw();
+        let similarity = module.module().similarity(a.tensor(), b.tensor())?;
+        *out = bertscript_tensor::new(similarity).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.

@@ -5,12 +5,11 @@ use crate::guard::{Failure, guard};
 use crate::pointers::{c_text, free, get, place};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use crate::tensor::bertscript_tensor;
-use bertscript::Encoding;
+use bertscript::{Encoding, Tensor};
 use bertscript_kernels::OutOfMemory;
 use bertscript_kernels::memory::{HEADROOM, check, collect, try_collect, with_capacity};
 use std::ffi::{CString, c_char};
 use std::ptr::null;
-use tch::Tensor;
 
 /// Texts as token ids: rows of equally long lists.
 ///
@@ -301,11 +300,11 @@ pub unsafe extern "C" fn bertscript_encoding_tensors(
             let lengths = format!("{length} and {} tokens", other.encoding.len());
             return Err(invalid(format!("encoding: found rows of {lengths}, expected padding")));
         }
-        let shape = [rows.len() as i64, length as i64];
+        let shape = [rows.len(), length];
         let tensor = |values: fn(&Encoding) -> &[i64]| -> Result<_, Failure> {
             let mut all = with_capacity(rows.len() * length)?;
             rows.iter().for_each(|row| all.extend_from_slice(values(&row.encoding)));
-            bertscript_tensor::new(&Tensor::f_from_slice(&all)?.f_view(shape)?)
+            Ok(bertscript_tensor::new(Tensor::new(all, shape)?))
         };
         // SAFETY: as above.
         let places = unsafe {

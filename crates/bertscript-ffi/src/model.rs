@@ -8,9 +8,8 @@ use crate::module::bertscript_module;
 use crate::pointers::{c_text, free, get, place, text};
 use crate::status::{BERTSCRIPT_IO, bertscript_status};
 use crate::trace_options::bertscript_trace_options;
-use bertscript::{Archive, Checkpoint, FixedShape, LoadOptions, Module, PreTrained};
+use bertscript::{Archive, Checkpoint, LoadOptions, Module, PreTrained, Shapes};
 use std::ffi::{CString, c_char};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use torchscript::Warnings;
 
@@ -21,16 +20,10 @@ use torchscript::Warnings;
 pub struct bertscript_model(Arc<Eager>);
 
 struct Eager {
-    sources: Mutex<Sources>,
+    model: Mutex<PreTrained>,
     config: CString,
     report: CString,
     parameters: i64,
-}
-
-/// What tracing needs.
-struct Sources {
-    model: PreTrained,
-    checkpoint: Checkpoint,
 }
 
 /// Reads a Hugging Face checkpoint as it is: brings old parameter names up to
@@ -57,13 +50,12 @@ pub unsafe extern "C" fn bertscript_model_from_pretrained(
         let (directory, options, out) =
             unsafe { (text(directory, "directory")?, options.as_ref(), place(out, "out")?) };
         let options = options.map_or(LoadOptions::default(), |options| options.0);
-        let checkpoint = Checkpoint::open(Path::new(directory))?;
+        let checkpoint = Checkpoint::open(directory)?;
         let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
         let config = c_text(&String::from_utf8_lossy(checkpoint.config_json()));
         let report = c_text(&serde_json::to_string(model.report()).unwrap_or_default());
         let parameters = model.parameter_count() as i64;
-        let sources = Mutex::new(Sources { model, checkpoint });
-        let eager = Eager { sources, config, report, parameters };
+        let eager = Eager { model: Mutex::new(model), config, report, parameters };
         *out = Box::into_raw(Box::new(bertscript_model(Arc::new(eager))));
         Ok(())
     };
@@ -106,7 +98,7 @@ pub unsafe extern "C" fn bertscript_model_parameter_count(model: *const bertscri
     unsafe { model.as_ref() }.map_or(0, |model| model.0.parameters)
 }
 
-/// Traces the model to a module that runs on the CPU, and proves it on shapes
+/// Traces the model to a module that runs on the CPU, and verifies it on shapes
 /// that it was not traced with. `bertscript_module_save` writes it.
 ///
 /// @param options NULL to trace for every batch size and length
@@ -125,14 +117,10 @@ pub unsafe extern "C" fn bertscript_model_trace(
     let body = || {
         // SAFETY: by the contract of the function.
         let (model, shapes, out) =
-            unsafe { (get(model, "model")?, fixed_shapes(options), place(out, "out")?) };
-        let module = model.0.on_own_thread(|Sources { model, checkpoint }| {
-            let script = match shapes {
-                [] => bertscript::trace(model)?,
-                shapes => bertscript::trace_fixed_shapes(model, shapes)?,
-            };
-            let archive = Archive::new(model, checkpoint)?.with_fixed_shapes(shapes);
-            Module::from_script(script, archive)
+            unsafe { (get(model, "model")?, shapes(options), place(out, "out")?) };
+        let module = model.0.on_own_thread(|model| {
+            let script = bertscript::trace(model, &shapes)?;
+            Module::from_script(script, Archive::new(model, &shapes)?)
         })?;
         *out = bertscript_module::new(module)?;
         Ok(())
@@ -142,7 +130,7 @@ pub unsafe extern "C" fn bertscript_model_trace(
 }
 
 /// Traces the model and writes it to one TorchScript file, with tokenizer,
-/// labels and pipeline. The disk writes while the processor proves; the file
+/// labels and pipeline. Writing overlaps verification; the file
 /// appears whole or not at all.
 ///
 /// @param options NULL to trace for every batch size and length
@@ -162,10 +150,8 @@ pub unsafe extern "C" fn bertscript_model_export(
     let body = || {
         // SAFETY: by the contract of the function.
         let (model, shapes, path) =
-            unsafe { (get(model, "model")?, fixed_shapes(options), text(path, "path")?) };
-        model.0.on_own_thread(|Sources { model, checkpoint }| {
-            bertscript::export(model, checkpoint, shapes, Path::new(path)).map(drop)
-        })
+            unsafe { (get(model, "model")?, shapes(options), text(path, "path")?) };
+        model.0.on_own_thread(|model| model.export(&shapes, path).map(drop))
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
@@ -173,9 +159,10 @@ pub unsafe extern "C" fn bertscript_model_export(
 
 /// # Safety
 /// `options` is NULL or points to live options.
-unsafe fn fixed_shapes<'a>(options: *const bertscript_trace_options) -> &'a [FixedShape] {
+unsafe fn shapes(options: *const bertscript_trace_options) -> Shapes {
     // SAFETY: by the contract of this function.
-    unsafe { options.as_ref() }.map_or(&[], |options| &options.0)
+    let options = unsafe { options.as_ref() };
+    options.map_or(Shapes::Any, |options| options.0.clone().into())
 }
 
 impl Eager {
@@ -183,15 +170,15 @@ impl Eager {
     /// switched on, and the caller's is the caller's.
     fn on_own_thread<T: Send>(
         &self,
-        body: impl FnOnce(&Sources) -> bertscript::Result<T> + Send,
+        body: impl FnOnce(&PreTrained) -> bertscript::Result<T> + Send,
     ) -> Result<T, Failure> {
         log::refuse_in_callback()?;
-        // They are only read: a panic, such as tch's when memory runs out, leaves them as they were.
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let sources = &mut *sources;
+        // It is only read: a panic, such as tch's when memory runs out, leaves it as it was.
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let model = &mut *model;
         let body = move || {
             let _warnings = Warnings::redirect(log::warn);
-            body(sources)
+            body(model)
         };
         std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().name("bertscript-trace".to_owned());

@@ -6,7 +6,6 @@ use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{Device, Dtype, Module};
 use std::ffi::{CString, c_char, c_void};
-use std::path::Path;
 use std::sync::Arc;
 
 /// So often nobody warms anything up.
@@ -39,10 +38,7 @@ impl bertscript_module {
             None => (b"null".to_vec(), Vec::new()),
         };
         let metadata = CString::new(metadata).unwrap_or_default();
-        let device = match module.device() {
-            tch::Device::Cuda(index) => c_text(&format!("cuda:{index}")),
-            _ => c"cpu".to_owned(),
-        };
+        let device = c_text(&module.device().to_string());
         let loaded = Loaded { module, metadata, device, inputs, outputs };
         Ok(Box::into_raw(Box::new(Self(Arc::new(loaded)))))
     }
@@ -91,7 +87,7 @@ pub unsafe extern "C" fn bertscript_module_load(
         // SAFETY: by the contract of the function.
         let (path, device, out) =
             unsafe { (text(path, "path")?, self::device(device)?, place(out, "out")?) };
-        *out = bertscript_module::new(Module::load(Path::new(path), device, None)?)?;
+        *out = bertscript_module::new(Module::load(path, device, None)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -266,7 +262,7 @@ pub unsafe extern "C" fn bertscript_module_save(
     let body = || {
         // SAFETY: by the contract of the function.
         let (module, path) = unsafe { (get(module, "module")?, text(path, "path")?) };
-        Ok(module.0.module.save(Path::new(path))?)
+        Ok(module.0.module.save(path)?)
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
@@ -297,6 +293,13 @@ pub unsafe extern "C" fn bertscript_module_warm_up(
                 format!("iterations: found {iterations}, expected 0 to {MAX_WARM_UP_ITERATIONS}");
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
+        let size = |value: i64, name: &str| {
+            usize::try_from(value).map_err(|_| {
+                let message = format!("{name}: found {value}, expected at least 1");
+                Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
+            })
+        };
+        let (batch, length) = (size(batch, "batch")?, size(length, "length")?);
         Ok(module.0.module.warm_up(batch, length, iterations)?)
     };
     // SAFETY: by the contract of the function.

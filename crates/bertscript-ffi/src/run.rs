@@ -10,9 +10,9 @@ use crate::status::{
     bertscript_status,
 };
 use crate::tensor::bertscript_tensor;
-use bertscript::{Cancel, Inputs, Module, Outputs};
+use bertscript::{Cancel, Device, Inputs, Module, Outputs, Tensor};
+use bertscript_kernels::memory::copied;
 use std::ffi::{c_char, c_void};
-use tch::Tensor;
 use torchscript::CudaStream;
 
 /// How a module runs.
@@ -107,7 +107,7 @@ unsafe fn run(
     if options.is_some_and(|options| options.cancel.is_cancelled()) {
         return Err(Failure::new(BERTSCRIPT_CANCELLED, "the run was cancelled"));
     }
-    let tch::Device::Cuda(index) = module.device() else { return Ok(run(module)?) };
+    let Device::Cuda(index) = module.device() else { return Ok(run(module)?) };
     if let Some(stream) = options.and_then(|options| options.stream) {
         // SAFETY: as above; the guard ends here.
         let entered = unsafe { CudaStream::enter(index, stream) };
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn bertscript_module_run(
         let named = names.iter().zip(inputs).map(|(name, input)| {
             // SAFETY: as above.
             let (name, input) = unsafe { (text(*name, "names")?, get(*input, "inputs")?) };
-            Ok((name.to_owned(), input.tensor()))
+            Ok((name.to_owned(), input.tensor().clone()))
         });
         let named = named.collect::<Result<_, Failure>>()?;
         // SAFETY: as above.
@@ -202,16 +202,14 @@ pub unsafe extern "C" fn bertscript_module_run_ids(
         // SAFETY: by the contract of the function.
         let module = unsafe { get(module, "module")? };
         let size = batch.checked_mul(length).filter(|size| *size <= isize::MAX as usize / 8);
-        let shape = i64::try_from(batch).ok().zip(i64::try_from(length).ok());
-        let (size, (rows, columns)) = size.zip(shape).ok_or_else(|| {
+        let size = size.ok_or_else(|| {
             let message = format!("batch: {batch} rows of {length} are more than memory can hold");
             Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
         })?;
-        let shape = [rows, columns];
         let tensor = |values: *const i64, name: &str| -> Result<Tensor, Failure> {
             // SAFETY: as above.
             let values = unsafe { array(values, size, name)? };
-            Ok(Tensor::f_from_slice(values)?.f_view(shape)?)
+            Ok(Tensor::new(copied(values)?, [batch, length])?)
         };
         let mut inputs = Inputs::new(tensor(input_ids, "input_ids")?);
         if !attention_mask.is_null() {
@@ -241,8 +239,8 @@ unsafe fn give(
     capacity: usize,
     count: *mut usize,
 ) -> Result<(), Failure> {
-    let tensors = found.iter().map(|(_, tensor)| bertscript_tensor::new(tensor));
-    let tensors: Vec<_> = tensors.collect::<Result<_, _>>()?;
+    let tensors = found.iter().map(|(_, tensor)| bertscript_tensor::new(tensor.clone()));
+    let tensors: Vec<_> = tensors.collect();
     let fits = tensors.len() <= capacity;
     // SAFETY: by the contract of this function.
     let count = unsafe { place(count, "output_count")? };

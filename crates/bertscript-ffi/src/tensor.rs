@@ -13,11 +13,9 @@ use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_UNSUPPORTED,
     bertscript_status,
 };
-use bertscript::Device;
+use bertscript::{Device, ElementType, Tensor};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use tch::{Kind, Tensor};
-use torchscript::{SharedTensor, dtype_name};
 
 /// No tensor of more dimensions is of use here.
 const MAX_DIMENSIONS: usize = 64;
@@ -28,44 +26,31 @@ const MAX_DIMENSIONS: usize = 64;
 /// Thread safety: any number of threads at once.
 pub struct bertscript_tensor(Arc<Values>);
 
+/// A tensor with its properties in C's form.
 struct Values {
-    tensor: SharedTensor,
-    dtype: bertscript_dtype,
+    tensor: Tensor,
     shape: Vec<i64>,
-    nbytes: usize,
     device: CString,
 }
 
 impl bertscript_tensor {
-    pub(crate) fn new(tensor: &Tensor) -> Result<Self, Failure> {
-        let kind = tensor.f_kind()?;
-        let dtype = DTYPES.iter().find(|(.., known)| *known == kind).ok_or_else(|| {
-            let message =
-                format!("found a tensor of {}, which has no number here", dtype_name(kind));
-            Failure::new(BERTSCRIPT_UNSUPPORTED, message)
-        })?;
-        let tensor = tensor.f_contiguous()?;
-        let (dtype, shape) = (dtype.0, tensor.size());
-        let nbytes = tensor.numel() * kind.elt_size_in_bytes();
-        let device = match tensor.device() {
-            tch::Device::Cuda(index) => c_text(&format!("cuda:{index}")),
-            _ => c"cpu".to_owned(),
-        };
-        let tensor = SharedTensor::new(tensor);
-        Ok(Self(Arc::new(Values { tensor, dtype, shape, nbytes, device })))
+    pub(crate) fn new(tensor: Tensor) -> Self {
+        let shape = tensor.shape().iter().map(|size| *size as i64).collect();
+        let device = c_text(&tensor.device().to_string());
+        Self(Arc::new(Values { tensor, shape, device }))
     }
 
     pub(crate) fn into_raw(self) -> *mut Self {
         Box::into_raw(Box::new(self))
     }
 
-    pub(crate) fn tensor(&self) -> Tensor {
-        self.0.tensor.get()
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.0.tensor
     }
 }
 
 /// The number of elements that a shape has and that fit in memory.
-fn numel(shape: &[i64], kind: Kind) -> Result<i64, Failure> {
+fn numel(shape: &[i64], element_type: ElementType) -> Result<i64, Failure> {
     let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
     if shape.len() > MAX_DIMENSIONS {
         let message = format!("ndim: found {}, expected at most {MAX_DIMENSIONS}", shape.len());
@@ -74,10 +59,10 @@ fn numel(shape: &[i64], kind: Kind) -> Result<i64, Failure> {
     let count = shape
         .iter()
         .try_fold(1_i64, |count, length| count.checked_mul(*length).filter(|_| *length >= 0));
-    let fits = |count: &i64| count.checked_mul(kind.elt_size_in_bytes() as i64).is_some();
+    let fits = |count: &i64| count.checked_mul(element_type.size() as i64).is_some();
     count
         .filter(fits)
-        .ok_or_else(|| invalid(format!("shape: found {shape:?}, which no memory holds")))
+        .ok_or_else(|| invalid(format!("shape: found {shape:?}, which exceeds addressable memory")))
 }
 
 /// Makes a tensor of a copy of `data`.
@@ -106,18 +91,20 @@ pub unsafe extern "C" fn bertscript_tensor_copy_from(
         let (out, shape, data) = unsafe {
             (place(out, "out")?, array(shape, ndim, "shape")?, array(data.cast(), nbytes, "data")?)
         };
-        let kind = kind_of(dtype)?;
-        let expected = numel(shape, kind)? as usize * kind.elt_size_in_bytes();
+        let element_type = element_type(dtype)?;
+        let expected = numel(shape, element_type)? as usize * element_type.size();
         if nbytes != expected {
             let message =
                 format!("nbytes: found {nbytes}, expected {expected} for the shape {shape:?}");
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
-        if kind == Kind::Bool && data.iter().any(|byte| *byte > 1) {
+        if element_type == ElementType::Bool && data.iter().any(|byte| *byte > 1) {
             let message = "data: found a bool that is neither 0 nor 1";
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
         }
-        *out = bertscript_tensor::new(&Tensor::f_from_data_size(data, shape, kind)?)?.into_raw();
+        let shape: Vec<_> = shape.iter().map(|size| *size as usize).collect();
+        let tensor = Tensor::from_bytes(element_type, shape, data)?;
+        *out = bertscript_tensor::new(tensor).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -132,7 +119,7 @@ pub unsafe extern "C" fn bertscript_tensor_dtype(
     tensor: *const bertscript_tensor,
 ) -> bertscript_dtype {
     // SAFETY: NULL, or a live tensor by the contract of the function.
-    unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.0.dtype)
+    unsafe { tensor.as_ref() }.map_or(0, |tensor| number_of(tensor.tensor().element_type()))
 }
 
 /// The size of each dimension.
@@ -169,7 +156,7 @@ pub unsafe extern "C" fn bertscript_tensor_numel(tensor: *const bertscript_tenso
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_tensor_nbytes(tensor: *const bertscript_tensor) -> usize {
     // SAFETY: NULL, or a live tensor by the contract of the function.
-    unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.0.nbytes)
+    unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.tensor().nbytes())
 }
 
 /// Where the elements are: `cpu` or `cuda:N`; NULL of NULL.
@@ -203,8 +190,8 @@ pub unsafe extern "C" fn bertscript_tensor_to_device(
         // SAFETY: by the contract of the function.
         let (tensor, device, out) =
             unsafe { (get(tensor, "tensor")?, text(device, "device")?, place(out, "out")?) };
-        let device = device.parse::<Device>()?.resolve()?;
-        *out = bertscript_tensor::new(&tensor.tensor().f_to_device(device)?)?.into_raw();
+        let tensor = tensor.tensor().to_device(device.parse()?)?;
+        *out = bertscript_tensor::new(tensor).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -227,7 +214,7 @@ pub unsafe extern "C" fn bertscript_tensor_to_float32(
     let body = || {
         // SAFETY: by the contract of the function.
         let (tensor, out) = unsafe { (get(tensor, "tensor")?, place(out, "out")?) };
-        *out = bertscript_tensor::new(&tensor.tensor().f_to_kind(Kind::Float)?)?.into_raw();
+        *out = bertscript_tensor::new(tensor.tensor().to_f32()?).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -254,7 +241,7 @@ pub unsafe extern "C" fn bertscript_tensor_data(
         *data = tensor.host_data()?;
         // SAFETY: as above.
         if let Some(nbytes) = unsafe { nbytes.as_mut() } {
-            *nbytes = tensor.0.nbytes;
+            *nbytes = tensor.tensor().nbytes();
         }
         Ok(())
     };
@@ -264,13 +251,12 @@ pub unsafe extern "C" fn bertscript_tensor_data(
 
 impl bertscript_tensor {
     fn host_data(&self) -> Result<*const c_void, Failure> {
-        let tensor = self.tensor();
-        if tensor.device() != tch::Device::Cpu {
+        if self.tensor().device() != Device::Cpu {
             let message =
                 "the tensor is not in host memory; copy it with bertscript_tensor_copy_to";
             return Err(Failure::new(BERTSCRIPT_UNSUPPORTED, message));
         }
-        Ok(tensor.data_ptr().cast_const())
+        Ok(self.tensor().as_bytes()?.as_ptr().cast())
     }
 }
 
@@ -293,7 +279,7 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
     let body = || {
         // SAFETY: by the contract of the function.
         let tensor = unsafe { get(tensor, "tensor")? };
-        let needed = tensor.0.nbytes;
+        let needed = tensor.tensor().nbytes();
         // SAFETY: as above.
         let written = unsafe { written.as_mut() };
         if capacity < needed {
@@ -306,14 +292,11 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
         if needed > 0 {
             // SAFETY: as above.
             unsafe { place(destination.cast::<u8>(), "destination")? };
-            let host = tensor.tensor().f_to_device(tch::Device::Cpu)?;
+            let host = tensor.tensor().to_device(Device::Cpu)?;
+            let bytes = host.as_bytes()?;
             // SAFETY: both hold `needed` bytes, and are different memory.
             unsafe {
-                std::ptr::copy_nonoverlapping(
-                    host.data_ptr().cast::<u8>(),
-                    destination.cast(),
-                    needed,
-                )
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), destination.cast(), bytes.len())
             };
         }
         if let Some(written) = written {

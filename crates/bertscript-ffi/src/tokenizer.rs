@@ -10,7 +10,6 @@ use crate::pointers::{array, flag, free, get, give_text, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{EncodeOptions, Tokenizer};
 use std::ffi::c_char;
-use std::path::Path;
 use std::sync::Arc;
 
 /// transformers' `BertTokenizer`.
@@ -44,7 +43,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_load(
     let body = || {
         // SAFETY: by the contract of the function.
         let (path, out) = unsafe { (text(path, "path")?, place(out, "out")?) };
-        let tokenizer = Tokenizer::open(Path::new(path))?;
+        let tokenizer = Tokenizer::open(path)?;
         *out = bertscript_tokenizer(Arc::new(tokenizer)).into_raw();
         Ok(())
     };

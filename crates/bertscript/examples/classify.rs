@@ -1,14 +1,13 @@
 //! Labels texts: `classify FILE.pt TEXT [TEXT..]`
 
-use bertscript::{ClassifyOptions, Device, LongTexts, Module};
-use std::path::Path;
+use bertscript::{ClassifyOptions, LongTexts, Module};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let Some((file, texts)) = arguments.split_first().filter(|(_, texts)| !texts.is_empty()) else {
         return Err("usage: classify FILE.pt TEXT [TEXT..]".into());
     };
-    let module = Module::load(Path::new(file), Device::Cpu, None)?;
+    let module = Module::open(file)?;
 
     // The two best labels of each text; its end may be cut off if it is too long.
     let options = ClassifyOptions {

@@ -5,7 +5,6 @@
 //! ```
 
 use bertscript::{Checkpoint, EncodeOptions, Text, Tokenizer, Truncation};
-use std::path::Path;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [directory, texts, what] = arguments.as_slice() else {
         return Err("usage: encode DIR TEXTS.txt ids|all".into());
     };
-    let checkpoint = Checkpoint::open(Path::new(directory))?;
+    let checkpoint = Checkpoint::open(directory)?;
     let tokenizer = Tokenizer::from_assets(&checkpoint.assets()?)?;
     let text = std::fs::read_to_string(texts)?;
     let texts: Vec<Text> = text.lines().map(Text::from).collect();

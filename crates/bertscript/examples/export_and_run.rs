@@ -1,16 +1,16 @@
 //! The example of the README: from a checkpoint to a result.
 
-use bertscript::{Checkpoint, Device, EmbedOptions, LoadOptions, Module, PreTrained};
+use bertscript::{EmbedOptions, Module};
 
 fn main() -> bertscript::Result<()> {
-    let checkpoint = Checkpoint::open("all-MiniLM-L6-v2".as_ref())?;
-    let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-    bertscript::export(&model, &checkpoint, &[], "minilm.pt".as_ref())?;
+    bertscript::export("all-MiniLM-L6-v2", "minilm.pt")?;
 
-    let module = Module::load("minilm.pt".as_ref(), Device::Cpu, None)?;
+    let module = Module::open("minilm.pt")?;
     let texts = ["A man is eating pasta.", "Someone has a meal."];
-    let embeddings = module.embed(texts, &EmbedOptions::default())?.values;
-    println!("{embeddings:?}");
-    println!("{}", module.similarity(&embeddings, &embeddings)?);
+    let embeddings = module.embed(texts, &EmbedOptions::default())?;
+    println!("{} values, from {:.3}", embeddings.row(0).len(), embeddings.row(0)[0]);
+
+    let similarity = module.similarity(&embeddings, &embeddings)?;
+    println!("{:.3?}", similarity.as_slice::<f32>()?);
     Ok(())
 }

@@ -4,11 +4,7 @@
 //! cargo run --release --example padding -- all-MiniLM-L6-v2
 //! ```
 
-use bertscript::{
-    Archive, Checkpoint, Device, FixedShape, Inputs, LoadOptions, Module, PreTrained, Result,
-    trace, trace_fixed_shapes,
-};
-use std::path::Path;
+use bertscript::{Checkpoint, FixedShape, Inputs, LoadOptions, Module, PreTrained, Result, Shapes};
 use std::time::Instant;
 
 const LENGTHS: [usize; 7] = [8, 16, 32, 64, 128, 256, 512];
@@ -16,17 +12,13 @@ const ROUNDS: usize = 15;
 
 fn main() -> Result<()> {
     let directory = std::env::args().nth(1).unwrap_or_else(|| "all-MiniLM-L6-v2".to_owned());
-    let checkpoint = Checkpoint::open(Path::new(&directory))?;
+    let checkpoint = Checkpoint::open(directory)?;
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
     let file = std::env::temp_dir().join(format!("padding-{}.pt", std::process::id()));
     let load = |shapes: &[&str]| -> Result<Module> {
         let shapes = shapes.iter().map(|text| text.parse()).collect::<Result<Vec<FixedShape>>>()?;
-        let script = match shapes.is_empty() {
-            true => trace(&model)?,
-            false => trace_fixed_shapes(&model, &shapes)?,
-        };
-        Archive::new(&model, &checkpoint)?.with_fixed_shapes(&shapes).save(&script, &file)?;
-        Module::load(&file, Device::Cpu, None)
+        model.export(&Shapes::from(shapes), &file)?;
+        Module::open(&file)
     };
     let modules = [load(&[])?, load(&["1x64", "1x128", "1x256", "1x512"])?, load(&["1x512"])?];
     let _ = std::fs::remove_file(&file);

@@ -5,8 +5,7 @@
 //! cargo run --example semantic_search -- minilm.pt crates/bertscript/examples/notes.txt
 //! ```
 
-use bertscript::{Device, EmbedOptions, Module};
-use std::path::Path;
+use bertscript::{EmbedOptions, Module};
 use std::time::Instant;
 
 const QUESTIONS: [&str; 4] = [
@@ -21,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(file), Some(texts)) = (arguments.next(), arguments.next()) else {
         return Err("usage: semantic_search FILE.pt TEXTS.txt".into());
     };
-    let module = Module::load(Path::new(&file), Device::Cpu, None)?;
+    let module = Module::open(file)?;
     let text = std::fs::read_to_string(texts)?;
     let lines: Vec<&str> = text.lines().collect();
     let options = EmbedOptions::default();
@@ -32,8 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("embedded {} lines in {elapsed:.0} ms", lines.len());
 
     let questions = module.embed(QUESTIONS, &options)?;
-    let scores = module.similarity(&questions.values, &found.values)?;
-    for (question, scores) in QUESTIONS.iter().zip(Vec::<Vec<f32>>::try_from(&scores)?) {
+    // [questions, lines]
+    let scores = module.similarity(&questions, &found)?;
+    for (question, scores) in QUESTIONS.iter().zip(scores.as_slice::<f32>()?.chunks(lines.len())) {
         println!("\n{question}");
         let mut best: Vec<_> = scores.iter().zip(&lines).collect();
         best.sort_by(|a, b| b.0.total_cmp(a.0));

@@ -2,8 +2,7 @@
 //!
 //! Each text is embedded by a thread of its own.
 
-use bertscript::{Device, EmbedOptions, Module};
-use std::path::Path;
+use bertscript::{EmbedOptions, Module};
 use std::thread;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     // With a thread for each text, one text needs no more.
     tch::set_num_threads(1);
-    let module = Module::load(Path::new(file), Device::Cpu, None)?;
+    let module = Module::open(file)?;
     let embed = |text| module.embed([text], &EmbedOptions::default());
     let embed = &embed;
     let found: Vec<_> = thread::scope(|scope| {
@@ -22,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect()
     });
     for (found, text) in found.into_iter().zip(texts) {
-        let values = Vec::<f32>::try_from(&found?.values.flatten(0, 1))?;
+        let found = found?;
+        let values = found.row(0);
         println!("{:7.4} {:7.4} {:7.4}  {text}", values[0], values[1], values[2]);
     }
     Ok(())

@@ -7,14 +7,12 @@
 //! ```
 
 use bertscript::{
-    Checkpoint, Device, Dtype, EmbedOptions, EncodeOptions, Inputs, LoadOptions, Module,
-    PoolingMode, PreTrained, Precision, Text, Truncation,
+    Device, Dtype, EmbedOptions, Embeddings, EncodeOptions, Inputs, Module, PoolingMode, Precision,
+    Tensor, Text, Truncation,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
-use std::path::Path;
 use std::time::Instant;
-use tch::{Kind, Tensor};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -22,13 +20,16 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["--export", directory, file] => export(Path::new(directory), Path::new(file)),
+        ["--export", directory, file] => {
+            bertscript::export(directory, file)?;
+            Ok(())
+        }
         [file, dtype, threads, limit, device @ ..] if device.len() < 2 => {
             tch::set_num_threads(threads.parse()?);
             tch::set_num_interop_threads(1);
             let started = Instant::now();
             let device = device.first().map_or(Ok(Device::Cpu), |device| device.parse())?;
-            let module = load(Path::new(file), dtype, device)?;
+            let module = load(file, dtype, device)?;
             serve(module, limit.parse()?, started)
         }
         _ => {
@@ -38,15 +39,8 @@ fn main() -> Result<()> {
     }
 }
 
-fn export(directory: &Path, file: &Path) -> Result<()> {
-    let checkpoint = Checkpoint::open(directory)?;
-    let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-    bertscript::export(&model, &checkpoint, &[], file)?;
-    Ok(())
-}
-
 /// Of `int8`, what is not a linear layer stays in bfloat16.
-fn load(file: &Path, dtype: &str, device: Device) -> Result<Module> {
+fn load(file: &str, dtype: &str, device: Device) -> Result<Module> {
     if dtype == "int8" {
         let module = Module::load(file, device, Some(Dtype::BF16))?;
         return Ok(module.with_precision(Precision::Int8)?);
@@ -61,17 +55,18 @@ fn serve(module: Module, limit: usize, started: Instant) -> Result<()> {
         return Err(message.into());
     }
     answer(&json!({"ready": started.elapsed().as_secs_f64()}))?;
-    let mut embeddings = Tensor::new();
+    let mut embeddings = None;
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;
         match word(&request, "kind")? {
             "embed" => {
                 let (found, seconds) = embed(&module, &request)?;
-                embeddings = found;
+                embeddings = Some(found);
                 answer(&seconds)?;
             }
             "save" => {
-                embeddings.write_npy(word(&request, "file")?)?;
+                let found = embeddings.as_ref().ok_or("nothing was embedded")?;
+                tch::Tensor::try_from(found.tensor())?.write_npy(word(&request, "file")?)?;
                 answer(&json!({}))?;
             }
             "latency" => answer(&latency(&module, &request)?)?,
@@ -83,7 +78,7 @@ fn serve(module: Module, limit: usize, started: Instant) -> Result<()> {
 
 /// Embeds the texts by mean pooling, whatever the pipeline says, and encodes them
 /// once more by themselves.
-fn embed(module: &Module, request: &Value) -> Result<(Tensor, Value)> {
+fn embed(module: &Module, request: &Value) -> Result<(Embeddings, Value)> {
     let file = std::fs::read_to_string(word(request, "texts")?)?;
     let texts: Vec<&str> = file.lines().take(number(request, "count")?).collect();
     let options = EmbedOptions {
@@ -102,7 +97,7 @@ fn embed(module: &Module, request: &Value) -> Result<(Tensor, Value)> {
     let started = Instant::now();
     module.tokenizer()?.encode_batch(&texts, &options)?;
     let tokenizing = started.elapsed().as_secs_f64();
-    Ok((found.values, json!({"seconds": seconds, "tokenizing": tokenizing})))
+    Ok((found, json!({"seconds": seconds, "tokenizing": tokenizing})))
 }
 
 /// One row of ids to hidden states in this program's own memory.
@@ -111,10 +106,10 @@ fn latency(module: &Module, request: &Value) -> Result<Value> {
     let mut times = Vec::new();
     for _ in 0..number(request, "calls")? {
         let started = Instant::now();
-        let row = Tensor::f_from_slice(&ids)?.f_unsqueeze(0)?;
+        let row = Tensor::new(ids.clone(), [1, ids.len()])?;
         let outputs = module.run(&Inputs::new(row))?;
-        let hidden = outputs.get("last_hidden_state")?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
-        std::hint::black_box(Vec::<f32>::try_from(&hidden)?);
+        let hidden = outputs.get("last_hidden_state")?.to_device(Device::Cpu)?.to_f32()?;
+        std::hint::black_box(hidden.as_slice::<f32>()?.to_vec());
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(json!({ "milliseconds": times }))

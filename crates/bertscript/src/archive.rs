@@ -17,11 +17,11 @@ pub use weights::{ArchiveWeights, WeightRecord};
 
 use crate::assets::Assets;
 use crate::atomic_file;
-use crate::checkpoint::Checkpoint;
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
-use crate::trace::{FixedShape, scan_code};
+use crate::shapes::Shapes;
+use crate::trace::scan_code;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek};
@@ -42,19 +42,25 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Describes a model, and takes along what stands beside its weights: see
-    /// [`Checkpoint::assets`].
-    pub fn new(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
-        let mut archive = Self::without_digest(model, checkpoint)?;
+    /// Describes a model that is traced for `shapes`, and takes along what stands beside
+    /// its weights ([`PreTrained::assets`]).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if no `config.json` does.
+    pub fn new(model: &PreTrained, shapes: &Shapes) -> Result<Self> {
+        let mut archive = Self::without_digest(model, shapes)?;
         archive.metadata.weights_sha256 = weights_sha256(model.parameters())?;
         Ok(archive)
     }
 
     /// Describes a model, all but the digest of its weights, which takes a while.
-    pub(crate) fn without_digest(model: &PreTrained, checkpoint: &Checkpoint) -> Result<Self> {
-        let assets = checkpoint.assets()?;
-        let names = assets.names().map(str::to_owned).collect();
-        Ok(Self { metadata: Metadata::new(model, names), config: model.config().clone(), assets })
+    pub(crate) fn without_digest(model: &PreTrained, shapes: &Shapes) -> Result<Self> {
+        let (config, assets) = (model.config().clone(), model.assets().clone());
+        if assets.get(CONFIG_FILE).is_none() {
+            let message = format!("found no {CONFIG_FILE} beside the weights of the model");
+            return Err(Error::new(ErrorKind::InvalidInput, message).at("assets"));
+        }
+        Ok(Self { metadata: Metadata::new(model, shapes), config, assets })
     }
 
     /// Adds the digest of the program's weights.
@@ -65,22 +71,14 @@ impl Archive {
         Ok(self)
     }
 
-    /// Says that the program was traced for fixed shapes.
-    #[must_use]
-    pub fn with_fixed_shapes(mut self, shapes: &[FixedShape]) -> Self {
-        let shapes = FixedShape::in_order(shapes);
-        self.metadata.fixed_shapes = shapes.iter().map(|shape| shape.sizes().to_vec()).collect();
-        self
-    }
-
     /// Writes the program and the files beside it to `path`, whole or not at
-    /// all, once its code is proven to hold no device, shape or constant.
+    /// all, once its code is known to hold no device, shape or constant.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `path` is something other than a regular file,
     /// [`ErrorKind::Io`], or [`ErrorKind::Verification`] with the line of code.
-    pub fn save(&self, script: &ScriptModule, path: &Path) -> Result<()> {
-        atomic_file::write(path, |temporary| self.write(script, temporary))
+    pub fn save(&self, script: &ScriptModule, path: impl AsRef<Path>) -> Result<()> {
+        atomic_file::write(path.as_ref(), |temporary| self.write(script, temporary))
     }
 
     /// Writes to a path that is not the final one.
@@ -113,7 +111,7 @@ impl Archive {
                     &name,
                     &String::from_utf8_lossy(&code),
                     &self.config,
-                    &self.metadata.fixed_shapes,
+                    &self.metadata.shapes,
                 )?;
             }
         }
@@ -127,7 +125,8 @@ impl Archive {
     /// [`ErrorKind::Io`], [`ErrorKind::Archive`] for a file that is no
     /// TorchScript archive or a damaged one, [`ErrorKind::VersionMismatch`] for
     /// one of a newer format.
-    pub fn open(path: &Path) -> Result<Option<Self>> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
         let read = || Self::from_file(&open_file(path)?);
         read().map_err(|error| error.at_path(path))
     }

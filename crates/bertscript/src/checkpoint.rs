@@ -11,7 +11,7 @@ mod torch_file;
 pub(crate) use modules::{MODULES_FILE, ModuleEntry, read_modules};
 pub(crate) use pickle::{Names, Object, Pickle, TensorRecord};
 pub(crate) use safetensors::from_bytes as safetensors_from_bytes;
-pub use safetensors::{read as read_safetensors, write as write_safetensors};
+pub use safetensors::{read_safetensors, write_safetensors};
 pub(crate) use span::{CopyLimit, TensorSpan, tensors as tensors_of_spans};
 pub(crate) use state_dict::Entry;
 pub use state_dict::{Renamed, StateDict};
@@ -92,7 +92,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// A directory or `config.json` that is missing, unreadable or unsupported.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
         let found = std::fs::metadata(root)
             .map_err(|error| Error::io(root, "open the checkpoint directory", error))?;
         if !found.is_dir() {

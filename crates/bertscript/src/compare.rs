@@ -1,9 +1,9 @@
 //! When two results count as equal.
 
-use crate::device::Dtype;
+use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::Tensor;
 use serde::Serialize;
-use tch::{Kind, Tensor};
 
 /// The bound of every comparison, on the CPU, by the dtype of the weights:
 /// results are equal when `max |difference| <= tolerance * max(1, max |reference|)`.
@@ -31,7 +31,7 @@ pub struct Comparison {
     /// The name of the output.
     pub output: String,
     /// The shape of both.
-    pub shape: Vec<i64>,
+    pub shape: Vec<usize>,
     /// The greatest absolute difference.
     pub max_abs_error: f64,
     /// The greatest absolute difference over the reference's greatest magnitude.
@@ -46,19 +46,19 @@ impl Comparison {
     /// # Errors
     /// [`ErrorKind::Verification`] if the shapes differ.
     pub fn new(output: &str, found: &Tensor, reference: &Tensor, tolerance: f64) -> Result<Self> {
-        let (shape, expected) = (found.size(), reference.size());
+        let (shape, expected) = (found.shape(), reference.shape());
         if shape != expected {
             let message = format!("expected shape {expected:?}, found {shape:?}");
             return Err(Error::new(ErrorKind::Verification, message).at(output));
         }
-        let to_f64 =
-            |tensor: &Tensor| tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double);
-        let (found, reference) = (to_f64(found)?, to_f64(reference)?);
-        let max_abs_error = largest(&found.f_sub(&reference)?)?;
-        let magnitude = largest(&reference)?;
+        let to_f64s = |tensor: &Tensor| tensor.to_device(Device::Cpu)?.map_elements(|value| value);
+        let (found, reference) = (to_f64s(found)?, to_f64s(reference)?);
+        let differences = found.iter().zip(&reference).map(|(found, expected)| found - expected);
+        let max_abs_error = largest(differences);
+        let magnitude = largest(reference.iter().copied());
         Ok(Self {
             output: output.to_owned(),
-            shape,
+            shape: shape.to_vec(),
             max_abs_error,
             max_rel_error: if magnitude > 0. { max_abs_error / magnitude } else { max_abs_error },
             bound: tolerance * magnitude.max(1.),
@@ -84,11 +84,12 @@ impl Comparison {
 }
 
 /// The largest magnitude, NaN if there is one, 0 for no elements.
-fn largest(tensor: &Tensor) -> Result<f64> {
-    if tensor.numel() == 0 {
-        return Ok(0.);
-    }
-    Ok(tensor.f_abs()?.f_max()?.f_double_value(&[])?)
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0., |largest: f64, value| match value.abs() {
+        // Neither is there a larger one, nor one that is not smaller.
+        nan if nan.is_nan() || largest.is_nan() => f64::NAN,
+        value => largest.max(value),
+    })
 }
 
 #[cfg(test)]
@@ -96,8 +97,8 @@ mod tests {
     use super::*;
 
     fn compare(found: &[f32], reference: &[f32]) -> Comparison {
-        Comparison::new("x", &Tensor::from_slice(found), &Tensor::from_slice(reference), 1e-5)
-            .unwrap()
+        let tensor = |values: &[f32]| Tensor::new(values, [values.len()]).unwrap();
+        Comparison::new("x", &tensor(found), &tensor(reference), 1e-5).unwrap()
     }
 
     #[test]
@@ -111,8 +112,8 @@ mod tests {
     #[test]
     fn the_bound_in_half_precision_is_made_of_the_rounding_of_libtorch() {
         let compare = |found: f32, own: f32| {
-            let [found, own] = [found, own].map(|value| Tensor::from_slice(&[value]));
-            let with_1 = |x| Comparison::new("x", x, &Tensor::from_slice(&[1f32]), 0.02).unwrap();
+            let [found, own, one] = [found, own, 1.].map(|x| Tensor::new([x], [1]).unwrap());
+            let with_1 = |x| Comparison::new("x", x, &one, 0.02).unwrap();
             with_1(&found).allowing_for(&with_1(&own))
         };
         assert!(compare(1.019, 1.).is_equal());

@@ -17,18 +17,30 @@
 //! shapes against the model before it returns.
 //!
 //! ```
-//! use bertscript::{Archive, Checkpoint, LoadOptions, PreTrained, trace};
 //! # fn main() -> bertscript::Result<()> {
-//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm"));
+//! # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm");
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let file = folder.path().join("bert.pt");
+//! bertscript::export(directory, &file)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Or in its steps, with a report between them, another dtype, or fixed shapes:
+//!
+//! ```
+//! use bertscript::{Checkpoint, Dtype, LoadOptions, PreTrained, Shapes};
+//! # fn main() -> bertscript::Result<()> {
+//! # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm");
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let file = folder.path().join("bert.pt");
 //! let checkpoint = Checkpoint::open(directory)?;
-//! let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
+//! let options = LoadOptions { dtype: Some(Dtype::BF16), ..LoadOptions::default() };
+//! let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
 //! for [source, target] in &model.report().ties.untied {
 //!     println!("{target} no longer shares the storage of {source}");
 //! }
-//! let script = trace(&model)?;
-//! Archive::new(&model, &checkpoint)?.save(&script, &file)?;
+//! model.export(&Shapes::Any, &file)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -39,21 +51,20 @@
 //! go by name, as [`Inputs`] and [`Outputs`]; a module can be shared by threads.
 //!
 //! ```
-//! use bertscript::{Device, Inputs, Module};
-//! # use bertscript::{Archive, Checkpoint, LoadOptions, PreTrained, trace};
+//! use bertscript::{Inputs, Module};
 //! # fn main() -> bertscript::Result<()> {
-//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm"));
+//! # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/masked-lm");
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let file = folder.path().join("bert.pt");
-//! # let checkpoint = Checkpoint::open(directory)?;
-//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-//! # Archive::new(&model, &checkpoint)?.save(&trace(&model)?, &file)?;
-//! let module = Module::load(&file, Device::Cpu, None)?;
+//! # bertscript::export(directory, &file)?;
+//! let module = Module::open(&file)?;
 //!
 //! // Two texts of different length, as token ids: padded and masked.
 //! let inputs = Inputs::from_rows(&[vec![2, 17, 5, 3], vec![2, 41, 3]], 0)?;
 //! let outputs = module.run(&inputs)?;
-//! assert_eq!(outputs.get("logits")?.size(), [2, 4, 128]);
+//! let logits = outputs.get("logits")?;
+//! assert_eq!(logits.shape(), [2, 4, 128]);
+//! assert_eq!(logits.as_slice::<f32>()?.len(), 2 * 4 * 128);
 //! # Ok(())
 //! # }
 //! ```
@@ -67,16 +78,13 @@
 //! number of texts may be given; they are sorted by length and cut into batches.
 //!
 //! ```
-//! use bertscript::{Device, EntitiesOptions, Module};
-//! # use bertscript::{Checkpoint, LoadOptions, PreTrained};
+//! use bertscript::{EntitiesOptions, Module};
 //! # fn main() -> bertscript::Result<()> {
-//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/text/entities"));
+//! # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/text/entities");
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let file = folder.path().join("ner.pt");
-//! # let checkpoint = Checkpoint::open(directory)?;
-//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-//! # bertscript::export(&model, &checkpoint, &[], &file)?;
-//! let module = Module::load(&file, Device::Cpu, None)?;
+//! # bertscript::export(directory, &file)?;
+//! let module = Module::open(&file)?;
 //! let text = "She went to the big city.";
 //! for found in module.entities([text], &EntitiesOptions::default())? {
 //!     for entity in found.entities {
@@ -93,16 +101,14 @@
 //! what was found and what was expected. The module stays usable.
 //!
 //! ```
-//! # use bertscript::{Archive, Checkpoint, Device, Inputs, LoadOptions, Module, PreTrained, trace};
+//! # use bertscript::{Inputs, Module};
 //! use bertscript::ErrorKind;
 //! # fn main() -> bertscript::Result<()> {
-//! # let directory = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/model"));
+//! # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/model");
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let file = folder.path().join("bert.pt");
-//! # let checkpoint = Checkpoint::open(directory)?;
-//! # let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-//! # Archive::new(&model, &checkpoint)?.save(&trace(&model)?, &file)?;
-//! # let module = Module::load(&file, Device::Cpu, None)?;
+//! # bertscript::export(directory, &file)?;
+//! # let module = Module::open(&file)?;
 //! let error = module.run(&Inputs::from_rows(&[[2, 999, 3]], 0)?).unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::InvalidInput);
 //! assert_eq!(error.to_string(), "input_ids: found 999 at [0, 1], expected 0 to 127");
@@ -139,7 +145,9 @@ mod memory;
 mod models;
 mod module;
 mod nn;
+mod shapes;
 mod tasks;
+mod tensor;
 mod text;
 mod trace;
 mod untie;
@@ -167,14 +175,16 @@ pub use export::export;
 pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
 pub use module::Module;
 pub use nn::Attention;
+pub use shapes::{FixedShape, Shapes};
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
     Fillings, FunctionToApply, LabelScore, LongTexts,
 };
+pub use tensor::{Element, ElementType, Tensor};
 pub use text::{
     EncodeOptions, Encoding, MAX_PADDED_LENGTH, MAX_TEXT_BYTES, Padding, Text, Tokenizer,
     Truncation,
 };
-pub use trace::{FixedShape, trace, trace_fixed_shapes};
+pub use trace::trace;
 pub use untie::{Tie, TieReport, TieWeights, tie};

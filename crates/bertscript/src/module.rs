@@ -32,6 +32,15 @@ pub struct Module {
 }
 
 impl Module {
+    /// Loads an archive onto the CPU, with the weights as they are: [`Self::load`] with its
+    /// defaults.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load(path, Device::Cpu, None)
+    }
+
     /// Loads an archive from a file. The weights are cast to `dtype`, or keep the dtype that
     /// they have in it. The engine is the one that suits the archive, the device and the
     /// dtype ([`Self::with_engine`]).
@@ -44,7 +53,8 @@ impl Module {
     /// # Errors
     /// Those of [`Archive::open`], and [`ErrorKind::Device`] if the device
     /// cannot be had.
-    pub fn load(path: &Path, device: Device, dtype: Option<Dtype>) -> Result<Self> {
+    pub fn load(path: impl AsRef<Path>, device: Device, dtype: Option<Dtype>) -> Result<Self> {
+        let path = path.as_ref();
         let load = || {
             let _entered = torchscript::enter()?;
             check(HEADROOM)?;
@@ -186,7 +196,8 @@ impl Module {
     /// [`ErrorKind::Unsupported`] for a third-party archive, of which not
     /// everything is known, and for weights that were cast after loading;
     /// those of [`Archive::save`].
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
         let unsupported = |message: &str| Error::new(ErrorKind::Unsupported, message);
         let Source { archive, device, dtype, .. } = &*self.source;
         let Some(archive) = archive else {
@@ -246,8 +257,8 @@ impl Module {
     }
 
     /// Where it runs.
-    pub fn device(&self) -> tch::Device {
-        self.source.device
+    pub fn device(&self) -> Device {
+        self.source.device.into()
     }
 
     /// The dtype of its outputs, and of its weights but for those that are prepacked as 8-bit

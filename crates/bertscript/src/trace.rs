@@ -4,12 +4,12 @@
 mod fixed;
 mod scan;
 
-pub use fixed::{FixedShape, trace_fixed_shapes};
 pub(crate) use scan::scan_code;
 
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Dim, ModelInputs, PreTrained};
+use crate::shapes::Shapes;
 use tch::Tensor;
 use torchscript::{ScriptModule, Unoptimized, Value};
 
@@ -33,25 +33,30 @@ def forward(self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, to
         return self._forward_masked(input_ids, attention_mask, token_types)
 ";
 
-/// Traces a model, then proves the result on shapes it was not traced with.
+/// Traces a model, then verifies the result on shapes it was not traced with.
 ///
 /// The program's method is `forward(input_ids, attention_mask=None,
 /// token_type_ids=None)`, `[B,S]` each (of multiple choice `[B,C,S]`). It returns
 /// a tensor, or a flat tuple in the order of [`PreTrained::outputs`].
 ///
+/// For fixed shapes there is a trace for each. `forward` pads its inputs to the first
+/// that holds them, with a mask that leaves the padding out, and cuts the outputs back;
+/// what fits no shape is an error that names both.
+///
 /// # Errors
+/// [`ErrorKind::InvalidInput`] for a shape that the model cannot have;
 /// [`ErrorKind::Verification`] if the program differs from the model or holds a
 /// constant that should be a parameter.
-pub fn trace(model: &PreTrained) -> Result<ScriptModule> {
+pub fn trace(model: &PreTrained, shapes: &Shapes) -> Result<ScriptModule> {
     let _entered = torchscript::enter()?;
-    let script = record(model, &[])?;
-    prove(&script, model, &[])?;
+    let script = record(model, shapes)?;
+    verify(&script, model, shapes)?;
     Ok(script)
 }
 
-/// Traces a model, for any shape or for some only; nothing is proven yet.
-pub(crate) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
-    if !shapes.is_empty() {
+/// Traces a model; nothing is verified yet.
+pub(crate) fn record(model: &PreTrained, shapes: &Shapes) -> Result<ScriptModule> {
+    if let Shapes::Fixed(shapes) = shapes {
         return fixed::record(model, shapes);
     }
     let mut script = register(model)?;
@@ -76,15 +81,11 @@ pub(crate) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
 }
 
 /// Runs the program and the model on shapes that it was not traced with.
-pub(crate) fn prove(
-    script: &ScriptModule,
-    model: &PreTrained,
-    shapes: &[FixedShape],
-) -> Result<()> {
-    if !shapes.is_empty() {
-        return fixed::prove(script, model, shapes);
+pub(crate) fn verify(script: &ScriptModule, model: &PreTrained, shapes: &Shapes) -> Result<()> {
+    if let Shapes::Fixed(shapes) = shapes {
+        return fixed::verify(script, model, shapes);
     }
-    // Each forward of a large model costs: one shape proves the unmasked trace,
+    // Each forward of a large model costs: one shape verifies the unmasked trace,
     // and the greatest lengths, which the code treats as any, are left to verify.
     let longest = model.config().max_position_embeddings.min(128);
     for (batch, length, unmasked) in [(1, 1, false), (3, 7, true), (1, longest, false)] {
@@ -139,8 +140,10 @@ fn check_shape(
         ];
         let found = script.call("forward", &arguments, &[])?.into_tensors()?;
         for ((output, found), expected) in model.outputs().iter().zip(&found).zip(&expected) {
+            let [found, expected] = [found, expected]
+                .map(|tensor| crate::tensor::Tensor::try_from(tensor.shallow_clone()));
             let comparison =
-                Comparison::new(&output.name, found, expected, tolerance(model.dtype()))?;
+                Comparison::new(&output.name, &found?, &expected?, tolerance(model.dtype()))?;
             if !comparison.is_equal() {
                 return Err(failed(format!(
                     "{} at shape {shape:?} differs from the model by {:.1e}, expected at most {:.1e}",

@@ -9,9 +9,10 @@ use crate::engine::{EngineKind, Outputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
 use crate::module::Module;
+use crate::shapes::FixedShape;
+use crate::tensor::Tensor;
 use crate::trace::Example;
 use serde::Serialize;
-use tch::Tensor;
 use torchscript::InferenceMode;
 
 /// The outputs of one run against their reference.
@@ -101,7 +102,9 @@ const SUMMATION_MARGIN: f64 = 100.;
 /// # Errors
 /// [`ErrorKind::Verification`] if they differ.
 pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
-    let fixed = module.metadata().and_then(|metadata| metadata.fixed_shapes.last().cloned());
+    let fixed = module
+        .metadata()
+        .and_then(|metadata| metadata.shapes.fixed().last().map(|shape| shape.sizes().to_vec()));
     let length = model.config().max_position_embeddings.min(16);
     let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model));
     let check = Reference::new(model)?.check(module, &shape, Mask::Padding)?;
@@ -162,19 +165,22 @@ impl<'a> Reference<'a> {
             let _inference = InferenceMode::enter();
             model.forward(ModelInputs::padded(&input_ids, attention_mask.as_ref(), &token_type_ids))
         };
-        let own = run(self.model)?;
-        let exact = self.exact.as_ref().map(run).transpose()?;
+        let tensors = |found: Vec<tch::Tensor>| {
+            found.into_iter().map(Tensor::try_from).collect::<Result<Vec<_>>>()
+        };
+        let own = tensors(run(self.model)?)?;
+        let exact = self.exact.as_ref().map(run).transpose()?.map(tensors).transpose()?;
         let names = self.model.outputs().into_iter().map(|output| output.name);
         let expected = names.zip(own).enumerate().map(|(i, (name, own))| match &exact {
             None => Expected { name, values: own, own: None },
-            Some(exact) => Expected { name, values: exact[i].shallow_clone(), own: Some(own) },
+            Some(exact) => Expected { name, values: exact[i].clone(), own: Some(own) },
         });
         let expected: Vec<_> = expected.collect();
 
-        let inputs = Inputs::new(input_ids.shallow_clone());
-        let inputs = inputs.token_type_ids(token_type_ids.shallow_clone());
+        let inputs = Inputs::new(input_ids.try_into()?).token_type_ids(token_type_ids.try_into()?);
+        let attention_mask = attention_mask.map(Tensor::try_from).transpose()?;
         let outputs = module.run(&match &attention_mask {
-            Some(mask) => inputs.attention_mask(mask.shallow_clone()),
+            Some(mask) => inputs.attention_mask(mask.clone()),
             None => inputs,
         })?;
         let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
@@ -193,11 +199,12 @@ struct Expected {
 
 /// The shapes of rows with padding, and one for other masks.
 fn shapes(module: &Module, model: &PreTrained) -> (Vec<Vec<i64>>, Vec<i64>) {
-    let fixed = module.metadata().map_or(&[][..], |metadata| &metadata.fixed_shapes);
-    if let Some(last) = fixed.last() {
-        let smaller = |shape: &Vec<i64>| shape.iter().map(|size| (size * 2 / 3).max(1)).collect();
-        let shapes = fixed.iter().flat_map(|shape| [smaller(shape), shape.clone()]).collect();
-        return (shapes, last.clone());
+    let fixed = module.metadata().map_or(&[][..], |metadata| metadata.shapes.fixed());
+    let fixed = fixed.iter().map(FixedShape::sizes);
+    if let Some(last) = fixed.clone().next_back() {
+        let smaller = |shape: &[i64]| shape.iter().map(|size| (size * 2 / 3).max(1)).collect();
+        let shapes = fixed.flat_map(|shape| [smaller(shape), shape.to_vec()]).collect();
+        return (shapes, last.to_vec());
     }
     let longest = model.config().max_position_embeddings;
     let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
@@ -222,10 +229,10 @@ pub fn against_reference(
         return Err(Error::new(ErrorKind::InvalidInput, "the reference holds no outputs"));
     }
     let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
-    let mask = mask.map(|(_, mask)| mask.shallow_clone());
+    let mask = mask.map(|(_, mask)| mask.clone());
     let outputs = module.run_named(inputs)?;
     let expected = reference.iter().map(|(name, values)| {
-        let (name, values) = (name.clone(), values.shallow_clone());
+        let (name, values) = (name.clone(), values.clone());
         Expected { name, values, own: None }
     });
     let case = "given inputs".to_owned();
@@ -248,7 +255,7 @@ fn compare(
         let per_token = info.is_some_and(|o| o.shape.get(1).is_some_and(|size| size == "S"));
         let masked = |values: &Tensor| match mask.filter(|_| per_token) {
             Some(mask) => at_tokens(values, mask),
-            None => Ok(values.shallow_clone()),
+            None => Ok(values.clone()),
         };
         let (found, values) = (masked(outputs.get(name)?)?, masked(&expected.values)?);
         let comparison = Comparison::new(name, &found, &values, tolerance)?;
@@ -267,13 +274,14 @@ fn compare(
 /// `values` `[B,S,..]`, with zeros where the mask has them; as they are, if that
 /// is not their shape.
 fn at_tokens(values: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let (sizes, length) = (values.size(), mask.size().last().copied().unwrap_or(0));
-    let mut hole = mask.f_eq(0)?.f_reshape([-1, length])?;
-    if !sizes.starts_with(&hole.size()) {
-        return Ok(values.shallow_clone());
+    let length = mask.shape().last().map_or(0, |length| *length as i64);
+    let mut hole = tch::Tensor::try_from(mask)?.f_eq(0)?.f_reshape([-1, length])?;
+    let masked = tch::Tensor::try_from(values)?;
+    if !masked.size().starts_with(&hole.size()) {
+        return Ok(values.clone());
     }
-    while hole.dim() < sizes.len() {
+    while hole.dim() < masked.dim() {
         hole = hole.f_unsqueeze(-1)?;
     }
-    Ok(values.f_masked_fill(&hole, 0.)?)
+    masked.f_masked_fill(&hole.f_to_device(masked.device())?, 0.)?.try_into()
 }

@@ -66,12 +66,12 @@ pub use cuda::{
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{CudaCapture, CudaEvent, CudaGraph};
 pub use mapped::{MappedFile, dtype_name};
-pub use memory::{Borrowed, DLPack, filled_tensor};
+pub use memory::{Borrowed, DLPack, filled_tensor, tensor_over};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use process::{Entered, MIN_STACK, check_cuda, end_pool, enter, fork_count};
 pub use reader::ArchiveReader;
 pub use runtime::{InferenceMode, Unoptimized, Warnings, loaded_torch_version, torch_version};
-pub use shared::SharedTensor;
+pub use shared::{SharedTensor, TensorBytes};
 pub use threads::{in_parallel_region, on_threads};
 pub use trace::is_tracing;
 pub use value::Value;

@@ -79,6 +79,48 @@ pub fn filled_tensor(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Ten
     Ok(tensor)
 }
 
+/// A tensor on the CPU over memory of Rust, row-major, which is dropped when the last tensor
+/// over it is. Nothing may write to it.
+///
+/// # Errors
+/// [`ErrorKind::Type`] if the memory is not as large as the shape says; what libtorch
+/// refuses.
+pub fn tensor_over<M: AsRef<[u8]> + Send + Sync + 'static>(
+    memory: M,
+    shape: &[i64],
+    kind: Kind,
+) -> Result<Tensor> {
+    unsafe extern "C" fn release<M>(user: *mut c_void) {
+        // SAFETY: the box of below, given back once.
+        drop(unsafe { Box::from_raw(user.cast::<M>()) });
+    }
+    let size = i64::try_from(kind.elt_size_in_bytes()).unwrap_or(i64::MAX);
+    let expected = shape.iter().try_fold(size, |all, size| all.checked_mul(*size));
+    let memory = Box::new(memory);
+    let bytes = (*memory).as_ref();
+    if expected.and_then(|expected| usize::try_from(expected).ok()) != Some(bytes.len()) {
+        let message = format!("found {} bytes, expected those of shape {shape:?}", bytes.len());
+        return Err(Error::new(ErrorKind::Type, message));
+    }
+    let data = bytes.as_ptr().cast_mut().cast();
+    let user = Box::into_raw(memory);
+    let borrowed = Borrowed {
+        data,
+        shape,
+        strides: None,
+        kind,
+        device: Device::Cpu,
+        release: Some(release::<M>),
+        user: user.cast(),
+    };
+    // SAFETY: the bytes were compared with the shape; they stay as they are while the box is
+    // shared, which only `release` ends.
+    unsafe { borrowed.tensor() }.inspect_err(|_| {
+        // SAFETY: `release` was not called, so the box is still there.
+        drop(unsafe { Box::from_raw(user) });
+    })
+}
+
 /// A tensor of another framework: `DLManagedTensorVersioned` of
 /// <https://dmlc.github.io/dlpack/latest/c_api.html>.
 #[derive(Debug, Clone, Copy)]

@@ -24,6 +24,20 @@ impl SharedTensor {
         self.0.shallow_clone()
     }
 
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.0.device()
+    }
+
+    /// The memory of a contiguous tensor on the CPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if it is another.
+    pub fn into_bytes(self) -> Result<TensorBytes> {
+        self.check(self.0.kind())?;
+        Ok(TensorBytes(self))
+    }
+
     /// The values of a contiguous tensor of float32 on the CPU.
     ///
     /// # Errors
@@ -42,20 +56,43 @@ impl SharedTensor {
 
     /// `T` has the size of the dtype's values, and every pattern of bits is one.
     fn values<T>(&self, kind: Kind) -> Result<&[T]> {
+        self.check(kind)?;
         let tensor = &self.0;
-        if tensor.kind() != kind || tensor.device() != Device::Cpu || !tensor.is_contiguous() {
-            let message = format!(
-                "found a tensor of {}, expected a contiguous one of {} on the CPU",
-                dtype_name(tensor.kind()),
-                dtype_name(kind)
-            );
-            return Err(Error::new(ErrorKind::Type, message));
-        }
         if tensor.numel() == 0 {
             return Ok(&[]);
         }
         // SAFETY: so many values of this size lie there, as long as `self`, and
         // nobody writes to them.
         Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<T>(), tensor.numel()) })
+    }
+
+    fn check(&self, kind: Kind) -> Result<()> {
+        let tensor = &self.0;
+        if tensor.kind() == kind && tensor.device() == Device::Cpu && tensor.is_contiguous() {
+            return Ok(());
+        }
+        let message = format!(
+            "found a tensor of {}, expected a contiguous one of {} on the CPU",
+            dtype_name(tensor.kind()),
+            dtype_name(kind)
+        );
+        Err(Error::new(ErrorKind::Type, message))
+    }
+}
+
+/// The memory of a contiguous tensor on the CPU.
+#[derive(Debug)]
+pub struct TensorBytes(SharedTensor);
+
+impl AsRef<[u8]> for TensorBytes {
+    fn as_ref(&self) -> &[u8] {
+        let tensor = &self.0.0;
+        let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
+        if bytes == 0 {
+            return &[];
+        }
+        // SAFETY: so many bytes lie there, as was checked when this was made, as long as
+        // `self`, and nobody writes to them.
+        unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), bytes) }
     }
 }

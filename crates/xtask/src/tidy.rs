@@ -13,10 +13,11 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 25] = [
     "error",
     "memory",
     "device",
+    "tensor",
     "activation",
     "config",
     "atomic_file",
@@ -27,6 +28,7 @@ const ORDER: [&str; 23] = [
     "weights",
     "nn",
     "models",
+    "shapes",
     "trace",
     "archive",
     "text",

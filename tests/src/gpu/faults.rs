@@ -24,11 +24,15 @@ pub(super) fn a_bad_id_poisons_nothing(prepared: &Prepared) -> Checked {
         let expected = module.run(&Inputs::from_rows(&rows(), 0)?)?;
         for id in [2000, -1, i64::MAX] {
             let ids = Tensor::from_slice(&[1, id, 2]).view([1, 3]);
-            let error = module.run(&Inputs::new(ids)).err().ok_or("a bad id was taken")?;
+            let error =
+                module.run(&Inputs::new(ids.try_into()?)).err().ok_or("a bad id was taken")?;
             ensure(error.kind() == ErrorKind::InvalidInput, || error.to_string())?;
             let on_device =
                 Tensor::from_slice(&[1, id, 2]).view([1, 3]).to(super::of_torch(prepared.device));
-            let error = module.run(&Inputs::new(on_device)).err().ok_or("a bad id was taken")?;
+            let error = module
+                .run(&Inputs::new(on_device.try_into()?))
+                .err()
+                .ok_or("a bad id was taken")?;
             ensure(error.kind() == ErrorKind::InvalidInput, || error.to_string())?;
             same(&module, &expected)?;
         }

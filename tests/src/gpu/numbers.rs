@@ -1,14 +1,13 @@
 //! Results on a device against those of transformers and of the CPU.
 
 use super::{Checked, Prepared, ensure, load};
-use crate::Execution;
-use crate::at_tokens;
+use crate::{Execution, at_tokens, torch};
 use bertscript::{
-    Comparison, Device, Devices, Dtype, EmbedOptions, EngineKind, Inputs, Module, Outputs,
-    read_safetensors, tolerance,
+    Comparison, Device, Devices, Dtype, EmbedOptions, Embeddings, EngineKind, Inputs, Module,
+    Outputs, Tensor, read_safetensors, tolerance,
 };
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 /// The bound for float32, whose products a device adds up in an order of its own.
 const FLOAT32: f64 = 1e-4;
@@ -46,7 +45,7 @@ fn goldens(prepared: &Prepared, dtype: Dtype, bound: f64) -> Checked {
 fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Checked {
     let inputs = read_safetensors(&folder.join("inputs.safetensors"))?;
     let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
-    let mask = mask.map(|(_, mask)| mask.shallow_clone()).ok_or("no mask")?;
+    let mask = mask.map(|(_, mask)| mask.clone()).ok_or("no mask")?;
     let inputs = Inputs::from_named(inputs)?;
     let rounding = Rounding::new(&folder.join("model.pt"), module.dtype(), &inputs)?;
     let outputs = module.run(&inputs)?;
@@ -54,9 +53,7 @@ fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Ch
     ensure(outputs.iter().count() == expected.len(), || "the number of outputs".to_owned())?;
     for (name, expected) in &expected {
         let found = outputs.get(name)?;
-        ensure(Device::from(found.device()) == prepared.device, || {
-            format!("{name}: on {found:?}")
-        })?;
+        ensure(found.device() == prepared.device, || format!("{name}: on {found:?}"))?;
         let execution = match module.engine() {
             EngineKind::TorchScript => Execution::TorchScript,
             _ => Execution::Unpadded,
@@ -104,8 +101,8 @@ pub(super) fn rows() -> Vec<Vec<i64>> {
 pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
     let inputs = Inputs::from_rows(&rows(), 0)?;
     let lengths: Vec<_> = rows().iter().map(|row| row.len() as i64).collect();
-    let columns = Tensor::arange(512, (Kind::Int64, tch::Device::Cpu));
-    let mask = columns.less_tensor(&Tensor::from_slice(&lengths).unsqueeze(1));
+    let columns = tch::Tensor::arange(512, (Kind::Int64, tch::Device::Cpu));
+    let mask = columns.less_tensor(&tch::Tensor::from_slice(&lengths).unsqueeze(1)).try_into()?;
     let reference =
         load(&prepared.wide(), Device::Cpu, Dtype::F32, Execution::Unpadded)?.run(&inputs)?;
     for (dtype, bound) in [
@@ -125,8 +122,8 @@ pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
         // A text alone is as it is beside others.
         let row = &rows()[3];
         let alone = module.run(&Inputs::from_rows(&[row], 0)?)?;
-        let beside = outputs.get("last_hidden_state")?.narrow(0, 3, 1);
-        let beside = beside.narrow(1, 0, row.len() as i64);
+        let beside = torch(outputs.get("last_hidden_state")?).narrow(0, 3, 1);
+        let beside = beside.narrow(1, 0, row.len() as i64).try_into()?;
         let comparison = Comparison::new("alone", alone.get("last_hidden_state")?, &beside, bound)?;
         ensure(comparison.is_equal(), || format!("{dtype}: {comparison:?}"))?;
     }
@@ -146,13 +143,13 @@ pub(super) fn graphs_equal_the_cpu(prepared: &Prepared) -> Checked {
             let inputs = Inputs::from_rows(&rows, 0)?;
             let (found, expected) = (module.run(&inputs)?, reference.run(&inputs)?);
             // Results of before do not change when the graph runs again.
-            let before = found.get("last_hidden_state")?.copy();
+            let before = torch(found.get("last_hidden_state")?).copy();
             module.run(&Inputs::from_rows(&[vec![9; lengths[0] as usize]], 0)?)?;
             for (name, expected) in expected.iter() {
                 let comparison = Comparison::new(name, found.get(name)?, expected, bound)?;
                 ensure(comparison.is_equal(), || format!("{dtype}, {lengths:?}: {comparison:?}"))?;
             }
-            let after = found.get("last_hidden_state")?;
+            let after = torch(found.get("last_hidden_state")?);
             ensure(after.equal(&before), || "a result changed".to_owned())?;
         }
         let count = module.captured_graphs()?;
@@ -165,12 +162,12 @@ pub(super) fn embeddings_equal_the_cpu(prepared: &Prepared) -> Checked {
     let texts: Vec<String> =
         (1..60).map(|count| "the cat sat on a mat ".repeat(count % 13 + 1)).collect();
     let options = EmbedOptions { batch_tokens: Some(512), ..EmbedOptions::default() };
-    let embed = |device| -> bertscript::Result<Tensor> {
-        let module = Module::load(&prepared.sentence(), device, None)?;
-        Ok(module.embed(texts.iter().map(String::as_str), &options)?.values)
+    let embed = |device| -> bertscript::Result<Embeddings> {
+        let module = Module::load(prepared.sentence(), device, None)?;
+        module.embed(texts.iter().map(String::as_str), &options)
     };
     let (expected, found) = (embed(Device::Cpu)?, embed(prepared.device)?);
-    let comparison = Comparison::new("embeddings", &found, &expected, FLOAT32)?;
+    let comparison = Comparison::new("embeddings", found.tensor(), expected.tensor(), FLOAT32)?;
     ensure(comparison.is_equal(), || format!("{comparison:?}"))
 }
 
@@ -197,7 +194,7 @@ pub(super) fn every_device_computes_the_same(prepared: &Prepared) -> Checked {
         let outputs = run(Device::Cuda(index))?;
         for (name, expected) in first.iter() {
             let found = outputs.get(name)?;
-            ensure(found.device() == tch::Device::Cuda(index), || format!("{found:?}"))?;
+            ensure(found.device() == Device::Cuda(index), || format!("{found:?}"))?;
             let comparison = Comparison::new(name, found, expected, FLOAT32)?;
             ensure(comparison.is_equal(), || format!("cuda:{index}: {comparison:?}"))?;
         }

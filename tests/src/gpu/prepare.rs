@@ -1,10 +1,7 @@
 //! What the checks run on, written where the checks were built.
 
 use crate::{GOLDENS, Golden, fixture};
-use bertscript::{
-    Architecture, Archive, BertConfig, Checkpoint, LoadOptions, PreTrained, StateDict, export,
-    trace,
-};
+use bertscript::{Archive, Checkpoint, LoadOptions, PreTrained, Shapes, trace};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,16 +35,14 @@ fn write(directory: &Path) -> Written {
     }
     let checkpoint = Checkpoint::open(&fixture("text/sentence"))?;
     let sentence = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-    export(&sentence, &checkpoint, &[], &directory.join("sentence.pt"))?;
+    sentence.export(&Shapes::Any, &directory.join("sentence.pt"))?;
 
     let scratch = crate::scratch();
     fs::write(scratch.path().join("config.json"), WIDE)?;
     let checkpoint = Checkpoint::open(scratch.path())?;
     let options = LoadOptions { random_init: Some(11), ..LoadOptions::default() };
-    let config = BertConfig::from_json(WIDE.as_bytes())?;
-    let state = StateDict::default();
-    let wide = PreTrained::from_state_dict(Architecture::BertModel, config, state, &options)?;
-    export(&wide, &checkpoint, &[], &directory.join("wide.pt"))?;
+    let wide = PreTrained::from_checkpoint(&checkpoint, &options)?;
+    wide.export(&Shapes::Any, &directory.join("wide.pt"))?;
     Ok(())
 }
 
@@ -60,6 +55,6 @@ fn model(golden: &Golden, path: &Path) -> Written {
     };
     let checkpoint = golden.checkpoint();
     let model = PreTrained::from_checkpoint(&checkpoint, &options)?;
-    Archive::new(&model, &checkpoint)?.save(&trace(&model)?, path)?;
+    Archive::new(&model, &Shapes::Any)?.save(&trace(&model, &Shapes::Any)?, path)?;
     Ok(())
 }

@@ -6,11 +6,11 @@ use super::cudart::Cudart;
 use super::numbers::rows;
 use super::{Checked, Prepared, ensure, load};
 use crate::Execution;
-use bertscript::{Comparison, Dtype, Inputs};
+use bertscript::{Comparison, Device, Dtype, Inputs, Tensor};
 use bertscript_ffi::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};
-use tch::{Kind, Tensor};
+use tch::Kind;
 use torchscript::CudaStream;
 
 /// Each on its own thread and stream, while the other runs.
@@ -23,7 +23,7 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
             [(Dtype::F16, Execution::Unpadded), (Dtype::F32, Execution::TorchScript)]
         {
             let reference = load(&prepared.wide(), prepared.device, dtype, plan)?.run(&inputs)?;
-            let reference = reference.get("last_hidden_state")?.to(tch::Device::Cpu);
+            let reference = reference.get("last_hidden_state")?.to_device(Device::Cpu)?;
             let (cudart, path) = (&cudart, prepared.wide());
             threads.push(scope.spawn(move || -> Result<(), String> {
                 on_a_stream(cudart, &path, dtype, plan, &reference).map_err(|e| e.to_string())
@@ -40,8 +40,7 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
 pub(super) fn one_module_on_two_streams(prepared: &Prepared) -> Checked {
     let cudart = Cudart::load()?;
     let inputs = [rows(), vec![vec![5, 6, 7, 8]]];
-    let reference =
-        load(&prepared.wide(), bertscript::Device::Cpu, Dtype::F32, Execution::Unpadded)?;
+    let reference = load(&prepared.wide(), Device::Cpu, Dtype::F32, Execution::Unpadded)?;
     for _ in 0..10 {
         let module = load(&prepared.wide(), prepared.device, Dtype::F32, Execution::Unpadded)?;
         std::thread::scope(|scope| -> Checked {
@@ -145,12 +144,10 @@ unsafe fn host(
     tensor: *const bertscript_tensor,
     like: &Tensor,
 ) -> Result<Tensor, Box<dyn std::error::Error>> {
-    let mut found = like.zeros_like();
-    let bytes = found.numel() * found.kind().elt_size_in_bytes();
-    let memory = found.data_ptr();
-    call(|e| unsafe { bertscript_tensor_copy_to(tensor, memory, bytes, null_mut(), e) })?;
-    let _ = found.requires_grad_(false);
-    Ok(found)
+    let mut bytes = vec![0_u8; like.nbytes()];
+    let (memory, room) = (bytes.as_mut_ptr().cast(), bytes.len());
+    call(|e| unsafe { bertscript_tensor_copy_to(tensor, memory, room, null_mut(), e) })?;
+    Ok(Tensor::from_bytes(like.element_type(), like.shape(), &bytes)?)
 }
 
 /// The beginning of a `DLManagedTensorVersioned`, as DLPack 1 has it.
@@ -211,7 +208,7 @@ pub(super) fn dlpack_shares_device_memory(_: &Prepared) -> Checked {
         bertscript_tensor_free(host);
     }
     // Memory of the host's own, borrowed.
-    let mine = Tensor::arange(10, (Kind::Float, tch::Device::Cuda(0)));
+    let mine = tch::Tensor::arange(10, (Kind::Float, tch::Device::Cuda(0)));
     unsafe {
         let mut borrowed = null_mut();
         let (place, shape) = (&raw mut borrowed, [10_i64]);

@@ -46,10 +46,7 @@ pub(super) fn ask(
     module: &Module,
     kinds: Kinds,
 ) -> anyhow::Result<Start> {
-    let device = match module.device() {
-        tch::Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".to_owned(),
-    };
+    let device = module.device().to_string();
     let output = Command::new(std::env::current_exe()?)
         .args(["bench", "--start", variant.name(), "--device", &device])
         .args(["--dtype", module.dtype().name()])

@@ -1,6 +1,8 @@
 //! The variants that are measured side by side, and what they run on.
 
-use bertscript::{Dtype, EngineKind, ErrorKind, Inputs, Module, PreTrained, Precision, verify};
+use bertscript::{
+    Dtype, EngineKind, ErrorKind, Inputs, Module, PreTrained, Precision, Shapes, verify,
+};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
@@ -62,7 +64,7 @@ impl Runner {
         path: &Path,
         module: &Module,
     ) -> anyhow::Result<Result<Self, String>> {
-        let fixed = module.metadata().is_some_and(|metadata| !metadata.fixed_shapes.is_empty());
+        let fixed = module.metadata().is_some_and(|metadata| metadata.shapes != Shapes::Any);
         Ok(Ok(match variant {
             Variant::Auto => match module.engine() {
                 EngineKind::TorchScript => {
@@ -80,8 +82,8 @@ impl Runner {
                 module => Self::Module(Box::new(module?)),
             },
             Variant::Torchscript => Self::Module(Box::new(script(module)?)),
-            Variant::Frozen => Self::Frozen(frozen(path, module)?, module.device()),
-            Variant::Eager if module.device() != Device::Cpu => {
+            Variant::Frozen => Self::Frozen(frozen(path, module)?, module.device().resolve()?),
+            Variant::Eager if module.device() != bertscript::Device::Cpu => {
                 return Ok(Err("the module is not on the CPU".to_owned()));
             }
             Variant::Eager => Self::Eager(Box::new(verify::eager_model(module, None)?)),
@@ -96,12 +98,13 @@ impl Runner {
     pub(super) fn run(&self, batch: &Batch) -> bertscript::Result<Vec<Tensor>> {
         let outputs = match self {
             Self::Module(module) => {
-                let mut inputs = Inputs::new(batch.ids.shallow_clone());
+                let mut inputs = Inputs::new(batch.ids.shallow_clone().try_into()?);
                 if let Some(mask) = &batch.mask {
-                    inputs = inputs.attention_mask(mask.shallow_clone());
+                    inputs = inputs.attention_mask(mask.shallow_clone().try_into()?);
                 }
-                let outputs = module.run(&inputs)?.into_tensors();
-                outputs.into_iter().map(|(_, tensor)| tensor).collect()
+                let outputs = module.run(&inputs)?;
+                let tensors = outputs.iter().map(|(_, tensor)| tensor.try_into());
+                tensors.collect::<bertscript::Result<_>>()?
             }
             Self::Frozen(script, device) => {
                 let place = |tensor: &Tensor| tensor.f_to_device(*device).map(Value::Tensor);
@@ -128,7 +131,7 @@ fn script(module: &Module) -> bertscript::Result<Module> {
 
 /// The code once more, with its weights as constants.
 fn frozen(path: &Path, module: &Module) -> bertscript::Result<ScriptModule> {
-    let mut script = ScriptModule::load(path, Some(module.device()))?;
+    let mut script = ScriptModule::load(path, Some(module.device().resolve()?))?;
     if module.metadata().map(|metadata| metadata.dtype()).transpose()? != Some(module.dtype()) {
         script.to(None, Some(module.dtype().kind()))?;
     }
@@ -243,7 +246,7 @@ impl Random {
 /// The model in float32 that results are held against; its weights are those of
 /// `module`, where that is in float32 already.
 pub(super) fn reference(path: &Path, module: &Module) -> bertscript::Result<PreTrained> {
-    if module.device() == Device::Cpu && module.dtype() == Dtype::F32 {
+    if module.device() == bertscript::Device::Cpu && module.dtype() == Dtype::F32 {
         return verify::eager_model(module, None);
     }
     let exact = Module::load(path, bertscript::Device::Cpu, Some(Dtype::F32))?;

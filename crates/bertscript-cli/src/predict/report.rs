@@ -79,7 +79,7 @@ pub(super) fn ranking(
 }
 
 /// The likeness of every text to every text.
-pub(super) fn matrix(texts: &[&str], scores: &[Vec<f32>], json: bool) -> anyhow::Result<String> {
+pub(super) fn matrix(texts: &[&str], scores: &[&[f32]], json: bool) -> anyhow::Result<String> {
     if json {
         let lines = scores.iter().map(|row| serde_json::json!({ "similarity": row }).to_string());
         return Ok(lines.map(|line| line + "\n").collect());

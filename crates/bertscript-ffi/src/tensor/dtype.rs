@@ -2,8 +2,8 @@
 
 use crate::guard::Failure;
 use crate::status::BERTSCRIPT_INVALID_ARGUMENT;
+use bertscript::ElementType;
 use std::ffi::{CStr, c_char};
-use tch::Kind;
 
 /// The type of a tensor's elements.
 pub type bertscript_dtype = i32;
@@ -29,18 +29,18 @@ pub const BERTSCRIPT_INT8: bertscript_dtype = 9;
 /// `uint8_t`
 pub const BERTSCRIPT_UINT8: bertscript_dtype = 10;
 
-/// Number, torch's name, tch's name.
-pub(super) const DTYPES: [(bertscript_dtype, &CStr, Kind); 10] = [
-    (BERTSCRIPT_FLOAT32, c"float32", Kind::Float),
-    (BERTSCRIPT_FLOAT16, c"float16", Kind::Half),
-    (BERTSCRIPT_BFLOAT16, c"bfloat16", Kind::BFloat16),
-    (BERTSCRIPT_INT64, c"int64", Kind::Int64),
-    (BERTSCRIPT_INT32, c"int32", Kind::Int),
-    (BERTSCRIPT_BOOL, c"bool", Kind::Bool),
-    (BERTSCRIPT_FLOAT64, c"float64", Kind::Double),
-    (BERTSCRIPT_INT16, c"int16", Kind::Int16),
-    (BERTSCRIPT_INT8, c"int8", Kind::Int8),
-    (BERTSCRIPT_UINT8, c"uint8", Kind::Uint8),
+/// Number, torch's name, type.
+const DTYPES: [(bertscript_dtype, &CStr, ElementType); 10] = [
+    (BERTSCRIPT_FLOAT32, c"float32", ElementType::F32),
+    (BERTSCRIPT_FLOAT16, c"float16", ElementType::F16),
+    (BERTSCRIPT_BFLOAT16, c"bfloat16", ElementType::BF16),
+    (BERTSCRIPT_INT64, c"int64", ElementType::I64),
+    (BERTSCRIPT_INT32, c"int32", ElementType::I32),
+    (BERTSCRIPT_BOOL, c"bool", ElementType::Bool),
+    (BERTSCRIPT_FLOAT64, c"float64", ElementType::F64),
+    (BERTSCRIPT_INT16, c"int16", ElementType::I16),
+    (BERTSCRIPT_INT8, c"int8", ElementType::I8),
+    (BERTSCRIPT_UINT8, c"uint8", ElementType::U8),
 ];
 
 /// torch's name of a dtype, such as `float32`; `unknown` of any other number.
@@ -53,9 +53,14 @@ pub extern "C" fn bertscript_dtype_name(dtype: bertscript_dtype) -> *const c_cha
     known.map_or(c"unknown", |(_, name, _)| name).as_ptr()
 }
 
-pub(super) fn kind_of(dtype: bertscript_dtype) -> Result<Kind, Failure> {
+pub(super) fn number_of(element_type: ElementType) -> bertscript_dtype {
+    let known = DTYPES.iter().find(|(.., known)| *known == element_type);
+    known.map_or(0, |(number, ..)| *number)
+}
+
+pub(super) fn element_type(dtype: bertscript_dtype) -> Result<ElementType, Failure> {
     let known = DTYPES.iter().find(|(number, ..)| *number == dtype);
-    known.map(|(.., kind)| *kind).ok_or_else(|| {
+    known.map(|(.., element_type)| *element_type).ok_or_else(|| {
         let message = format!("dtype: found {dtype}, expected 1 to {}", DTYPES.len());
         Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message)
     })

@@ -1,6 +1,6 @@
 //! Tensors over the caller's memory, and DLPack both ways.
 
-use super::{bertscript_dtype, bertscript_tensor, kind_of, numel};
+use super::{bertscript_dtype, bertscript_tensor, element_type, numel};
 use crate::error::bertscript_error;
 use crate::guard::{Failure, guard};
 use crate::pointers::{array, get, place, text};
@@ -56,9 +56,9 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
         let invalid = |message: String| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message);
         // SAFETY: by the contract of the function.
         let (out, shape) = unsafe { (place(out, "out")?, array(shape, ndim, "shape")?) };
-        let kind = kind_of(dtype)?;
-        let size = kind.elt_size_in_bytes();
-        let count = numel(shape, kind)?;
+        let element_type = element_type(dtype)?;
+        let (kind, size) = (element_type.kind(), element_type.size());
+        let count = numel(shape, element_type)?;
         let strides = match strides.is_null() {
             true => None,
             // SAFETY: as above.
@@ -71,13 +71,14 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
                     "strides: found {strides:?} for the shape {shape:?}, expected none below 0"
                 ),
                 false => format!(
-                    "strides: found {strides:?} for the shape {shape:?}, which no memory holds"
+                    "strides: found {strides:?} for the shape {shape:?}, which exceed addressable memory"
                 ),
             })
         })?;
         let needed = reach.checked_mul(size as i64).and_then(|needed| usize::try_from(needed).ok());
         if needed.is_none_or(|needed| nbytes < needed) {
-            let needed = needed.map_or("more than memory holds".to_owned(), |n| n.to_string());
+            let needed =
+                needed.map_or("more than addressable memory".to_owned(), |n| n.to_string());
             return Err(invalid(format!("nbytes: found {nbytes}, expected at least {needed}")));
         }
         if count > 0 {
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
         let borrowed = Borrowed { data, shape, strides, kind, device, release, user };
         // SAFETY: as above; the reach was compared with the size.
         let tensor = unsafe { borrowed.tensor() }.map_err(bertscript::Error::from)?;
-        *out = bertscript_tensor::new(&tensor)?.into_raw();
+        *out = bertscript_tensor::new(tensor.try_into()?).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -150,7 +151,7 @@ pub unsafe extern "C" fn bertscript_tensor_from_dlpack(
         let tensor = unsafe { dlpack.into_tensor() };
         let refused = |error| Failure::from(bertscript::Error::from(error)).at("managed");
         let tensor = tensor.map_err(refused)?;
-        *out = bertscript_tensor::new(&tensor)?.into_raw();
+        *out = bertscript_tensor::new(tensor.try_into()?).into_raw();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -172,7 +173,8 @@ pub unsafe extern "C" fn bertscript_tensor_to_dlpack(
     let body = || {
         // SAFETY: by the contract of the function.
         let (tensor, out) = unsafe { (get(tensor, "tensor")?, place(out, "out")?) };
-        let dlpack = DLPack::from_tensor(&tensor.tensor()).map_err(bertscript::Error::from)?;
+        let tensor = tch::Tensor::try_from(tensor.tensor())?;
+        let dlpack = DLPack::from_tensor(&tensor).map_err(bertscript::Error::from)?;
         *out = dlpack.into_raw().cast();
         Ok(())
     };

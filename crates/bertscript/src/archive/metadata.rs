@@ -5,6 +5,7 @@ use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::filled;
 use crate::models::{Architecture, Dim, PreTrained};
+use crate::shapes::Shapes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -39,10 +40,9 @@ pub struct Metadata {
     pub outputs: Vec<OutputInfo>,
     /// The bounds of the inputs.
     pub limits: Limits,
-    /// The shapes that the program was traced for, if it takes no others: inputs
-    /// are padded to the next one.
-    #[serde(default)]
-    pub fixed_shapes: Vec<Vec<i64>>,
+    /// The shapes that the code was traced for.
+    #[serde(default, rename = "fixed_shapes")]
+    pub shapes: Shapes,
     /// The labels of a classifier's outputs, by index.
     #[serde(default)]
     pub labels: Vec<String>,
@@ -124,7 +124,7 @@ fn symbols(shape: &[Dim]) -> Vec<String> {
 }
 
 impl Metadata {
-    pub(crate) fn new(model: &PreTrained, files: Vec<String>) -> Self {
+    pub(crate) fn new(model: &PreTrained, shapes: &Shapes) -> Self {
         let config = model.config();
         let dtype = model.dtype();
         let input = |name: &str, dtypes: &[&str], required| InputInfo {
@@ -163,7 +163,7 @@ impl Metadata {
             ],
             outputs: outputs.collect(),
             limits: Limits::of(config),
-            fixed_shapes: Vec::new(),
+            shapes: shapes.clone(),
             labels: if has_labels { config.labels.clone() } else { Vec::new() },
             problem_type: config.problem_type.clone().filter(|_| has_labels),
             tied_groups: groups(&ties.tied),
@@ -172,7 +172,7 @@ impl Metadata {
             parameter_count,
             parameter_bytes: parameter_count * dtype.size() as u64,
             weights_sha256: String::new(),
-            files,
+            files: model.assets().names().map(str::to_owned).collect(),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::{Batch, out_of_bounds};
 use crate::archive::Metadata;
+use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{elements, filled, with_capacity};
+use crate::memory::{filled, with_capacity};
+use crate::tensor::{ElementType, Tensor};
 use crate::text::check_padded;
 use bertscript_kernels::Keys;
-use tch::{Kind, Tensor};
-use torchscript::dtype_name;
 
 /// The inputs of a run, by name; the order of arguments cannot be mistaken.
 ///
@@ -30,7 +30,7 @@ pub(crate) struct CheckedInputs<'a> {
 pub(crate) struct Unpadded {
     pub(crate) batch: Batch,
     /// The shape of `input_ids`.
-    pub(crate) shape: Vec<i64>,
+    pub(crate) shape: Vec<usize>,
     /// The index of each token of the batch among those of `input_ids`, row-major; none
     /// for a masked token, which has no output of its own.
     pub(crate) indices: Vec<Option<usize>>,
@@ -78,9 +78,8 @@ impl Inputs {
         if ids.is_empty() {
             return Err(invalid("input_ids", "found no tokens, expected at least one".to_owned()));
         }
-        let shape = [rows.len() as i64, length as i64];
-        let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_view(shape);
-        Ok(Self::new(tensor(&ids)?).attention_mask(tensor(&mask)?))
+        let shape = [rows.len(), length];
+        Ok(Self::new(Tensor::new(ids, shape)?).attention_mask(Tensor::new(mask, shape)?))
     }
 
     /// Inputs under their names, as a file has them.
@@ -130,7 +129,7 @@ impl Inputs {
     }
 
     fn on_host(&self) -> Result<Self> {
-        let on_host = |tensor: &Tensor| tensor.f_to_device(tch::Device::Cpu);
+        let on_host = |tensor: &Tensor| tensor.to_device(Device::Cpu);
         Ok(Self {
             input_ids: on_host(&self.input_ids)?,
             attention_mask: self.attention_mask.as_ref().map(on_host).transpose()?,
@@ -143,8 +142,8 @@ impl Inputs {
     fn check(&self, metadata: &Metadata) -> Result<()> {
         let limits = &metadata.limits;
         let symbols = metadata.inputs.first().map_or(&[][..], |input| &input.shape[..]);
-        let shape = self.input_ids.size();
-        check_kind("input_ids", &self.input_ids, &[Kind::Int64, Kind::Int])?;
+        let shape = self.input_ids.shape();
+        check_type("input_ids", &self.input_ids, &[ElementType::I64, ElementType::I32])?;
         if shape.len() != symbols.len() {
             let expected = format!("{} dimensions, [{}]", symbols.len(), symbols.join(", "));
             return Err(invalid(
@@ -157,27 +156,27 @@ impl Inputs {
                 return Err(invalid("input_ids", format!("found an empty batch, shape {shape:?}")));
             }
             let max = limits.max_position_embeddings;
-            if !(1..=max).contains(length) {
+            if !(1..=max).contains(&(*length as i64)) {
                 let message = format!("found sequence length {length}, expected 1 to {max}");
                 return Err(invalid("input_ids", message));
             }
         }
-        let fits = |traced: &[i64]| shape.iter().zip(traced).all(|(size, most)| size <= most);
-        let traced = &metadata.fixed_shapes;
-        if !traced.is_empty() && !traced.iter().any(|shape| fits(shape)) {
+        if !metadata.shapes.holds(shape) {
+            let traced = &metadata.shapes;
             let message =
-                format!("found shape {shape:?}, which fits none of the traced shapes {traced:?}");
+                format!("found shape {shape:?}, which fits none of the traced shapes {traced}");
             return Err(invalid("input_ids", message));
         }
         check_values("input_ids", &self.input_ids, limits.vocab_size)?;
         if let Some(mask) = &self.attention_mask {
-            check_kind("attention_mask", mask, &[Kind::Int64, Kind::Int, Kind::Bool])?;
-            check_shape("attention_mask", mask, &shape)?;
+            let types = [ElementType::I64, ElementType::I32, ElementType::Bool];
+            check_type("attention_mask", mask, &types)?;
+            check_shape("attention_mask", mask, shape)?;
             check_values("attention_mask", mask, 2)?;
         }
         if let Some(types) = &self.token_type_ids {
-            check_kind("token_type_ids", types, &[Kind::Int64, Kind::Int])?;
-            check_shape("token_type_ids", types, &shape)?;
+            check_type("token_type_ids", types, &[ElementType::I64, ElementType::I32])?;
+            check_shape("token_type_ids", types, shape)?;
             check_values("token_type_ids", types, limits.type_vocab_size)?;
         }
         Ok(())
@@ -195,15 +194,15 @@ impl CheckedInputs<'_> {
     /// `keys_of_empty_rows`.
     pub(crate) fn unpad(&self, keys_of_empty_rows: Keys) -> Result<Unpadded> {
         let inputs = &self.on_host;
-        let shape = inputs.input_ids.size();
-        let length = shape.last().map_or(0, |length| *length as usize).max(1);
-        let ids = values(&inputs.input_ids)?;
+        let shape = inputs.input_ids.shape();
+        let length = shape.last().copied().unwrap_or(0).max(1);
+        let ids = inputs.input_ids.to_i64s()?;
         let types = match &inputs.token_type_ids {
-            Some(types) => values(types)?,
+            Some(types) => types.to_i64s()?,
             None => filled(ids.len(), 0)?,
         };
         let mask = match &inputs.attention_mask {
-            Some(mask) => values(mask)?,
+            Some(mask) => mask.to_i64s()?,
             None => filled(ids.len(), 1)?,
         };
         let mut batch = Batch::with_capacity(ids.len() / length, ids.len())?;
@@ -226,24 +225,21 @@ impl CheckedInputs<'_> {
             }
             batch.end_sequence((0..length).filter(|column| is_kept(*column)), keys);
         }
-        Ok(Unpadded { batch, shape, indices })
+        Ok(Unpadded { batch, shape: shape.to_vec(), indices })
     }
 }
 
-fn check_kind(name: &str, tensor: &Tensor, allowed: &[Kind]) -> Result<()> {
-    let found = tensor.f_kind()?;
+fn check_type(name: &str, tensor: &Tensor, allowed: &[ElementType]) -> Result<()> {
+    let found = tensor.element_type();
     if allowed.contains(&found) {
         return Ok(());
     }
-    let allowed: Vec<_> = allowed.iter().map(|kind| dtype_name(*kind)).collect();
-    Err(invalid(
-        name,
-        format!("found dtype {}, expected {}", dtype_name(found), allowed.join(" or ")),
-    ))
+    let allowed: Vec<_> = allowed.iter().map(|allowed| allowed.name()).collect();
+    Err(invalid(name, format!("found dtype {found}, expected {}", allowed.join(" or "))))
 }
 
-fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
-    let found = tensor.size();
+fn check_shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    let found = tensor.shape();
     if found == expected {
         return Ok(());
     }
@@ -252,22 +248,17 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[i64]) -> Result<()> {
 
 /// Every value must be 0 to `count - 1`.
 fn check_values(name: &str, tensor: &Tensor, count: i64) -> Result<()> {
-    match out_of_bounds(&values(tensor)?, count) {
+    match out_of_bounds(&tensor.to_i64s()?, count) {
         None => Ok(()),
         Some((at, value)) => {
-            let (place, max) = (index(at as i64, &tensor.size()), count - 1);
+            let (place, max) = (index(at, tensor.shape()), count - 1);
             Err(invalid(name, format!("found {value} at {place:?}, expected 0 to {max}")))
         }
     }
 }
 
-/// The elements, row-major.
-fn values(tensor: &Tensor) -> Result<Vec<i64>> {
-    elements(&tensor.f_to_kind(Kind::Int64)?.f_reshape([-1])?)
-}
-
 /// The index in every dimension of the `at`-th value.
-fn index(mut at: i64, shape: &[i64]) -> Vec<i64> {
+fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut place: Vec<_> = shape
         .iter()
         .rev()

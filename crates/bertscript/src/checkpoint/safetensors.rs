@@ -1,6 +1,7 @@
 //! Files in the safetensors format, <https://github.com/huggingface/safetensors>.
 
 use super::{check_size, open_file};
+use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::tensor::{Metadata, TensorView, serialize};
 use std::io::Read;
@@ -13,12 +14,23 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The header's length, in front of it.
 const PREFIX: u64 = 8;
 
-/// Reads every tensor, sorted by name. The tensors lie in the mapped file.
+/// Reads every tensor of a file in the safetensors format, sorted by name. The tensors lie in
+/// the mapped file.
 ///
 /// # Errors
 /// [`ErrorKind::Io`], or [`ErrorKind::Checkpoint`] for a malformed or truncated
 /// file; the message says what is wrong with it.
-pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+pub fn read_safetensors(path: impl AsRef<Path>) -> Result<Vec<(String, crate::tensor::Tensor)>> {
+    let tensors = read(path.as_ref())?.into_iter();
+    tensors.map(|(name, tensor)| Ok((name, tensor.try_into()?))).collect()
+}
+
+/// As [`read_safetensors`], for libtorch.
+///
+/// # Errors
+/// [`ErrorKind::Io`], or [`ErrorKind::Checkpoint`] for a malformed or truncated
+/// file; the message says what is wrong with it.
+pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let (mut file, length) = open_file(path)?;
     let (metadata, data_start) =
         read_header(path, &mut file, length).map_err(|error| error.at_path(path))?;
@@ -141,14 +153,33 @@ pub(crate) fn to_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
         .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
 }
 
-/// Writes tensors of any device; the file appears whole or not at all.
-pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let owned = tensors.iter().map(Owned::new).collect::<Result<Vec<_>>>()?;
+/// Writes tensors of any device to a file in the safetensors format, which appears whole or
+/// not at all.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if `path` is something other than a regular file;
+/// [`ErrorKind::Io`].
+pub fn write_safetensors(
+    path: impl AsRef<Path>,
+    tensors: &[(String, crate::tensor::Tensor)],
+) -> Result<()> {
+    let on_host = |(name, tensor): &(String, crate::tensor::Tensor)| {
+        Ok((name.clone(), tensor.to_device(Device::Cpu)?))
+    };
+    let tensors = tensors.iter().map(on_host).collect::<Result<Vec<_>>>()?;
+    let views = tensors.iter().map(|(name, tensor)| {
+        let invalid = |error: safetensors::SafeTensorError| {
+            Error::new(ErrorKind::InvalidInput, error.to_string()).at(name)
+        };
+        let dtype = dtype_of(tensor.element_type().kind());
+        let dtype = dtype.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no dtype").at(name))?;
+        let view = TensorView::new(dtype, tensor.shape().to_vec(), tensor.as_bytes()?);
+        Ok((name.as_str(), view.map_err(invalid)?))
+    });
     // The crate's own way to a file goes through another temporary one.
-    let contents = serialize(views(&owned)?, None)
+    let contents = serialize(views.collect::<Result<Vec<_>>>()?, None)
         .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
-    drop(owned);
-    crate::atomic_file::write(path, |temporary| {
+    crate::atomic_file::write(path.as_ref(), |temporary| {
         std::fs::write(temporary, contents)
             .map_err(|error| Error::new(ErrorKind::Io, "cannot write the file").because(error))
     })

@@ -9,8 +9,8 @@ use super::pooling::PoolingMode;
 use super::stage::{Features, PipelineStage, apply};
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
-use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::Tensor;
 use crate::text::unknown;
 use bertscript_kernels::{Matrix, Team};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use tch::{Kind, Tensor};
 
 /// The stages from hidden states to an embedding, and the prompts.
 #[derive(Debug, Default)]
@@ -264,16 +263,17 @@ fn flag(mode: PoolingMode) -> &'static str {
 }
 
 impl Similarity {
-    /// Every row of `a` `[N,D]` with every row of `b` `[M,D]`: `[N,M]`.
+    /// Every row of `a` `[N,D]` with every row of `b` `[M,D]`: `[N,M]`, float32.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for tensors of another form, of two widths, or on two
     /// devices.
-    pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    pub fn of(self, a: impl AsRef<Tensor>, b: impl AsRef<Tensor>) -> Result<Tensor> {
+        let (a, b) = (a.as_ref(), b.as_ref());
         let invalid = |name: &str, message: String| {
             Err(Error::new(ErrorKind::InvalidInput, message).at(name))
         };
-        for (name, shape) in [("a", a.size()), ("b", b.size())] {
+        for (name, shape) in [("a", a.shape()), ("b", b.shape())] {
             if shape.len() != 2 {
                 return invalid(
                     name,
@@ -281,27 +281,32 @@ impl Similarity {
                 );
             }
         }
-        let (found, expected) = (b.size()[1], a.size()[1]);
+        let (found, expected) = (b.shape()[1], a.shape()[1]);
         if found != expected {
             return invalid("b", format!("found width {found}, expected that of a, {expected}"));
         }
-        let (found, expected) = (Device::from(b.device()), Device::from(a.device()));
+        let (found, expected) = (b.device(), a.device());
         if found != expected {
             return invalid("b", format!("found {found}, expected the device of a, {expected}"));
         }
-        let (a, b) = (a.f_to_kind(Kind::Float)?, b.f_to_kind(Kind::Float)?);
-        let product = |a: &Tensor, b: &Tensor| a.f_matmul(&b.f_transpose(0, 1)?);
+        let _entered = torchscript::enter()?;
+        let as_f32 = |tensor: &Tensor| tch::Tensor::try_from(&tensor.to_f32()?);
+        self.of_rows(&as_f32(a)?, &as_f32(b)?)?.try_into()
+    }
+
+    fn of_rows(self, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
+        let product = |a: &tch::Tensor, b: &tch::Tensor| a.f_matmul(&b.f_transpose(0, 1)?);
         Ok(match self {
             Self::Cosine => {
-                let unit = |rows: &Tensor| -> Result<Tensor> {
+                let unit = |rows: &tch::Tensor| -> Result<tch::Tensor> {
                     let squares = rows.f_square()?.f_sum_dim_intlist(-1, true, None)?;
                     Ok(rows.f_div(&squares.f_sqrt()?.f_clamp_min(1e-12)?)?)
                 };
-                product(&unit(&a)?, &unit(&b)?)?
+                product(&unit(a)?, &unit(b)?)?
             }
-            Self::Dot => product(&a, &b)?,
-            Self::Euclidean => Tensor::f_cdist(&a, &b, 2., None)?.f_neg()?,
-            Self::Manhattan => Tensor::f_cdist(&a, &b, 1., None)?.f_neg()?,
+            Self::Dot => product(a, b)?,
+            Self::Euclidean => tch::Tensor::f_cdist(a, b, 2., None)?.f_neg()?,
+            Self::Manhattan => tch::Tensor::f_cdist(a, b, 1., None)?.f_neg()?,
         })
     }
 }

@@ -132,7 +132,7 @@ impl PipelineStage {
             Self::LayerNorm { norm, width } => {
                 norm.forward(team, y.all_mut(), Matrix::<f32>::new(*width).all_mut())?;
             }
-            Self::Normalize => normalize(&mut y),
+            Self::Normalize => (0..y.len()).for_each(|row| normalize(y.row_mut(row))),
             Self::Dense(_) | Self::Dropout => {}
         }
         Ok(y)
@@ -154,15 +154,12 @@ pub(super) fn apply(
     Ok(rows)
 }
 
-/// Rows to length 1; `torch.nn.functional.normalize`.
-pub(crate) fn normalize(rows: &mut Matrix<f32>) {
-    for row in 0..rows.len() {
-        let row = rows.row_mut(row);
-        let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
-        // `max` would make a length of NaN.
-        let length = if squares < 1e-24 { 1e-12 } else { squares.sqrt() };
-        row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
-    }
+/// A row to length 1; `torch.nn.functional.normalize`.
+pub(crate) fn normalize(row: &mut [f32]) {
+    let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
+    // `max` would make a length of NaN.
+    let length = if squares < 1e-24 { 1e-12 } else { squares.sqrt() };
+    row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
 }
 
 /// `module_input_name` and `module_output_name`.
@@ -197,7 +194,7 @@ mod tests {
         for (row, values) in [[3., 4.], [0., 0.], [1., f32::NAN]].iter().enumerate() {
             rows.row_mut(row).copy_from_slice(values);
         }
-        normalize(&mut rows);
+        (0..3).for_each(|row| normalize(rows.row_mut(row)));
         assert_eq!((rows.row(0), rows.row(1)), (&[0.6, 0.8][..], &[0., 0.][..]));
         assert!(rows.row(2).iter().all(|value| value.is_nan()), "{:?}", rows.row(2));
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::memory::reserve;
+use crate::shapes::{FixedShape, Shapes};
 use std::ops::Range;
 
 /// The max number of tokens of a batch of several sequences, unless told otherwise. On a
@@ -41,18 +42,17 @@ pub(super) fn by_tokens(
 pub(super) fn by_padded_tokens(
     lengths: &[usize],
     max_tokens: usize,
-    fixed_shapes: &[Vec<i64>],
+    shapes: &Shapes,
 ) -> Result<Vec<Range<usize>>> {
     let (mut batches, mut start) = (Vec::new(), 0);
     while let Some(longest) = lengths.get(start) {
         let longest = (*longest).max(1);
-        let count = match fixed_shapes {
-            [] => max_tokens / longest,
-            shapes => {
-                let fits = shapes
-                    .iter()
-                    .filter(|shape| shape.last().is_some_and(|s| *s as usize >= longest));
-                fits.map(|shape| shape[0] as usize).max().unwrap_or(1)
+        let count = match shapes {
+            Shapes::Any => max_tokens / longest,
+            Shapes::Fixed(shapes) => {
+                let sizes = shapes.iter().map(FixedShape::sizes);
+                let fits = sizes.filter(|sizes| sizes[sizes.len() - 1] as usize >= longest);
+                fits.map(|sizes| sizes[0] as usize).max().unwrap_or(1)
             }
         };
         let end = start + count.clamp(1, lengths.len() - start);
@@ -71,7 +71,7 @@ mod tests {
     fn batches_keep_to_the_budget_and_lose_no_sequence() {
         let lengths = [100, 50, 7, 7, 3, 2, 1, 0];
         for budget in [1, 10, 100, 1000] {
-            let batches = by_padded_tokens(&lengths, budget, &[]).unwrap();
+            let batches = by_padded_tokens(&lengths, budget, &Shapes::Any).unwrap();
             let all: Vec<_> = batches.iter().cloned().flatten().collect();
             assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
             for batch in batches {
@@ -79,12 +79,13 @@ mod tests {
                 assert!(batch.len() == 1 || batch.len() * longest <= budget);
             }
         }
-        assert!(by_padded_tokens(&[], 10, &[]).unwrap().is_empty());
+        assert!(by_padded_tokens(&[], 10, &Shapes::Any).unwrap().is_empty());
     }
 
     #[test]
     fn batches_fit_a_fixed_shape() {
-        let shapes = [vec![1, 64], vec![3, 16]];
+        let shapes = ["1x64", "3x16"].map(|shape| shape.parse().unwrap());
+        let shapes = Shapes::from(shapes.to_vec());
         let batches = by_padded_tokens(&[60, 10, 10, 10, 10], 1 << 20, &shapes).unwrap();
         assert_eq!(batches, [0..1, 1..4, 4..5]);
     }

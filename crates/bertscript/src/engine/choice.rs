@@ -7,6 +7,7 @@ use super::{Engine, Source};
 use crate::archive::Metadata;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::shapes::Shapes;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -206,7 +207,7 @@ fn needs_script(metadata: Option<&Metadata>) -> Option<&'static str> {
     let Some(metadata) = metadata else {
         return Some("found an archive that bertscript did not export");
     };
-    if !metadata.fixed_shapes.is_empty() {
+    if metadata.shapes != Shapes::Any {
         Some("found an archive of fixed shapes")
     } else if metadata.has_attentions() {
         Some("found attention probabilities among the outputs")

@@ -25,11 +25,11 @@ use crate::device::Dtype;
 use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::collect;
+use crate::tensor::Tensor;
 use crate::weights::Weights;
 use bert::Bert;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
 use std::sync::{Arc, Mutex, PoisonError};
-use tch::Tensor;
 use threads::{LibtorchTeam, ThreadQuota};
 
 /// Executes archives by this library's own kernels.
@@ -207,10 +207,9 @@ fn tensor(
 ) -> Result<Tensor> {
     let sizes = sizes(info, &unpadded.shape)?;
     let is_per_token = info.is_per_token();
-    let total: i64 = unpadded.shape.iter().product();
-    let expected = if is_per_token { total as usize } else { rows.len() } * rows.width();
-    let wanted =
-        sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?));
+    let total: usize = unpadded.shape.iter().product();
+    let expected = if is_per_token { total } else { rows.len() } * rows.width();
+    let wanted = sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
     if wanted != Some(expected) {
         let message = format!(
             "the output {} has {expected} values, but the shape {sizes:?} in bertscript.json",
@@ -219,7 +218,7 @@ fn tensor(
         return Err(Error::new(ErrorKind::Archive, message));
     }
     let width = rows.width();
-    let tensor = torchscript::filled_tensor(&sizes, |values| {
+    Tensor::filled(sizes, dtype, |values| {
         let mut put = |row: usize, index: usize| {
             values[index * width..(index + 1) * width].copy_from_slice(rows.row(row));
         };
@@ -232,8 +231,7 @@ fn tensor(
             }
             false => (0..rows.len()).for_each(|row| put(row, row)),
         }
-    })?;
-    Ok(tensor.f_to_kind(dtype.kind())?)
+    })
 }
 
 #[cfg(test)]

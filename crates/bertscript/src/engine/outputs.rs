@@ -2,7 +2,7 @@
 
 use crate::archive::OutputInfo;
 use crate::error::{Error, ErrorKind, Result};
-use tch::Tensor;
+use crate::tensor::Tensor;
 use torchscript::Value;
 
 /// The outputs of a run, by name.
@@ -20,6 +20,12 @@ impl Outputs {
         }
         let names = names.iter().map(|output| output.name.clone());
         Ok(Self { tensors: names.zip(tensors).collect() })
+    }
+
+    /// Tensors of libtorch, as [`Self::named`].
+    pub(super) fn of_tensors(tensors: Vec<tch::Tensor>, names: &[OutputInfo]) -> Result<Self> {
+        let tensors = tensors.into_iter().map(Tensor::try_from);
+        Self::named(tensors.collect::<Result<_>>()?, names)
     }
 
     /// The value of any other program: a dict has names of its own, of a tuple
@@ -57,7 +63,10 @@ impl Outputs {
 
 fn flatten(name: &str, value: Value, tensors: &mut Vec<(String, Tensor)>) -> Result<()> {
     match value {
-        Value::Tensor(tensor) => tensors.push((name.to_owned(), tensor)),
+        Value::Tensor(tensor) => {
+            let tensor = Tensor::try_from(tensor).map_err(|error| error.at(name))?;
+            tensors.push((name.to_owned(), tensor));
+        }
         // An optional output that was not computed.
         Value::None => {}
         Value::Tuple(items) | Value::List(items) => {
@@ -68,7 +77,7 @@ fn flatten(name: &str, value: Value, tensors: &mut Vec<(String, Tensor)>) -> Res
         Value::Dict(entries) => {
             for (key, item) in entries {
                 let Value::String(key) = key else {
-                    let message = "the program returns a dict whose keys are no text";
+                    let message = "the program returns a dict with keys that are not strings";
                     return Err(Error::new(ErrorKind::Unsupported, message));
                 };
                 let inner = if name == "output" { key } else { format!("{name}.{key}") };

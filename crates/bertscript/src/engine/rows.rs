@@ -86,14 +86,17 @@ pub(super) fn wanted_of_tensors(
 }
 
 /// The sizes of an output for inputs of a shape.
-pub(super) fn sizes(info: &OutputInfo, shape: &[i64]) -> Result<Vec<i64>> {
+pub(super) fn sizes(info: &OutputInfo, shape: &[usize]) -> Result<Vec<usize>> {
     let sizes = info.shape.iter().map(|symbol| {
         Ok(match symbol.parse()? {
             Dim::Batch => shape[0],
             Dim::BatchChoice => shape.iter().rev().skip(1).product(),
             Dim::Choice => shape[1],
             Dim::Sequence => shape.last().copied().unwrap_or(0),
-            Dim::Fixed(size) => size,
+            Dim::Fixed(size) => usize::try_from(size).map_err(|_| {
+                let message = format!("{}: found the size {size}, expected at least 0", info.name);
+                Error::new(ErrorKind::Archive, message)
+            })?,
         })
     });
     sizes.collect()
@@ -101,7 +104,7 @@ pub(super) fn sizes(info: &OutputInfo, shape: &[i64]) -> Result<Vec<i64>> {
 
 /// Rows of tokens as those of padded inputs `[B*S,..]`, zero where a token is masked.
 pub(super) fn padded_tensor(rows: &Tensor, unpadded: &Unpadded) -> Result<Tensor> {
-    let total = unpadded.shape.iter().product::<i64>();
+    let total = unpadded.shape.iter().product::<usize>() as i64;
     let tokens = unpadded.indices.iter().enumerate();
     let kept = collect(tokens.filter_map(|(token, index)| Some((token as i64, (*index)? as i64))))?;
     if kept.len() as i64 == total {

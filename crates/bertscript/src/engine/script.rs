@@ -30,8 +30,12 @@ impl ScriptEngine {
 
 impl Engine for ScriptEngine {
     fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
-        let named: Vec<_> = inputs.given().named().collect();
-        Outputs::named(self.forward(&named)?, &self.source.metadata()?.outputs)
+        let given = inputs.given().named();
+        let tensors: Vec<_> = given
+            .map(|(name, tensor)| Ok((name, Tensor::try_from(tensor)?)))
+            .collect::<Result<_>>()?;
+        let named: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        Outputs::of_tensors(self.forward(&named)?, &self.source.metadata()?.outputs)
     }
 
     fn forward(
@@ -81,8 +85,8 @@ impl Engine for ScriptEngine {
         each: &EachBatch<'_>,
     ) -> Result<()> {
         let suitable = suitable_tokens(self.source.device);
-        let fixed_shapes = &self.source.metadata()?.fixed_shapes;
-        let batches = by_padded_tokens(lengths, max_tokens.unwrap_or(suitable), fixed_shapes)?;
+        let shapes = &self.source.metadata()?.shapes;
+        let batches = by_padded_tokens(lengths, max_tokens.unwrap_or(suitable), shapes)?;
         batches.into_iter().try_for_each(|sequences| each(sequences, &Solo))
     }
 }
@@ -92,7 +96,14 @@ impl Engine for ScriptEngine {
 /// # Errors
 /// [`ErrorKind::InvalidInput`] for a name that is not an argument, or an argument that is
 /// missing.
-pub(crate) fn call(source: &Source, tensors: &[(String, Tensor)]) -> Result<Outputs> {
+pub(crate) fn call(
+    source: &Source,
+    tensors: &[(String, crate::tensor::Tensor)],
+) -> Result<Outputs> {
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name, Tensor::try_from(tensor)?)))
+        .collect::<Result<_>>()?;
     let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     Outputs::numbered(call_forward(source, &named)?)
 }

@@ -53,9 +53,10 @@ impl Engine for VarlenEngine {
                 true => padded_tensor(rows, &unpadded)?,
                 false => rows.shallow_clone(),
             };
-            Ok(tensor.f_reshape(sizes(info, &unpadded.shape)?)?)
+            let sizes = sizes(info, &unpadded.shape)?;
+            Ok(tensor.f_reshape(collect(sizes.iter().map(|size| *size as i64))?)?)
         });
-        Outputs::named(tensors.collect::<Result<_>>()?, infos)
+        Outputs::of_tensors(tensors.collect::<Result<_>>()?, infos)
     }
 
     fn forward(

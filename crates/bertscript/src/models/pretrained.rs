@@ -1,15 +1,17 @@
 //! From an opened checkpoint to a loaded model.
 
 use super::{Architecture, Dim, Model, ModelInputs, OutputSpec};
+use crate::assets::Assets;
 use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{Attention, AttentionForm};
-use crate::untie::{TieReport, TieWeights, tie};
+use crate::untie::{Tie, TieReport, TieWeights, tie};
 use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use tch::{Kind, Tensor};
 use torchscript::InferenceMode;
 
@@ -62,6 +64,9 @@ pub struct PreTrained {
     model: Box<dyn Model>,
     parameters: Vec<(String, Tensor)>,
     report: LoadReport,
+    assets: Assets,
+    /// The files of the checkpoint, which an export must not overwrite.
+    files: Vec<PathBuf>,
 }
 
 impl PreTrained {
@@ -83,15 +88,17 @@ impl PreTrained {
             return Err(Error::new(ErrorKind::Checkpoint, message).at_path(checkpoint.directory()));
         }
         let place = checkpoint.weights().unwrap_or(checkpoint.directory());
-        Self::from_state_dict(architecture, config, checkpoint.state_dict()?, options)
-            .map_err(|error| error.at_path(place))
+        let model = Self::from_state_dict(architecture, config, checkpoint.state_dict()?, options)
+            .map_err(|error| error.at_path(place))?;
+        Ok(Self { files: checkpoint.files()?, ..model.with_assets(checkpoint.assets()?) })
     }
 
-    /// Builds a model from named tensors.
+    /// Builds a model from named tensors. Nothing stands beside them; an archive of the model
+    /// takes a `config.json` at least ([`Self::with_assets`]).
     pub fn from_state_dict(
         architecture: Architecture,
         config: BertConfig,
-        mut state: StateDict,
+        state: StateDict,
         options: &LoadOptions,
     ) -> Result<Self> {
         let _entered = torchscript::enter()?;
@@ -104,11 +111,9 @@ impl PreTrained {
             (None, true) => Attention::Eager,
             (None, false) => Attention::Sdpa,
         };
-        let dtype = options.dtype.unwrap_or_else(|| common_dtype(&state));
-        let renamed = state.rename(architecture.has_base_prefix())?;
-        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
-        let mut ties = tie(&mut state, pairs, options.ties)?;
-
+        let Prepared { state, dtype, renamed, pairs, mut ties } =
+            Prepared::new(architecture, &config, state, options.ties)?;
+        let dtype = options.dtype.unwrap_or(dtype);
         let random = options
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
@@ -146,6 +151,8 @@ impl PreTrained {
                 initialized: loaded.initialized,
                 ties,
             },
+            assets: Assets::default(),
+            files: Vec::new(),
         };
         model.check_storages()?;
         Ok(model)
@@ -221,6 +228,23 @@ impl PreTrained {
         &self.report
     }
 
+    /// What stands beside the weights in an archive of the model: `config.json`, tokenizer,
+    /// pipeline. Of a checkpoint it is [`Checkpoint::assets`].
+    pub fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    /// The same model with other files beside its weights.
+    #[must_use]
+    pub fn with_assets(self, assets: Assets) -> Self {
+        Self { assets, ..self }
+    }
+
+    /// The files of the checkpoint.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// What the model returns, in order: the outputs of its head, then hidden
     /// states, then attentions, if they were asked for.
     pub fn outputs(&self) -> Vec<OutputSpec> {
@@ -272,8 +296,34 @@ impl PreTrained {
     }
 }
 
+/// Named tensors, as an architecture names and ties them.
+pub(super) struct Prepared {
+    pub(super) state: StateDict,
+    /// The dtype that they have.
+    pub(super) dtype: Dtype,
+    pub(super) renamed: Vec<Renamed>,
+    /// Those that the configuration ties.
+    pub(super) pairs: &'static [Tie],
+    pub(super) ties: TieReport,
+}
+
+impl Prepared {
+    pub(super) fn new(
+        architecture: Architecture,
+        config: &BertConfig,
+        mut state: StateDict,
+        ties: TieWeights,
+    ) -> Result<Self> {
+        let dtype = common_dtype(&state);
+        let renamed = state.rename(architecture.has_base_prefix())?;
+        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
+        let ties = tie(&mut state, pairs, ties)?;
+        Ok(Self { state, dtype, renamed, pairs, ties })
+    }
+}
+
 /// The dtype that all floating-point tensors have.
-pub(super) fn common_dtype(state: &StateDict) -> Dtype {
+fn common_dtype(state: &StateDict) -> Dtype {
     let kinds = state.tensors().map(|(_, tensor)| tensor.kind());
     let floating: Vec<_> = kinds
         .filter(|kind| matches!(kind, Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double))

@@ -1,11 +1,11 @@
 //! What a checkpoint holds for an architecture, before anything is made of it.
 
 use super::Architecture;
-use super::pretrained::common_dtype;
+use super::pretrained::Prepared;
 use crate::checkpoint::{Checkpoint, Renamed};
 use crate::error::Result;
 use crate::nn::{Attention, AttentionForm};
-use crate::untie::{TieWeights, tie};
+use crate::untie::TieWeights;
 use crate::weights::Weights;
 use serde::Serialize;
 
@@ -46,11 +46,9 @@ impl Survey {
             None => Architecture::from_config(config)
                 .map_err(|error| error.at_path(&checkpoint.directory().join("config.json")))?,
         };
-        let mut state = checkpoint.state_dict()?;
-        let dtype = common_dtype(&state);
-        let renamed = state.rename(architecture.has_base_prefix())?;
-        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
-        let ties = tie(&mut state, pairs, TieWeights::Keep)?;
+        let state = checkpoint.state_dict()?;
+        let Prepared { state, dtype, renamed, ties, .. } =
+            Prepared::new(architecture, config, state, TieWeights::Keep)?;
         let weights = Weights::new(state, dtype, None);
         architecture.load(&weights, config, AttentionForm::Padded(Attention::default()))?;
         let (parameters, missing, unexpected) = weights.survey();

@@ -2,14 +2,15 @@
 
 use super::Module;
 use crate::batch::Inputs;
+use crate::device::Device;
 use crate::engine::{Outputs, call};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{HEADROOM, check};
-use tch::Tensor;
+use crate::memory::{HEADROOM, check, filled};
+use crate::tensor::Tensor;
 use torchscript::Entered;
 
 /// The max number of tokens of a warm-up: more would be work, not a rehearsal.
-const MAX_WARM_UP_TOKENS: i64 = 1 << 17;
+const MAX_WARM_UP_TOKENS: usize = 1 << 17;
 
 impl Module {
     /// Runs the model.
@@ -30,8 +31,7 @@ impl Module {
         match self.metadata() {
             Some(metadata) => self.engine.run(&inputs.checked(metadata)?),
             None => {
-                let named =
-                    inputs.named().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+                let named = inputs.named().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
                 call(&self.source, &named.collect::<Vec<_>>())
             }
         }
@@ -54,7 +54,7 @@ impl Module {
     /// Enters the library, if this process may use the module's device.
     pub(crate) fn enter(&self) -> Result<Entered> {
         let entered = torchscript::enter()?;
-        if let tch::Device::Cuda(_) = self.device() {
+        if self.device() != Device::Cpu {
             torchscript::check_cuda()?;
         }
         Ok(entered)
@@ -85,14 +85,14 @@ impl Module {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a third-party archive, whose inputs
     /// are not known; those of [`Self::run`].
-    pub fn warm_up(&self, batch: i64, length: i64, iterations: usize) -> Result<()> {
+    pub fn warm_up(&self, batch: usize, length: usize, iterations: usize) -> Result<()> {
         let metadata = self.metadata().ok_or_else(|| {
             let message = "the inputs of a third-party archive are not known";
             Error::new(ErrorKind::Unsupported, message)
         })?;
         let choices = metadata.inputs.first().is_some_and(|input| input.shape.len() == 3);
         let shape = if choices { vec![batch, 2, length] } else { vec![batch, length] };
-        let tokens = shape.iter().try_fold(1_i64, |tokens, size| {
+        let tokens = shape.iter().try_fold(1_usize, |tokens, size| {
             tokens.checked_mul(*size).filter(|tokens| (1..=MAX_WARM_UP_TOKENS).contains(tokens))
         });
         if tokens.is_none() {
@@ -101,11 +101,15 @@ impl Module {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message).at("batch"));
         }
-        let ids = Tensor::f_zeros(&shape, (tch::Kind::Int64, self.device()))?;
+        let tensor = |value: i64| -> Result<Tensor> {
+            let tensor = Tensor::new(filled(shape.iter().product(), value)?, &shape[..])?;
+            tensor.to_device(self.device())
+        };
+        let inputs = Inputs::new(tensor(0)?);
+        let masked = Inputs::new(tensor(0)?).attention_mask(tensor(1)?);
         for _ in 0..iterations {
-            self.run(&Inputs::new(ids.shallow_clone()))?;
-            let mask = ids.f_ones_like()?;
-            self.run(&Inputs::new(ids.shallow_clone()).attention_mask(mask))?;
+            self.run(&inputs)?;
+            self.run(&masked)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     Architecture, Archive, Checkpoint, Device, EngineKind, ErrorKind, LoadOptions, Module,
-    PreTrained, Precision, Result,
+    PreTrained, Precision, Result, Shapes,
 };
 
 /// Texts of several lengths.
@@ -21,8 +21,7 @@ type Task = fn(&Module, Cancel) -> Result<Answer>;
 
 fn embed(module: &Module, cancel: Cancel) -> Result<Answer> {
     let options = EmbedOptions { batch_tokens: BATCH, cancel, ..EmbedOptions::default() };
-    let values = module.embed(TEXTS, &options)?.values;
-    Ok((String::new(), Vec::<f32>::try_from(values.f_reshape([-1])?)?))
+    Ok((String::new(), module.embed(TEXTS, &options)?.as_slice().to_vec()))
 }
 
 fn classify(module: &Module, cancel: Cancel) -> Result<Answer> {
@@ -87,8 +86,8 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
         let file = folder.path().join("model.pt");
-        let script = crate::trace(&model).unwrap();
-        Archive::new(&model, &checkpoint).unwrap().save(&script, &file).unwrap();
+        let script = crate::trace(&model, &Shapes::Any).unwrap();
+        Archive::new(&model, &Shapes::Any).unwrap().save(&script, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
         let executed_by = [
             loaded.with_engine(Some(EngineKind::TorchScript)),

@@ -10,9 +10,9 @@ use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, filled, try_collect};
 use crate::module::Module;
+use crate::tensor::Tensor;
 use crate::text::{EncodeOptions, Encoding, Text};
 use bertscript_kernels::{Matrix, OutOfMemory, Solo};
-use tch::Tensor;
 
 /// How to embed.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +44,77 @@ pub struct EmbedOptions {
     pub cancel: Cancel,
 }
 
-/// The embeddings of texts.
-#[derive(Debug)]
+/// Embeddings of texts: a row for each, in the order of the texts.
+#[derive(Debug, Clone)]
 pub struct Embeddings {
-    /// `[N,D]`, float32, on the CPU; in the order of the texts.
-    pub values: Tensor,
+    /// `[N,D]`, float32, on the CPU.
+    values: Tensor,
+    width: usize,
+    truncated: Vec<usize>,
+}
+
+impl Embeddings {
+    fn new(rows: Rows) -> Result<Self> {
+        let Rows { values, width, truncated } = rows;
+        let shape = [values.len() / width, width];
+        Ok(Self { values: Tensor::new(values, shape)?, width, truncated })
+    }
+
+    /// The number of texts, `N`.
+    pub fn len(&self) -> usize {
+        self.values.shape()[0]
+    }
+
+    /// Whether there was no text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The dimension of an embedding, `D`.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The embedding of a text.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.as_slice()[index * self.width..(index + 1) * self.width]
+    }
+
+    /// The embeddings.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.as_slice().chunks_exact(self.width)
+    }
+
+    /// All values, row after row.
+    pub fn as_slice(&self) -> &[f32] {
+        self.values.as_slice().expect("they are made as float32 on the CPU")
+    }
+
+    /// The embeddings as a tensor `[N,D]` of float32.
+    pub fn tensor(&self) -> &Tensor {
+        &self.values
+    }
+
     /// The texts whose end was cut off, by number.
-    pub truncated: Vec<usize>,
+    pub fn truncated(&self) -> &[usize] {
+        &self.truncated
+    }
+}
+
+impl AsRef<Tensor> for Embeddings {
+    fn as_ref(&self) -> &Tensor {
+        &self.values
+    }
+}
+
+/// What [`Embeddings`] are made of.
+struct Rows {
+    values: Vec<f32>,
+    width: usize,
+    truncated: Vec<usize>,
 }
 
 impl Module {
@@ -65,8 +129,7 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,
     ) -> Result<Embeddings> {
-        let (values, truncated) = self.embed_rows(texts, options)?;
-        Ok(Embeddings { values: tensor(&values)?, truncated })
+        Embeddings::new(self.embed_rows(texts, options)?)
     }
 
     /// Embeds texts to memory of the caller's, row after row, the same numbers as
@@ -88,9 +151,9 @@ impl Module {
             let message = format!("found {found} values, expected {rows} rows of {width}");
             return Err(Error::new(ErrorKind::InvalidInput, message).at("room"));
         }
-        let (values, truncated) = self.embed_rows(texts, options)?;
-        copy_rows(&values, room);
-        Ok(truncated)
+        let rows = self.embed_rows(texts, options)?;
+        room.copy_from_slice(&rows.values);
+        Ok(rows.truncated)
     }
 
     /// The dimension of the embeddings that [`Self::embed`] makes by these options.
@@ -130,13 +193,11 @@ impl Module {
         Ok((width, kept))
     }
 
-    /// The embeddings `[N,D]` in the order of the texts, and the texts whose end was cut
-    /// off, by number.
     fn embed_rows<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,
-    ) -> Result<(Matrix<f32>, Vec<usize>)> {
+    ) -> Result<Rows> {
         let [output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(EmbeddingPipeline::pooling);
         let pipeline = self.chosen_pipeline(chosen.as_ref())?;
@@ -182,28 +243,31 @@ impl Module {
         })?;
         // A device works on one batch while the next is made ready.
         self.wait()?;
-        let mut values = Matrix::new(width);
-        values.set_rows(encodings.len())?;
+        let mut values = filled(encodings.len() * width, 0.)?;
         for (indices, pooled) in pooled {
             let embeddings = pipeline.after_pooling(&Solo, pooled.into_matrix()?)?;
             for (from, to) in indices.into_iter().enumerate() {
-                values.row_mut(to).copy_from_slice(embeddings.row(from));
+                values[to * width..(to + 1) * width].copy_from_slice(embeddings.row(from));
             }
         }
         if encodings.len() > texts.len() {
-            values = mean_of_windows(&values, &encodings, texts.len())?;
+            values = mean_of_windows(&values, &encodings, texts.len(), width)?;
             if pipeline.normalizes() {
-                normalize(&mut values);
+                values.chunks_exact_mut(width).for_each(normalize);
             }
         }
         if kept < width {
-            values = first_columns(&values, kept)?;
+            for row in 0..texts.len() {
+                values.copy_within(row * width..row * width + kept, row * kept);
+            }
+            values.truncate(texts.len() * kept);
         }
         if options.normalize {
-            normalize(&mut values);
+            values.chunks_exact_mut(kept).for_each(normalize);
         }
         let truncated = encodings.iter().filter(|encoding| encoding.truncated);
-        Ok((values, collect(truncated.map(|encoding| encoding.sample))?))
+        let truncated = collect(truncated.map(|encoding| encoding.sample))?;
+        Ok(Rows { values, width: kept, truncated })
     }
 
     /// How alike two sets of embeddings are, `[N,D]` and `[M,D]` to `[N,M]`, in
@@ -211,7 +275,7 @@ impl Module {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for tensors of another form, or of two widths.
-    pub fn similarity(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    pub fn similarity(&self, a: impl AsRef<Tensor>, b: impl AsRef<Tensor>) -> Result<Tensor> {
         let pipeline = self.pipeline().ok().flatten();
         pipeline.map(|pipeline| pipeline.similarity).unwrap_or_default().of(a, b)
     }
@@ -285,41 +349,20 @@ fn no_pipeline() -> Error {
 
 /// The mean of each text's windows, weighted by their tokens.
 fn mean_of_windows(
-    values: &Matrix<f32>,
+    values: &[f32],
     encodings: &[Encoding],
     texts: usize,
-) -> Result<Matrix<f32>> {
+    width: usize,
+) -> Result<Vec<f32>> {
     let mut tokens = filled(texts, 0)?;
     for encoding in encodings {
         tokens[encoding.sample] += encoding.len();
     }
-    let mut mean = Matrix::new(values.width());
-    mean.set_rows(texts)?;
-    (0..texts).for_each(|text| mean.row_mut(text).fill(0.));
-    for (row, encoding) in encodings.iter().enumerate() {
+    let mut mean = filled(texts * width, 0.)?;
+    for (row, encoding) in values.chunks_exact(width).zip(encodings) {
         let weight = encoding.len() as f32 / tokens[encoding.sample] as f32;
-        let sum = mean.row_mut(encoding.sample).iter_mut();
-        sum.zip(values.row(row)).for_each(|(sum, value)| *sum += value * weight);
+        let sum = &mut mean[encoding.sample * width..(encoding.sample + 1) * width];
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * weight);
     }
     Ok(mean)
-}
-
-fn first_columns(values: &Matrix<f32>, width: usize) -> Result<Matrix<f32>> {
-    let mut kept = Matrix::new(width);
-    kept.set_rows(values.len())?;
-    for row in 0..values.len() {
-        kept.row_mut(row).copy_from_slice(&values.row(row)[..width]);
-    }
-    Ok(kept)
-}
-
-/// `[N,D]`
-fn tensor(values: &Matrix<f32>) -> Result<Tensor> {
-    let shape = [values.len() as i64, values.width() as i64];
-    Ok(torchscript::filled_tensor(&shape, |to| copy_rows(values, to))?)
-}
-
-fn copy_rows(values: &Matrix<f32>, to: &mut [f32]) {
-    let rows = to.chunks_exact_mut(values.width().max(1));
-    rows.enumerate().for_each(|(row, to)| to.copy_from_slice(values.row(row)));
 }

@@ -48,7 +48,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`ErrorKind::Io`], and those of [`Self::from_assets`].
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         Self::from_assets(&tokenizer_assets(path)?).map_err(|error| error.at_path(path))
     }
 

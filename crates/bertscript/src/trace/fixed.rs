@@ -7,78 +7,16 @@
 use super::{Example, check_shape, register, returned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{Architecture, Dim, ModelInputs, PreTrained};
-use std::fmt::{self, Write};
-use std::str::FromStr;
+use crate::shapes::FixedShape;
+use std::fmt::Write;
 use torchscript::ScriptModule;
 
-/// A shape that a trace is pinned to: `BxS`, such as `1x128`; of multiple
-/// choice `BxCxS`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FixedShape(Vec<i64>);
-
-impl FixedShape {
-    /// The sizes.
-    pub fn sizes(&self) -> &[i64] {
-        &self.0
-    }
-
-    /// Each shape once, those of less work first: the order in which a program
-    /// tries them.
-    pub(crate) fn in_order(shapes: &[Self]) -> Vec<Self> {
-        let volume =
-            |shape: &Self| shape.0.iter().fold(1i64, |all, size| all.saturating_mul(*size));
-        let mut shapes = shapes.to_vec();
-        shapes.sort_by_key(|shape| (volume(shape), shape.clone()));
-        shapes.dedup();
-        shapes
-    }
-}
-
-impl fmt::Display for FixedShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes: Vec<_> = self.0.iter().map(i64::to_string).collect();
-        f.write_str(&sizes.join("x"))
-    }
-}
-
-impl FromStr for FixedShape {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let sizes: Option<Vec<i64>> =
-            text.split('x').map(|size| size.parse().ok().filter(|size| *size > 0)).collect();
-        match sizes {
-            Some(sizes) if sizes.len() > 1 => Ok(Self(sizes)),
-            _ => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("unknown shape {text:?}, expected BxS, such as 1x128"),
-            )),
-        }
-    }
-}
-
 /// Traces a model once for each shape. The weights are stored once.
-///
-/// The program's `forward` is that of [`super::trace`]: it pads its inputs to
-/// the smallest traced shape that holds them, with a mask that leaves the
-/// padding out, and cuts the outputs back. What fits no shape is an error that
-/// names both.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] for a shape that the model cannot have, and
-/// [`ErrorKind::Verification`] as for [`super::trace`].
-pub fn trace_fixed_shapes(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
-    let script = record(model, shapes)?;
-    prove(&script, model, shapes)?;
-    Ok(script)
-}
-
 pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<ScriptModule> {
-    let shapes = FixedShape::in_order(shapes);
-    check_possible(model, &shapes)?;
+    check_possible(model, shapes)?;
 
     let mut script = register(model)?;
-    for shape in &shapes {
+    for shape in shapes {
         let example = Example::of_shape(shape.sizes(), model)?;
         let inputs = [
             ("input_ids", &example.input_ids),
@@ -94,13 +32,13 @@ pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
             returned(run())
         })?;
     }
-    script.define(&dispatcher(model, &shapes))?;
+    script.define(&dispatcher(model, shapes))?;
     script.eval()?;
     Ok(script)
 }
 
 /// Runs the program and the model at each shape and at a smaller one.
-pub(super) fn prove(
+pub(super) fn verify(
     script: &ScriptModule,
     model: &PreTrained,
     shapes: &[FixedShape],
@@ -123,11 +61,11 @@ fn check_possible(model: &PreTrained, shapes: &[FixedShape]) -> Result<()> {
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     for shape in shapes {
-        if shape.0.len() != symbols.len() {
+        if shape.sizes().len() != symbols.len() {
             let symbols: Vec<_> = symbols.iter().map(Dim::to_string).collect();
             return invalid(format!("found the shape {shape}, expected {}", symbols.join("x")));
         }
-        if let Some(length) = shape.0.last().filter(|length| **length > longest) {
+        if let Some(length) = shape.sizes().last().filter(|length| **length > longest) {
             return invalid(format!(
                 "found the shape {shape} of length {length}, expected at most {longest}"
             ));

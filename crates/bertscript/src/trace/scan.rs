@@ -2,6 +2,7 @@
 
 use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::shapes::Shapes;
 
 const VIEW: &str = "torch.view(";
 
@@ -29,13 +30,13 @@ pub(crate) fn scan_code(
     file: &str,
     code: &str,
     config: &BertConfig,
-    fixed_shapes: &[Vec<i64>],
+    shapes: &Shapes,
 ) -> Result<()> {
     // The integer lists that the architecture itself needs.
     let mut allowed =
         vec![vec![config.hidden_size], vec![config.num_attention_heads, config.head_dim()]];
-    allowed.extend(fixed_shapes.iter().cloned());
-    let is_pinned = |word: &str| word == VIEW && !fixed_shapes.is_empty();
+    allowed.extend(shapes.fixed().iter().map(|shape| shape.sizes().to_vec()));
+    let is_pinned = |word: &str| word == VIEW && *shapes != Shapes::Any;
     for (number, line) in code.lines().enumerate() {
         let found = |what: String| {
             let message = format!("{what} in `{}`", line.trim());
@@ -69,7 +70,7 @@ mod tests {
 
     fn scan(line: &str) -> Result<()> {
         let config = br#"{"hidden_size": 32, "num_attention_heads": 4, "vocab_size": 100}"#;
-        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap(), &[])
+        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap(), &Shapes::Any)
     }
 
     #[test]

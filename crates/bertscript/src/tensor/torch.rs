@@ -1,0 +1,106 @@
+//! From and to tensors of tch, over the same memory.
+
+use super::{ElementType, HostMemory, Memory, Tensor};
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::Arc;
+use torchscript::{SharedTensor, dtype_name, tensor_over};
+
+/// A tensor over the same memory, or over a copy if it is not contiguous. No other handle
+/// of libtorch may write to it from then on.
+impl TryFrom<tch::Tensor> for Tensor {
+    type Error = Error;
+
+    fn try_from(tensor: tch::Tensor) -> Result<Self> {
+        let unsupported = |message| Error::new(ErrorKind::Unsupported, message).at("tensor");
+        let kind = tensor.f_kind()?;
+        let element_type = ElementType::from_kind(kind).ok_or_else(|| {
+            let known: Vec<_> = ElementType::ALL.iter().map(|known| known.name()).collect();
+            let (found, expected) = (dtype_name(kind), known.join(", "));
+            unsupported(format!("found elements of {found}, expected {expected}"))
+        })?;
+        let tensor = tensor.f_contiguous()?;
+        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+        let memory = match tensor.device() {
+            tch::Device::Cpu => Memory::Host(Arc::new(SharedTensor::new(tensor).into_bytes()?)),
+            tch::Device::Cuda(_) => Memory::Device(Arc::new(SharedTensor::new(tensor))),
+            device => {
+                let message = format!("found a tensor on {device:?}, expected cpu or cuda");
+                return Err(unsupported(message));
+            }
+        };
+        Ok(Self { element_type, shape, memory })
+    }
+}
+
+/// A tensor of libtorch over the same memory: nothing may write to it.
+impl TryFrom<&Tensor> for tch::Tensor {
+    type Error = Error;
+
+    fn try_from(tensor: &Tensor) -> Result<Self> {
+        match &tensor.memory {
+            Memory::Device(shared) => Ok(shared.get()),
+            Memory::Host(memory) => {
+                let shape: Vec<_> = tensor.shape.iter().map(|size| *size as i64).collect();
+                let memory = Shared(Arc::clone(memory));
+                Ok(tensor_over(memory, &shape, tensor.element_type.kind())?)
+            }
+        }
+    }
+}
+
+struct Shared(HostMemory);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
+    fn both_directions_share_memory() {
+        for element_type in ElementType::ALL {
+            let theirs = tch::Tensor::from_slice(&[1_i64, 0, 1, 1, 0, 1]).view([2, 3]);
+            let theirs = theirs.to_kind(element_type.kind());
+            let place = theirs.data_ptr();
+            let ours = Tensor::try_from(theirs.shallow_clone()).unwrap();
+            assert_eq!((ours.element_type(), ours.shape()), (*element_type, &[2, 3][..]));
+            assert_eq!(ours.to_i64s().unwrap(), [1, 0, 1, 1, 0, 1]);
+            let back = tch::Tensor::try_from(&ours).unwrap();
+            assert_eq!(back.data_ptr(), place);
+            drop(ours);
+            assert!(back.equal(&theirs), "{element_type}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
+    fn memory_lives_as_long_as_any_tensor_over_it() {
+        let ours = Tensor::new(vec![3_f32; 1 << 16], [1 << 16]).unwrap();
+        let theirs = tch::Tensor::try_from(&ours).unwrap();
+        drop(ours);
+        let view = theirs.narrow(0, 5, 2);
+        drop(theirs);
+        assert_eq!(Vec::<f32>::try_from(&view).unwrap(), [3., 3.]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
+    fn what_has_no_slice_is_copied_or_refused() {
+        let theirs = tch::Tensor::from_slice(&[1_i32, 2, 3, 4]).view([2, 2]).transpose(0, 1);
+        let ours = Tensor::try_from(theirs).unwrap();
+        assert_eq!(ours.as_slice::<i32>().unwrap(), [1, 3, 2, 4]);
+        let empty = tch::Tensor::zeros([0, 3], (tch::Kind::Float, tch::Device::Cpu));
+        assert!(Tensor::try_from(empty).unwrap().as_slice::<f32>().unwrap().is_empty());
+        let complex = tch::Tensor::zeros([1], (tch::Kind::ComplexFloat, tch::Device::Cpu));
+        let error = Tensor::try_from(complex).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.message().starts_with("found elements of complex64, expected float32, "));
+        let sparse = tch::Tensor::ones([1], (tch::Kind::Float, tch::Device::Cpu));
+        assert!(Tensor::try_from(sparse.to_sparse(None, None::<&[i64]>, None)).is_err());
+    }
+}
