@@ -595,29 +595,6 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_error_free(bertscript_error *error) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Hands messages to a function of the caller: of libtorch, which would write
- * them to stderr, and of this library. Without one, messages are dropped,
- * unless the environment variable `BERTSCRIPT_LOG` is set: then they go to
- * stderr.
- *
- * @param callback gets each message; must not throw; NULL for none
- * @param user what the callback gets first
- * @param level the least important messages that are wanted, such as
- *        `BERTSCRIPT_LOG_WARNING`
- *
- * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for an unknown level.
- * Ownership: `user` stays the caller's.
- * Thread safety: any thread; a message of another thread may still be on its
- * way to the callback before. The callback may be called on any thread.
- */
-BERTSCRIPT_API
-bertscript_status bertscript_set_log_callback(bertscript_log_callback callback,
-                                              void *user,
-                                              bertscript_log_level level,
-                                              bertscript_error **err)
-BERTSCRIPT_NOEXCEPT;
-
-/**
  * Whether the libtorch that this process has loaded is the one that this
  * library was built for.
  *
@@ -724,6 +701,28 @@ BERTSCRIPT_NOEXCEPT;
  * Thread safety: any thread.
  */
 BERTSCRIPT_API int32_t bertscript_get_num_threads(void) BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Sets a log callback, which gets the messages of libtorch, which would go to stderr, and
+ * those of this library. Without one, messages are dropped, unless the environment variable
+ * `BERTSCRIPT_LOG` is set: then they go to stderr.
+ *
+ * @param callback gets each message; must not throw; NULL for none
+ * @param user what the callback gets first
+ * @param level the least important messages that are wanted, such as
+ *        `BERTSCRIPT_LOG_WARNING`
+ *
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for an unknown level.
+ * Ownership: `user` stays the caller's.
+ * Thread safety: any thread; a message of another thread may still be on its
+ * way to the callback before. The callback may be called on any thread.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_set_log_callback(bertscript_log_callback callback,
+                                              void *user,
+                                              bertscript_log_level level,
+                                              bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
 
 /**
  * Makes a tensor of a copy of `data`.
@@ -1123,7 +1122,7 @@ int64_t bertscript_model_parameter_count(const bertscript_model *model)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Traces the model to a module that runs on the CPU, and proves it on shapes
+ * Traces the model to a module that runs on the CPU, and verifies it on shapes
  * that it was not traced with. `bertscript_module_save` writes it.
  *
  * @param options NULL to trace for every batch size and length
@@ -1142,7 +1141,7 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * Traces the model and writes it to one TorchScript file, with tokenizer,
- * labels and pipeline. The disk writes while the processor proves; the file
+ * labels and pipeline. Writing overlaps verification; the file
  * appears whole or not at all.
  *
  * @param options NULL to trace for every batch size and length

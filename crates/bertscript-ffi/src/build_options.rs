@@ -1,7 +1,8 @@
 //! How a model is built from a checkpoint.
 
 use crate::error::bertscript_error;
-use crate::pointers::{flag, free, set, text};
+use crate::guard::set;
+use crate::pointers::{flag, free, text};
 use crate::status::bertscript_status;
 use bertscript::{LoadOptions, TieWeights};
 use std::ffi::c_char;

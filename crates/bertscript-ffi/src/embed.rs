@@ -1,7 +1,8 @@
 //! Embeddings of texts, and how similar they are.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::inputs::Given;
 use crate::module::bertscript_module;
 use crate::pointers::{get, place};

@@ -1,8 +1,9 @@
 //! How texts are encoded.
 
 use crate::error::bertscript_error;
-use crate::guard::Failure;
-use crate::pointers::{flag, free, positive, set, text};
+use crate::failure::Failure;
+use crate::guard::set;
+use crate::pointers::{flag, free, positive, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{EncodeOptions, MAX_PADDED_LENGTH};
 use std::ffi::c_char;

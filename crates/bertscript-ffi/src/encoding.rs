@@ -1,7 +1,8 @@
 //! The encoding handle: what a tokenizer made of texts.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::pointers::{c_text, free, get, place};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use crate::tensor::bertscript_tensor;

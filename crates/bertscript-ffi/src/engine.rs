@@ -1,7 +1,8 @@
 //! What executes a module, and in which number format.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::module::bertscript_module;
 use crate::pointers::{get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};

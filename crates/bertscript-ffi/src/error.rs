@@ -1,6 +1,6 @@
 //! The error handle.
 
-use crate::guard::Failure;
+use crate::failure::Failure;
 use crate::status::bertscript_status;
 use std::ffi::{CString, c_char};
 

@@ -1,7 +1,8 @@
 //! Words for masks.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::inputs::Given;
 use crate::module::bertscript_module;
 use crate::pointers::{free, get, place};

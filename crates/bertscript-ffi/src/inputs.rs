@@ -1,6 +1,6 @@
 //! Texts of the caller.
 
-use crate::guard::Failure;
+use crate::failure::Failure;
 use crate::pointers::{array, text, text_of};
 use bertscript::Text;
 use bertscript_kernels::memory::{collect, try_collect};

@@ -12,6 +12,7 @@ mod info;
 mod status;
 
 mod error;
+mod failure;
 
 mod log;
 mod runtime;

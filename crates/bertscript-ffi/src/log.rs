@@ -1,8 +1,7 @@
 //! What would otherwise be written to standard error.
 
-use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
-use crate::status::{BERTSCRIPT_BUSY, BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
+use crate::failure::Failure;
+use crate::status::BERTSCRIPT_BUSY;
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::io::Write;
@@ -38,38 +37,14 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Hands messages to a function of the caller: of libtorch, which would write
-/// them to stderr, and of this library. Without one, messages are dropped,
-/// unless the environment variable `BERTSCRIPT_LOG` is set: then they go to
-/// stderr.
-///
-/// @param callback gets each message; must not throw; NULL for none
-/// @param user what the callback gets first
-/// @param level the least important messages that are wanted, such as
-///        `BERTSCRIPT_LOG_WARNING`
-///
-/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for an unknown level.
-/// Ownership: `user` stays the caller's.
-/// Thread safety: any thread; a message of another thread may still be on its
-/// way to the callback before. The callback may be called on any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn bertscript_set_log_callback(
+/// Sends the messages of this level and above to a callback; to none.
+pub(crate) fn set_sink(
     callback: bertscript_log_callback,
     user: *mut c_void,
     level: bertscript_log_level,
-    err: *mut *mut bertscript_error,
-) -> bertscript_status {
-    let body = || {
-        if !(BERTSCRIPT_LOG_ERROR..=BERTSCRIPT_LOG_WARNING).contains(&level) {
-            let message = format!("level: found {level}, expected 1 or 2");
-            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
-        }
-        let sink = callback.map(|callback| Sink { callback, user, level });
-        *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
-        Ok(())
-    };
-    // SAFETY: by the contract of the function.
-    unsafe { guard(err, body) }
+) {
+    let sink = callback.map(|callback| Sink { callback, user, level });
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
 }
 
 /// Hands a message on. No lock is held while the callback runs.

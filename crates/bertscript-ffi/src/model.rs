@@ -2,7 +2,8 @@
 
 use crate::build_options::bertscript_build_options;
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::log;
 use crate::module::bertscript_module;
 use crate::pointers::{c_text, free, get, place, text};

@@ -1,7 +1,8 @@
 //! The module handle: a file that was exported, ready to run.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{Device, Dtype, Module};

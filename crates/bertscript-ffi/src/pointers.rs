@@ -1,10 +1,9 @@
 //! From raw pointers to references, and back.
 
-use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
 use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_INVALID_UTF8,
-    BERTSCRIPT_NULL_POINTER, bertscript_status,
+    BERTSCRIPT_NULL_POINTER,
 };
 use bertscript::MAX_TEXT_BYTES;
 use std::ffi::{CString, c_char};
@@ -61,20 +60,6 @@ pub(crate) fn flag(value: i32, name: &str) -> Result<bool, Failure> {
             Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message))
         }
     }
-}
-
-/// Changes options, or says why not.
-///
-/// # Safety
-/// `options` is NULL or points to live options that nobody else uses, `err` is
-/// NULL or a place that may be written.
-pub(crate) unsafe fn set<T>(
-    options: *mut T,
-    err: *mut *mut bertscript_error,
-    change: impl FnOnce(&mut T) -> Result<(), Failure>,
-) -> bertscript_status {
-    // SAFETY: by the contract of this function.
-    unsafe { guard(err, || change(place(options, "options")?)) }
 }
 
 /// A count of which there must be one at least.

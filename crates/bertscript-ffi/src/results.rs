@@ -1,7 +1,7 @@
 //! What the handles of results have in common: structures that point into the
 //! handle's own texts.
 
-use crate::guard::Failure;
+use crate::failure::Failure;
 use crate::pointers::c_text;
 use bertscript_kernels::OutOfMemory;
 use bertscript_kernels::memory::{HEADROOM, check, reserve, try_collect};

@@ -2,9 +2,10 @@
 
 use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::{guard, set};
 use crate::module::bertscript_module;
-use crate::pointers::{array, free, get, place, set, text};
+use crate::pointers::{array, free, get, place, text};
 use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_CANCELLED, BERTSCRIPT_INVALID_ARGUMENT,
     bertscript_status,

@@ -1,11 +1,13 @@
-//! The libtorch of this process: its version, its devices, its threads.
+//! The libtorch of this process: its version, its devices, its threads, its messages.
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
+use crate::log::{self, bertscript_log_callback, bertscript_log_level};
 use crate::pointers::{flag, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
 use bertscript::Device;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 
 /// Whether the libtorch that this process has loaded is the one that this
@@ -189,4 +191,36 @@ pub unsafe extern "C" fn bertscript_shutdown_threads(
 pub extern "C" fn bertscript_get_num_threads() -> i32 {
     let count = || torchscript::enter().map_or(1, |_entered| tch::get_num_threads());
     std::panic::catch_unwind(count).unwrap_or(1)
+}
+
+/// Sets a log callback, which gets the messages of libtorch, which would go to stderr, and
+/// those of this library. Without one, messages are dropped, unless the environment variable
+/// `BERTSCRIPT_LOG` is set: then they go to stderr.
+///
+/// @param callback gets each message; must not throw; NULL for none
+/// @param user what the callback gets first
+/// @param level the least important messages that are wanted, such as
+///        `BERTSCRIPT_LOG_WARNING`
+///
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for an unknown level.
+/// Ownership: `user` stays the caller's.
+/// Thread safety: any thread; a message of another thread may still be on its
+/// way to the callback before. The callback may be called on any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_set_log_callback(
+    callback: bertscript_log_callback,
+    user: *mut c_void,
+    level: bertscript_log_level,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    let body = || {
+        if !(log::BERTSCRIPT_LOG_ERROR..=log::BERTSCRIPT_LOG_WARNING).contains(&level) {
+            let message = format!("level: found {level}, expected 1 or 2");
+            return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
+        }
+        log::set_sink(callback, user, level);
+        Ok(())
+    };
+    // SAFETY: by the contract of the function.
+    unsafe { guard(err, body) }
 }

@@ -10,8 +10,9 @@ pub use labels::*;
 
 use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
-use crate::guard::Failure;
-use crate::pointers::{flag, free, positive, set, text};
+use crate::failure::Failure;
+use crate::guard::set;
+use crate::pointers::{flag, free, positive, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use bertscript::{AggregationStrategy, Cancel, FunctionToApply, LongTexts, PoolingMode};
 use std::ffi::c_char;

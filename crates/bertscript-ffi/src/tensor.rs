@@ -7,7 +7,8 @@ pub use dtype::*;
 pub use memory::*;
 
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::pointers::{array, c_text, free, get, place, text};
 use crate::status::{
     BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_UNSUPPORTED,

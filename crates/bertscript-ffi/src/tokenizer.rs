@@ -3,7 +3,8 @@
 use crate::encode_options::bertscript_encode_options;
 use crate::encoding::bertscript_encoding;
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::inputs::Given;
 use crate::module::bertscript_module;
 use crate::pointers::{array, flag, free, get, give_text, place, text};

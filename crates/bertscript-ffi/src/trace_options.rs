@@ -1,7 +1,8 @@
 //! How a model is traced.
 
 use crate::error::bertscript_error;
-use crate::pointers::{free, set, text};
+use crate::guard::set;
+use crate::pointers::{free, text};
 use crate::status::bertscript_status;
 use bertscript::FixedShape;
 use std::ffi::c_char;

@@ -2,7 +2,8 @@
 
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
-use crate::pointers::{flag, positive, set};
+use crate::guard::set;
+use crate::pointers::{flag, positive};
 use crate::status::bertscript_status;
 
 /// Sets the greatest length of an answer.

@@ -2,8 +2,9 @@
 
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
-use crate::guard::Failure;
-use crate::pointers::{flag, positive, set, text, texts};
+use crate::failure::Failure;
+use crate::guard::set;
+use crate::pointers::{flag, positive, text, texts};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use std::ffi::c_char;
 

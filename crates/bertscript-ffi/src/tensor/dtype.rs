@@ -1,6 +1,6 @@
 //! The types of elements.
 
-use crate::guard::Failure;
+use crate::failure::Failure;
 use crate::status::BERTSCRIPT_INVALID_ARGUMENT;
 use bertscript::ElementType;
 use std::ffi::{CStr, c_char};

@@ -2,7 +2,8 @@
 
 use super::{bertscript_dtype, bertscript_tensor, element_type, numel};
 use crate::error::bertscript_error;
-use crate::guard::{Failure, guard};
+use crate::failure::Failure;
+use crate::guard::guard;
 use crate::pointers::{array, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
 use bertscript::Device;
