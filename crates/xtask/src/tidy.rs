@@ -121,14 +121,20 @@ fn imports_to_the_right(shown: &str, module: &str, text: &str) -> Vec<String> {
     let own = rank(module);
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let Some((_, rest)) = line.split_once("crate::") else { continue };
-        let imported =
-            rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
-        if rank(imported) > own {
-            findings.push(format!(
-                "{shown}:{}: {module} imports {imported}, which stands to its right",
-                number + 1
-            ));
+        let is_comment = line.trim_start().starts_with("//");
+        for rest in line.split("crate::").skip(1) {
+            let place = format!("{shown}:{}", number + 1);
+            let imported =
+                rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+            let is_module = imported.starts_with(|c: char| c.is_lowercase());
+            if rank(imported) > own {
+                findings.push(format!(
+                    "{place}: {module} imports {imported}, which stands to its right"
+                ));
+            } else if !is_module && !is_comment {
+                // By `crate::{..}` or a name of `lib.rs` an import of any module would pass.
+                findings.push(format!("{place}: expected crate::MODULE::NAME"));
+            }
         }
     }
     findings
@@ -157,6 +163,10 @@ mod tests {
         assert_eq!(found("nn", "use crate::models::Model;"), 1);
         assert_eq!(found("checkpoint", "    crate::archive::save()"), 1);
         assert_eq!(found("config", "use crate::nn::Linear;"), 1);
+        assert_eq!(found("nn", "let x = (crate::weights::X, crate::models::Y);"), 1);
+        assert_eq!(found("nn", "use crate::{Module, models::Model};"), 1);
+        assert_eq!(found("nn", "fn f(module: &crate::Module)"), 1);
+        assert_eq!(found("nn", "/// Of a [`Module`](crate::Module)"), 0);
     }
 
     #[test]

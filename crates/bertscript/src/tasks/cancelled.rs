@@ -3,10 +3,15 @@
 use super::{
     AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
 };
-use crate::{
-    Architecture, Archive, Checkpoint, Device, EngineKind, ErrorKind, LoadOptions, Module,
-    PreTrained, Precision, Result, Shapes,
-};
+use crate::archive::Archive;
+use crate::checkpoint::Checkpoint;
+use crate::device::Device;
+use crate::engine::{EngineKind, Precision};
+use crate::error::{ErrorKind, Result};
+use crate::models::{Architecture, LoadOptions, PreTrained};
+use crate::module::Module;
+use crate::shapes::Shapes;
+use crate::trace::trace;
 
 /// Texts of several lengths.
 const TEXTS: [&str; 6] =
@@ -86,7 +91,7 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
         };
         let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
         let file = folder.path().join("model.pt");
-        let script = crate::trace(&model, &Shapes::Any).unwrap();
+        let script = trace(&model, &Shapes::Any).unwrap();
         Archive::new(&model, &Shapes::Any).unwrap().save(&script, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
         let executed_by = [
