@@ -15,7 +15,7 @@ use crate::simd::{Portable, Simd};
 use crate::team::{Team, share};
 use crate::tile::{MAX_MR, MAX_NR, width};
 use int8::Int8Panels;
-use order::{NEAR, Write};
+use order::{Epilogue, NEAR};
 use panels::Panels;
 
 /// Fewer multiplications than this are not worth a second thread.
@@ -223,10 +223,11 @@ impl<E: Element> Linear<E> {
             let (block, part) = (number / parts, number % parts);
             let rows = (x.rows * block / blocks, x.rows * (block + 1) / blocks);
             let columns = (panels * part / parts, panels * (part + 1) / parts);
-            let write = Write { linear: self, then, out: &out };
+            let Self { isa, bias, outputs, .. } = self;
+            let epilogue = Epilogue { isa: *isa, bias, outputs: *outputs, then, out: &out };
             // SAFETY: available; shapes were compared, and no two pieces share a
             // place of the result.
-            unsafe { self.isa.run(Piece { x, write, rows, columns, scratch }) }
+            unsafe { isa.run(Piece { linear: self, x, epilogue, rows, columns, scratch }) }
         })
     }
 }
@@ -245,8 +246,9 @@ impl Kernel for Width {
 
 /// Some rows of the inputs times some panels.
 struct Piece<'a, E, O> {
+    linear: &'a Linear<E>,
     x: Rows<'a, E>,
-    write: Write<'a, E, O>,
+    epilogue: Epilogue<'a, O>,
     rows: (usize, usize),
     columns: (usize, usize),
     scratch: &'a mut Scratch,
@@ -265,37 +267,37 @@ impl<E: Element, O: Element> Kernel for Piece<'_, E, O> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Self::Output {
-        let Self { x, write, rows, columns, scratch } = self;
+        let Self { linear, x, epilogue, rows, columns, scratch } = self;
         let sums = &mut scratch.sums;
-        let near = write.linear.near();
+        let near = linear.near();
         // SAFETY: the rows are the inputs', the panels the layer's.
         unsafe {
-            match &write.linear.weight {
+            match &linear.weight {
                 Weight::Own(panels) => {
                     #[cfg(target_arch = "x86_64")]
-                    if write.linear.is_split() {
+                    if linear.is_split() {
                         let x = (x.start.cast::<f32>(), x.stride);
                         let (start, depth) = panels.start();
                         let panels = (start.cast::<f32>(), depth);
                         let by = split::InTiles::new(x, rows, panels, &mut scratch.split);
-                        return write.all::<S, _>(rows, columns, near, by, sums);
+                        return epilogue.all::<S, _>(rows, columns, near, by, sums);
                     }
                     #[cfg(target_arch = "x86_64")]
-                    if write.linear.isa == Isa::Amx && panels.fit_tiles() {
+                    if linear.isa == Isa::Amx && panels.fit_tiles() {
                         let by = panels.in_tiles(x, rows);
-                        return write.all::<S, _>(rows, columns, near, by, sums);
+                        return epilogue.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums)
+                    epilogue.all::<S, _>(rows, columns, near, panels.in_vectors::<S>(x), sums)
                 }
                 Weight::Int8(panels) => {
                     let rounded = panels.round::<S, E>(x, rows, &mut scratch.rounded);
-                    let isa = write.linear.isa;
+                    let isa = linear.isa;
                     #[cfg(target_arch = "x86_64")]
                     if isa == Isa::Amx {
                         let by = rounded.in_tiles::<S>();
-                        return write.all::<S, _>(rows, columns, near, by, sums);
+                        return epilogue.all::<S, _>(rows, columns, near, by, sums);
                     }
-                    write.all::<S, _>(rows, columns, near, rounded.in_vectors::<S>(isa), sums)
+                    epilogue.all::<S, _>(rows, columns, near, rounded.in_vectors::<S>(isa), sums)
                 }
             }
         }

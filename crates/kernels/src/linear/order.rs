@@ -6,8 +6,9 @@
 //! panel is asked for. The order of additions is that of the inputs whatever the
 //! slices.
 
-use super::{Linear, Then};
+use super::Then;
 use crate::element::{Element, Operations};
+use crate::isa::Isa;
 use crate::math;
 use crate::matrix::{Line, RowsMut};
 use crate::memory::{OutOfMemory, reserve};
@@ -73,9 +74,13 @@ pub(super) trait Read: Copy {
     unsafe fn read<S: Simd>(self, sums: *const f32, row: usize, column: usize) -> S::V;
 }
 
-/// What becomes of a layer's sums.
-pub(super) struct Write<'a, E, O> {
-    pub(super) linear: &'a Linear<E>,
+/// What is done to the sums of products before they are written.
+pub(super) struct Epilogue<'a, O> {
+    pub(super) isa: Isa,
+    /// Filled up to whole panels.
+    pub(super) bias: &'a [f32],
+    /// Columns of the result.
+    pub(super) outputs: usize,
     pub(super) then: Then<'a>,
     pub(super) out: &'a RowsMut<'a, O>,
 }
@@ -88,7 +93,7 @@ struct Waiting {
     sums: *const f32,
 }
 
-impl<E: Element, O: Element> Write<'_, E, O> {
+impl<O: Element> Epilogue<'_, O> {
     /// Multiplies rows with panels, and writes; `near` inputs of all rows at once.
     ///
     /// # Errors
@@ -173,21 +178,21 @@ impl<E: Element, O: Element> Write<'_, E, O> {
     /// Of the next rows: adds the bias, does what comes then, and writes.
     #[inline(always)]
     unsafe fn write<S: Simd, R: Read>(&self, read: R, waiting: &mut Waiting, count: usize) {
-        let Self { linear, out, then } = self;
+        let Self { isa, bias, outputs, then, out } = self;
         let Waiting { rows, column, sums } = waiting;
         let end = rows.1.min(rows.0 + count);
         for row in rows.0..end {
             for half in 0..2 {
                 let column = *column + half * S::LANES;
-                if column >= linear.outputs {
+                if column >= *outputs {
                     break;
                 }
-                let count = S::LANES.min(linear.outputs - column);
+                let count = S::LANES.min(outputs - column);
                 // SAFETY: the bias is filled up to whole panels; `count` values are
                 // left in each row of the result and of what is added.
                 unsafe {
                     let sum = read.read::<S>(sums.add(half * S::LANES), row, column);
-                    let sum = S::add(sum, S::load(linear.bias.as_ptr().add(column)));
+                    let sum = S::add(sum, S::load(bias.as_ptr().add(column)));
                     let value = match then {
                         Then::Keep => sum,
                         Then::Gelu => math::gelu::<S>(sum),
@@ -195,7 +200,7 @@ impl<E: Element, O: Element> Write<'_, E, O> {
                             // Not inlined: this function has many instances, and the code of
                             // all activations would be in each.
                             let mut lanes = S::lanes(sum);
-                            activation.apply(linear.isa, &mut lanes[..S::LANES]);
+                            activation.apply(*isa, &mut lanes[..S::LANES]);
                             S::load(lanes.as_ptr())
                         }
                         Then::Add(rows) => {
