@@ -1,6 +1,7 @@
 //! From text to token ids.
 
 mod chars;
+mod charsmap;
 mod encoding;
 mod growth;
 mod limits;

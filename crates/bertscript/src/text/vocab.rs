@@ -2,9 +2,9 @@
 //!
 //! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
 
-use super::growth;
 use super::limits::SentenceConfig;
 use super::settings::Settings;
+use super::{charsmap, growth};
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
@@ -61,7 +61,8 @@ fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
 
 fn from_json(text: &[u8]) -> Result<Tokenizer> {
     // The tokenizers crate panics on a decoder whose JSON is not whole.
-    serde_json::from_slice::<Value>(text).map_err(|error| failed(error.into()))?;
+    let json = serde_json::from_slice(text).map_err(|error| failed(error.into()))?;
+    charsmap::check(&json)?;
     let tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
     growth::check(&tokenizer)?;
     Ok(tokenizer)
