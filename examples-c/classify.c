@@ -17,7 +17,7 @@ int main(int argc, char **argv) {
     const char *const *texts = (const char *const *)(argv + 2);
     bertscript_task_options *options = bertscript_task_options_new();
 
-    /* The two best labels of each text; its end may be cut off if it is too long. */
+    /* The two best labels of each text; it may be truncated. */
     if (bertscript_task_options_set_top_k(options, 2, &error) != BERTSCRIPT_OK ||
         bertscript_task_options_set_long_texts(options, "truncate", &error) != BERTSCRIPT_OK ||
         bertscript_module_load(argv[1], "cpu", &module, &error) != BERTSCRIPT_OK ||
@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     }
     for (text = 0; text < count; text++) {
         printf("%s%s\n", texts[text],
-               bertscript_classifications_truncated(found, text) ? " (cut off)" : "");
+               bertscript_classifications_truncated(found, text) ? " (truncated)" : "");
         for (i = 0; i < bertscript_classifications_size(found, text); i++) {
             const bertscript_label *label = bertscript_classifications_get(found, text, i);
             printf("  %.4f %s\n", label->score, label->label);

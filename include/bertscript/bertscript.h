@@ -79,7 +79,7 @@ typedef void (*bertscript_release_callback)(void *user) BERTSCRIPT_CALLBACK_NOEX
 #define BERTSCRIPT_ABI_VERSION 1
 
 /**
- * The answers to questions, to each the best first.
+ * The answers to questions, each sorted by descending score.
  *
  * Ownership: the caller frees it.
  * Thread safety: it never changes; any thread may read it.
@@ -103,7 +103,7 @@ typedef struct bertscript_build_options bertscript_build_options;
 typedef struct bertscript_cancel_token bertscript_cancel_token;
 
 /**
- * The labels of texts, of each the best first.
+ * The labels of texts, each sorted by descending score.
  *
  * Ownership: the caller frees it.
  * Thread safety: it never changes; any thread may read it.
@@ -144,7 +144,7 @@ typedef struct bertscript_entities bertscript_entities;
 typedef struct bertscript_error bertscript_error;
 
 /**
- * The fillings of texts: of each, mask after mask, of each mask the best first.
+ * The fillings of texts: of each, mask after mask, of each mask sorted by descending score.
  *
  * Ownership: the caller frees it.
  * Thread safety: it never changes; any thread may read it.
@@ -392,7 +392,7 @@ typedef struct {
 #define BERTSCRIPT_OUT_OF_MEMORY 11
 
 /**
- * Somebody asked for it to be stopped.
+ * Cancelled.
  */
 #define BERTSCRIPT_CANCELLED 12
 
@@ -558,7 +558,7 @@ BERTSCRIPT_API uint32_t bertscript_abi_version(void) BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API const char *bertscript_status_name(bertscript_status status) BERTSCRIPT_NOEXCEPT;
 
 /**
- * The status that the failed call returned; `BERTSCRIPT_OK` of NULL.
+ * The status that the failed call returned; `BERTSCRIPT_OK` if `error` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -569,7 +569,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * One line: the object concerned, what was found and what was expected.
  *
- * Ownership: borrowed, until the error is freed; empty of NULL.
+ * Ownership: borrowed, until the error is freed; empty if `error` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -579,7 +579,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * The causes below, a line each; empty if there are none.
  *
- * Ownership: borrowed, until the error is freed; empty of NULL.
+ * Ownership: borrowed, until the error is freed; empty if `error` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -734,7 +734,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param nbytes the size of `data`, which must be that of the shape
  * @param out the tensor
  *
- * Ownership: the caller frees the tensor; `data` may go at once.
+ * Ownership: the caller frees the tensor; the caller may free `data` after the call.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -748,7 +748,7 @@ bertscript_status bertscript_tensor_copy_from(bertscript_dtype dtype,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The type of the elements; 0 of NULL.
+ * The type of the elements; 0 if `tensor` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -761,7 +761,7 @@ BERTSCRIPT_NOEXCEPT;
  *
  * @param ndim gets the number of dimensions; may be NULL
  *
- * Ownership: borrowed, until the tensor is freed; NULL of NULL.
+ * Ownership: borrowed, until the tensor is freed; NULL if `tensor` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -770,21 +770,21 @@ const int64_t *bertscript_tensor_shape(const bertscript_tensor *tensor,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The number of elements; 0 of NULL.
+ * The number of elements; 0 if `tensor` is NULL.
  *
  * Thread safety: any thread.
  */
 BERTSCRIPT_API int64_t bertscript_tensor_numel(const bertscript_tensor *tensor) BERTSCRIPT_NOEXCEPT;
 
 /**
- * The size of the elements in bytes; 0 of NULL.
+ * The size of the elements in bytes; 0 if `tensor` is NULL.
  *
  * Thread safety: any thread.
  */
 BERTSCRIPT_API size_t bertscript_tensor_nbytes(const bertscript_tensor *tensor) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Where the elements are: `cpu` or `cuda:N`; NULL of NULL.
+ * Where the elements are: `cpu` or `cuda:N`; NULL if `tensor` is NULL.
  *
  * Ownership: borrowed, until the tensor is freed.
  * Thread safety: any thread.
@@ -860,7 +860,7 @@ bertscript_status bertscript_tensor_copy_to(const bertscript_tensor *tensor,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Another handle to the same numbers; NULL of NULL.
+ * Another handle to the same numbers; NULL if `tensor` is NULL.
  *
  * Ownership: the caller frees it.
  * Thread safety: any thread.
@@ -956,7 +956,7 @@ bertscript_status bertscript_tensor_to_dlpack(const bertscript_tensor *tensor,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Makes options, which say nothing yet: the checkpoint decides.
+ * Creates default options: the checkpoint decides.
  *
  * Ownership: the caller frees them.
  * Thread safety: any thread.
@@ -1093,7 +1093,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * The checkpoint's `config.json`.
  *
- * Ownership: borrowed, until the model is freed; NULL of NULL.
+ * Ownership: borrowed, until the model is freed; NULL if `model` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -1105,7 +1105,7 @@ BERTSCRIPT_NOEXCEPT;
  * `initialized` parameters, and those that were `untied`, are `tied`, or were
  * `different` where a tie was expected.
  *
- * Ownership: borrowed, until the model is freed; NULL of NULL.
+ * Ownership: borrowed, until the model is freed; NULL if `model` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -1113,7 +1113,7 @@ const char *bertscript_model_report_json(const bertscript_model *model)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The number of values in all parameters, shared ones counted once; 0 of NULL.
+ * The number of values in all parameters, shared ones counted once; 0 if `model` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -1160,7 +1160,7 @@ bertscript_status bertscript_model_export(const bertscript_model *model,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Another handle to the same model; NULL of NULL.
+ * Another handle to the same model; NULL if `model` is NULL.
  *
  * Ownership: the caller frees it.
  * Thread safety: any thread.
@@ -1178,7 +1178,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_model_free(bertscript_model *model) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Makes options, which say nothing yet.
+ * Creates default options.
  *
  * Ownership: the caller frees them.
  * Thread safety: any thread.
@@ -1325,7 +1325,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param out the module
  *
  * Errors: as of `bertscript_module_load`, but for the first two.
- * Ownership: the caller frees the module; `data` may go at once.
+ * Ownership: the caller frees the module; the caller may free `data` after the call.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -1340,7 +1340,7 @@ BERTSCRIPT_NOEXCEPT;
  * The description of the file, as JSON: architecture, inputs, outputs with
  * their shapes, limits, labels; `null` of a file made by another program.
  *
- * Ownership: borrowed, until the module is freed; NULL of NULL.
+ * Ownership: borrowed, until the module is freed; NULL if `module` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -1371,7 +1371,7 @@ size_t bertscript_module_input_count(const bertscript_module *module)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many outputs a run returns; 0 of NULL, and of a file made by another
+ * How many outputs a run returns; 0 if `module` is NULL, and of a file made by another
  * program, which does not say.
  *
  * Thread safety: any thread.
@@ -1381,7 +1381,7 @@ size_t bertscript_module_output_count(const bertscript_module *module)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Where the module runs: `cpu` or `cuda:N`; NULL of NULL.
+ * Where the module runs: `cpu` or `cuda:N`; NULL if `module` is NULL.
  *
  * Ownership: borrowed, until the module is freed.
  * Thread safety: any thread.
@@ -1463,7 +1463,7 @@ bertscript_status bertscript_module_warm_up(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Another handle to the same module; NULL of NULL.
+ * Another handle to the same module; NULL if `module` is NULL.
  *
  * Ownership: the caller frees it.
  * Thread safety: any thread.
@@ -1481,7 +1481,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_module_free(bertscript_module *module) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Makes options, which say nothing yet.
+ * Creates default options.
  *
  * Ownership: the caller frees them.
  * Thread safety: any thread.
@@ -1580,7 +1580,7 @@ BERTSCRIPT_NOEXCEPT;
  *        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and none is returned)
  *
  * Errors: as of `bertscript_module_run`.
- * Ownership: the caller frees each output; the arrays may go at once.
+ * Ownership: the caller frees each output; the caller may free the arrays after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -1616,7 +1616,7 @@ void bertscript_cancel_token_cancel(const bertscript_cancel_token *token)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the token was asked to cancel; 0 or 1, and 0 of NULL.
+ * Whether the token was asked to cancel; 0 or 1, and 0 if `token` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -1625,7 +1625,7 @@ int32_t bertscript_cancel_token_is_cancelled(const bertscript_cancel_token *toke
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Another handle to the same token; NULL of NULL.
+ * Another handle to the same token; NULL if `token` is NULL.
  *
  * Ownership: the caller frees it.
  * Thread safety: any thread.
@@ -1692,7 +1692,7 @@ BERTSCRIPT_NOEXCEPT;
  *
  * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for options that cannot be met;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number.
- * Ownership: the caller frees the encoding; the texts may go at once.
+ * Ownership: the caller frees the encoding; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -1732,7 +1732,7 @@ bertscript_status bertscript_tokenizer_decode(const bertscript_tokenizer *tokeni
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many ids there are, those of added tokens included; 0 of NULL.
+ * How many ids there are, those of added tokens included; 0 if `tokenizer` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -1741,7 +1741,7 @@ size_t bertscript_tokenizer_vocab_size(const bertscript_tokenizer *tokenizer)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The greatest length of a sequence, in tokens, special ones included; 0 of
+ * The maximum length of a sequence, in tokens, special ones included; 0 of
  * NULL.
  *
  * Thread safety: any thread.
@@ -1785,7 +1785,7 @@ bertscript_status bertscript_tokenizer_id_to_token(const bertscript_tokenizer *t
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Another handle to the same tokenizer; NULL of NULL.
+ * Another handle to the same tokenizer; NULL if `tokenizer` is NULL.
  *
  * Ownership: the caller frees it.
  * Thread safety: any thread.
@@ -1803,7 +1803,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_tokenizer_free(bertscript_tokenizer *tokenizer) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Makes options, which say nothing yet.
+ * Creates default options.
  *
  * Ownership: the caller frees them.
  * Thread safety: any thread.
@@ -1852,7 +1852,7 @@ bertscript_status bertscript_encode_options_set_truncation(bertscript_encode_opt
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets the greatest length.
+ * Sets the maximum length.
  *
  * @param max_length tokens, special ones included; the model's limit unless set
  *
@@ -1891,7 +1891,7 @@ bertscript_status bertscript_encode_options_set_return_overflowing_tokens(bertsc
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Chooses how short sequences are filled up.
+ * Chooses how short sequences are padded.
  *
  * @param padding `do_not_pad`, `longest` or `max_length`; `do_not_pad` unless set
  *
@@ -1941,7 +1941,7 @@ void bertscript_encode_options_free(bertscript_encode_options *options)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many rows there are: one for each text, or for each window; 0 of NULL.
+ * How many rows there are: one for each text, or for each window; 0 if `encoding` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2146,7 +2146,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_encoding_free(bertscript_encoding *encoding) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Makes options, which say nothing yet.
+ * Creates default options.
  *
  * Ownership: the caller frees them.
  * Thread safety: any thread.
@@ -2231,7 +2231,7 @@ bertscript_status bertscript_task_options_set_max_length(bertscript_task_options
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets how many results are returned, the best first: to classify, to answer and
+ * Sets how many results are returned, by descending score: to classify, to answer and
  * to fill masks.
  *
  * @param top_k at least 1; unless set all labels, 1 answer, 5 fillings
@@ -2255,7 +2255,7 @@ void bertscript_task_options_free(bertscript_task_options *options)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets the greatest length of an answer.
+ * Sets the maximum length of an answer.
  *
  * @param max_answer_len tokens, at least 1; 15 unless set
  *
@@ -2268,7 +2268,7 @@ bertscript_status bertscript_task_options_set_max_answer_len(bertscript_task_opt
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets the greatest length of a window, question included, to answer questions.
+ * Sets the maximum length of a window, question included, to answer questions.
  *
  * @param max_seq_len tokens, at least 1; 384 unless set, or the model's limit if that is less
  *
@@ -2471,13 +2471,13 @@ BERTSCRIPT_NOEXCEPT;
  *        `truncate_dim`; NULL for none
  * @param embeddings gets a float32 tensor `[count, dimension]` in host memory,
  *        in the texts' order
- * @param truncated gets 1 for each text whose end was cut off, and 0 for the
+ * @param truncated gets 1 for each text that was truncated, and 0 for the
  *        others, `count` of them; may be NULL
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
  * tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
  * with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the tensor; the texts may go at once.
+ * Ownership: the caller frees the tensor; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2504,11 +2504,11 @@ BERTSCRIPT_NOEXCEPT;
  * @param capacity the room there, in floats
  * @param written gets the number of floats, also if the room is too small
  *        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and nothing is embedded); may be NULL
- * @param truncated gets 1 for each text whose end was cut off, and 0 for the
+ * @param truncated gets 1 for each text that was truncated, and 0 for the
  *        others, `count` of them; may be NULL
  *
  * Errors: those of `bertscript_module_embed`.
- * Ownership: the memory stays the caller's; the texts may go at once.
+ * Ownership: the memory stays the caller's; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2577,7 +2577,7 @@ BERTSCRIPT_NOEXCEPT;
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
  * `BertForSequenceClassification` or has no tokenizer;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the labels; the texts may go at once.
+ * Ownership: the caller frees the labels; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2608,7 +2608,7 @@ BERTSCRIPT_NOEXCEPT;
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
  * `BertForNextSentencePrediction` or `BertForPreTraining`, or has no tokenizer;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the labels; the texts may go at once.
+ * Ownership: the caller frees the labels; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2624,7 +2624,7 @@ bertscript_status bertscript_module_next_sentence(const bertscript_module *modul
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many texts there were; 0 of NULL.
+ * How many texts there were; 0 if `classifications` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2633,7 +2633,7 @@ size_t bertscript_classifications_count(const bertscript_classifications *classi
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many labels a text has; 0 of NULL, and of a text that is not there.
+ * How many labels a text has; 0 if `classifications` is NULL, and of a text that is not there.
  *
  * @param text its number, from 0
  *
@@ -2645,7 +2645,7 @@ size_t bertscript_classifications_size(const bertscript_classifications *classif
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * A label of a text; NULL of NULL, and of one that is not there.
+ * A label of a text; NULL if `classifications` is NULL, and of one that is not there.
  *
  * @param text its number, from 0
  * @param index the number of the label, from 0
@@ -2660,7 +2660,7 @@ const bertscript_label *bertscript_classifications_get(const bertscript_classifi
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+ * Whether a text was truncated: 0 or 1; 0 if `classifications` is NULL.
  *
  * @param text its number, from 0
  *
@@ -2674,7 +2674,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * All of it as JSON: an array with an object for each text.
  *
- * Ownership: borrowed, until the labels are freed; NULL of NULL.
+ * Ownership: borrowed, until the labels are freed; NULL if `classifications` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -2705,7 +2705,7 @@ BERTSCRIPT_NOEXCEPT;
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
  * `BertForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
  * with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the entities; the texts may go at once.
+ * Ownership: the caller frees the entities; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2719,7 +2719,7 @@ bertscript_status bertscript_module_entities(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many texts there were; 0 of NULL.
+ * How many texts there were; 0 if `entities` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2728,7 +2728,7 @@ size_t bertscript_entities_count(const bertscript_entities *entities)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many entities a text has; 0 of NULL, and of a text that is not there.
+ * How many entities a text has; 0 if `entities` is NULL, and of a text that is not there.
  *
  * @param text its number, from 0
  *
@@ -2740,7 +2740,7 @@ size_t bertscript_entities_size(const bertscript_entities *entities,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * An entity of a text; NULL of NULL, and of one that is not there.
+ * An entity of a text; NULL if `entities` is NULL, and of one that is not there.
  *
  * @param text its number, from 0
  * @param index the number of the entity, from 0
@@ -2755,7 +2755,7 @@ const bertscript_entity *bertscript_entities_get(const bertscript_entities *enti
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+ * Whether a text was truncated: 0 or 1; 0 if `entities` is NULL.
  *
  * @param text its number, from 0
  *
@@ -2769,7 +2769,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * All of it as JSON: an array with an object for each text.
  *
- * Ownership: borrowed, until the entities are freed; NULL of NULL.
+ * Ownership: borrowed, until the entities are freed; NULL if `entities` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -2803,7 +2803,7 @@ BERTSCRIPT_API void bertscript_entities_free(bertscript_entities *entities) BERT
  * `BertForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
  * for a question that leaves no room for its context;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the answers; the texts may go at once.
+ * Ownership: the caller frees the answers; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2819,7 +2819,7 @@ bertscript_status bertscript_module_answer(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many questions there were; 0 of NULL.
+ * How many questions there were; 0 if `answers` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2828,7 +2828,7 @@ size_t bertscript_answers_count(const bertscript_answers *answers)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many answers a question has; 0 of NULL, and of a question that is not there.
+ * How many answers a question has; 0 if `answers` is NULL, and of a question that is not there.
  *
  * @param question its number, from 0
  *
@@ -2840,7 +2840,7 @@ size_t bertscript_answers_size(const bertscript_answers *answers,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * An answer of a question; NULL of NULL, and of one that is not there.
+ * An answer of a question; NULL if `answers` is NULL, and of one that is not there.
  *
  * @param question its number, from 0
  * @param index the number of the answer, from 0
@@ -2855,7 +2855,7 @@ const bertscript_answer *bertscript_answers_get(const bertscript_answers *answer
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the end of a context was cut off: 0 or 1; 0 of NULL.
+ * Whether a context was truncated: 0 or 1; 0 if `answers` is NULL.
  *
  * @param question its number, from 0
  *
@@ -2869,7 +2869,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * All of it as JSON: an array with an object for each question.
  *
- * Ownership: borrowed, until the answers are freed; NULL of NULL.
+ * Ownership: borrowed, until the answers are freed; NULL if `answers` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -2885,7 +2885,7 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_answers_free(bertscript_answers *answers) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Fills the masks of texts with the likeliest tokens. A mask is written as the
+ * Fills the masks of texts with the most probable tokens. A mask is written as the
  * tokenizer has it, `[MASK]`.
  *
  * @param texts the texts, UTF-8, `count` of them
@@ -2899,7 +2899,7 @@ BERTSCRIPT_API void bertscript_answers_free(bertscript_answers *answers) BERTSCR
  * `BertForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
  * text without a mask, or a target that is no token;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
- * Ownership: the caller frees the fillings; the texts may go at once.
+ * Ownership: the caller frees the fillings; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
  */
 BERTSCRIPT_API
@@ -2913,7 +2913,7 @@ bertscript_status bertscript_module_fill_mask(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many texts there were; 0 of NULL.
+ * How many texts there were; 0 if `fillings` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2922,7 +2922,7 @@ size_t bertscript_fillings_count(const bertscript_fillings *fillings)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many fillings a text has; 0 of NULL, and of a text that is not there.
+ * How many fillings a text has; 0 if `fillings` is NULL, and of a text that is not there.
  *
  * @param text its number, from 0
  *
@@ -2934,7 +2934,7 @@ size_t bertscript_fillings_size(const bertscript_fillings *fillings,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * A filling of a text; NULL of NULL, and of one that is not there.
+ * A filling of a text; NULL if `fillings` is NULL, and of one that is not there.
  *
  * @param text its number, from 0
  * @param index the number of the filling, from 0
@@ -2949,7 +2949,7 @@ const bertscript_filling *bertscript_fillings_get(const bertscript_fillings *fil
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+ * Whether a text was truncated: 0 or 1; 0 if `fillings` is NULL.
  *
  * @param text its number, from 0
  *
@@ -2963,7 +2963,7 @@ BERTSCRIPT_NOEXCEPT;
 /**
  * All of it as JSON: an array with an object for each text.
  *
- * Ownership: borrowed, until the fillings are freed; NULL of NULL.
+ * Ownership: borrowed, until the fillings are freed; NULL if `fillings` is NULL.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API

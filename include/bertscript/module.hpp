@@ -134,7 +134,7 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     }
 
     /// Embeds texts: a float32 tensor [texts, dimension]. `truncated`, if given, gets for each text
-    /// whether its end was cut off.
+    /// whether it was truncated.
     Outcome<Tensor> embed(const Texts &texts, const TaskOptions &options = {},
                           std::vector<bool> *truncated = nullptr) const {
         std::vector<std::int32_t> cut(texts.size());

@@ -23,10 +23,10 @@ struct Label {
     float score;
 };
 
-/// The labels of a text, the best first.
+/// The labels of a text, sorted by descending score.
 struct Classification {
     std::vector<Label> labels;
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     bool truncated;
 };
 
@@ -43,7 +43,7 @@ struct Entity {
 /// The entities of a text, in its order.
 struct Entities {
     std::vector<Entity> entities;
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     bool truncated;
 };
 
@@ -54,10 +54,10 @@ struct Answer {
     std::size_t start, end, char_start, char_end;
 };
 
-/// The answers to a question, the best first.
+/// The answers to a question, sorted by descending score.
 struct Answers {
     std::vector<Answer> answers;
-    /// Whether the end of the context was cut off.
+    /// Whether the context was truncated.
     bool truncated;
 };
 
@@ -70,10 +70,10 @@ struct Filling {
     std::string token_str, sequence;
 };
 
-/// The fillings of a text: mask after mask, of each the best first.
+/// The fillings of a text: mask after mask, each sorted by descending score.
 struct Fillings {
     std::vector<Filling> fillings;
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     bool truncated;
 };
 

@@ -111,7 +111,7 @@ class Tokenizer : public detail::Shared<bertscript_tokenizer, bertscript_tokeniz
 
     /// Number of ids, those of added tokens included.
     std::size_t vocab_size() const noexcept { return bertscript_tokenizer_vocab_size(get()); }
-    /// The greatest length of a sequence, special tokens included.
+    /// The maximum length of a sequence, special tokens included.
     std::size_t max_length() const noexcept { return bertscript_tokenizer_max_length(get()); }
 
     /// The id of a token of the vocabulary.

@@ -79,7 +79,7 @@ fn texts_are_labelled() {
     let texts = ["the cat sat", "", long.as_str()];
     let arguments = arguments(&file, &texts);
     let wanted = in_rust("classify", &arguments);
-    assert!(wanted.contains(" (cut off)"), "{wanted}");
+    assert!(wanted.contains(" (truncated)"), "{wanted}");
     assert_eq!(printed(&program.run(&arguments)), wanted);
 }
 

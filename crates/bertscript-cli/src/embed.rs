@@ -104,7 +104,7 @@ impl Embed {
         if done.truncated > 0 {
             let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
             output::say(&format!(
-                "longer than {limit} tokens, and cut off there: {} of {} texts (--long-texts chooses otherwise)",
+                "longer than {limit} tokens, and truncated: {} of {} texts (--long-texts chooses otherwise)",
                 done.truncated, done.texts
             ));
         }

@@ -55,7 +55,7 @@ pub(crate) struct Predict {
     /// answer: the question, which every TEXT may answer
     #[arg(long, value_name = "TEXT")]
     question: Option<String>,
-    /// How many results are printed for each text, or for the query, the best first;
+    /// How many results are printed for each text, or for the query, sorted by descending score;
     /// not of entities [default: 1 of answer, 5 of fill-mask, all of the others]
     #[arg(long, value_name = "N")]
     top_k: Option<NonZeroUsize>,
@@ -73,10 +73,10 @@ pub(crate) struct Predict {
     /// entities: cut long texts into windows that share this many tokens
     #[arg(long, value_name = "N", conflicts_with = "long_texts")]
     stride: Option<usize>,
-    /// answer: the greatest length of an answer, in tokens [default: 15]
+    /// answer: the maximum length of an answer, in tokens [default: 15]
     #[arg(long, value_name = "N")]
     max_answer_len: Option<usize>,
-    /// answer: the greatest length of a window, in tokens [default: 384 or less]
+    /// answer: the maximum length of a window, in tokens [default: 384 or less]
     #[arg(long, value_name = "N")]
     max_seq_len: Option<usize>,
     /// answer: how many tokens windows share [default: 128 or less]
@@ -187,7 +187,7 @@ impl Predict {
         if truncated > 0 {
             let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
             output::say(&format!(
-                "longer than {limit} tokens, and cut off there: {truncated} of {texts} texts (--long-texts chooses otherwise)"
+                "longer than {limit} tokens, and truncated: {truncated} of {texts} texts (--long-texts chooses otherwise)"
             ));
         }
         Ok(ExitCode::SUCCESS)

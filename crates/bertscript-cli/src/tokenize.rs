@@ -30,7 +30,7 @@ pub(crate) struct Tokenize {
     /// or only_second
     #[arg(long, value_name = "STRATEGY", default_value = "do_not_truncate")]
     truncation: Truncation,
-    /// The greatest length, special tokens included, of --truncation and of --padding
+    /// The maximum length, special tokens included, of --truncation and of --padding
     /// max_length [default: the model's]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -40,7 +40,7 @@ pub(crate) struct Tokenize {
     /// Print what was cut as further windows
     #[arg(long)]
     return_overflowing_tokens: bool,
-    /// How short texts are filled up: do_not_pad, longest (of the whole input)
+    /// How short texts are padded: do_not_pad, longest (of the whole input)
     /// or max_length
     #[arg(long, value_name = "HOW", default_value = "do_not_pad")]
     padding: Padding,

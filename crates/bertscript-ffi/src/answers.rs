@@ -31,7 +31,7 @@ pub struct bertscript_answer {
     pub char_end: usize,
 }
 
-/// The answers to questions, to each the best first.
+/// The answers to questions, each sorted by descending score.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: it never changes; any thread may read it.
@@ -74,7 +74,7 @@ impl bertscript_answers {
 /// `BertForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
 /// for a question that leaves no room for its context;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the answers; the texts may go at once.
+/// Ownership: the caller frees the answers; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_answer(
@@ -136,7 +136,7 @@ fn answer_options(chosen: &bertscript_task_options) -> Result<AnswerOptions, Fai
     })
 }
 
-/// How many questions there were; 0 of NULL.
+/// How many questions there were; 0 if `answers` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn bertscript_answers_count(answers: *const bertscript_ans
     unsafe { answers.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many answers a question has; 0 of NULL, and of a question that is not there.
+/// How many answers a question has; 0 if `answers` is NULL, and of a question that is not there.
 ///
 /// @param question its number, from 0
 ///
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn bertscript_answers_size(
     unsafe { answers.as_ref() }.map_or(0, |found| found.0.items(question).len())
 }
 
-/// An answer of a question; NULL of NULL, and of one that is not there.
+/// An answer of a question; NULL if `answers` is NULL, and of one that is not there.
 ///
 /// @param question its number, from 0
 /// @param index the number of the answer, from 0
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn bertscript_answers_get(
     unsafe { answers.as_ref() }.map_or(std::ptr::null(), |found| found.0.item(question, index))
 }
 
-/// Whether the end of a context was cut off: 0 or 1; 0 of NULL.
+/// Whether a context was truncated: 0 or 1; 0 if `answers` is NULL.
 ///
 /// @param question its number, from 0
 ///
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn bertscript_answers_truncated(
 
 /// All of it as JSON: an array with an object for each question.
 ///
-/// Ownership: borrowed, until the answers are freed; NULL of NULL.
+/// Ownership: borrowed, until the answers are freed; NULL if `answers` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_answers_json(

@@ -13,7 +13,7 @@ use std::ffi::c_char;
 /// Thread safety: one thread at a time.
 pub struct bertscript_build_options(pub(crate) LoadOptions);
 
-/// Makes options, which say nothing yet: the checkpoint decides.
+/// Creates default options: the checkpoint decides.
 ///
 /// Ownership: the caller frees them.
 /// Thread safety: any thread.

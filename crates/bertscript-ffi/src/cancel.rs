@@ -30,7 +30,7 @@ pub unsafe extern "C" fn bertscript_cancel_token_cancel(token: *const bertscript
     }
 }
 
-/// Whether the token was asked to cancel; 0 or 1, and 0 of NULL.
+/// Whether the token was asked to cancel; 0 or 1, and 0 if `token` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn bertscript_cancel_token_is_cancelled(
     unsafe { token.as_ref() }.is_some_and(|token| token.0.is_cancelled()).into()
 }
 
-/// Another handle to the same token; NULL of NULL.
+/// Another handle to the same token; NULL if `token` is NULL.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.

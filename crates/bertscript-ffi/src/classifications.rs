@@ -22,7 +22,7 @@ pub struct bertscript_label {
     pub score: f32,
 }
 
-/// The labels of texts, of each the best first.
+/// The labels of texts, each sorted by descending score.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: it never changes; any thread may read it.
@@ -57,7 +57,7 @@ impl bertscript_classifications {
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
 /// `BertForSequenceClassification` or has no tokenizer;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the labels; the texts may go at once.
+/// Ownership: the caller frees the labels; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_classify(
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn bertscript_module_classify(
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
 /// `BertForNextSentencePrediction` or `BertForPreTraining`, or has no tokenizer;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the labels; the texts may go at once.
+/// Ownership: the caller frees the labels; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_next_sentence(
@@ -154,7 +154,7 @@ unsafe fn classify_options(
     })
 }
 
-/// How many texts there were; 0 of NULL.
+/// How many texts there were; 0 if `classifications` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn bertscript_classifications_count(
     unsafe { classifications.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many labels a text has; 0 of NULL, and of a text that is not there.
+/// How many labels a text has; 0 if `classifications` is NULL, and of a text that is not there.
 ///
 /// @param text its number, from 0
 ///
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn bertscript_classifications_size(
     unsafe { classifications.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// A label of a text; NULL of NULL, and of one that is not there.
+/// A label of a text; NULL if `classifications` is NULL, and of one that is not there.
 ///
 /// @param text its number, from 0
 /// @param index the number of the label, from 0
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn bertscript_classifications_get(
     unsafe { classifications.as_ref() }.map_or(std::ptr::null(), |found| found.0.item(text, index))
 }
 
-/// Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+/// Whether a text was truncated: 0 or 1; 0 if `classifications` is NULL.
 ///
 /// @param text its number, from 0
 ///
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn bertscript_classifications_truncated(
 
 /// All of it as JSON: an array with an object for each text.
 ///
-/// Ownership: borrowed, until the labels are freed; NULL of NULL.
+/// Ownership: borrowed, until the labels are freed; NULL if `classifications` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_classifications_json(

@@ -22,13 +22,13 @@ use std::ffi::c_char;
 ///        `truncate_dim`; NULL for none
 /// @param embeddings gets a float32 tensor `[count, dimension]` in host memory,
 ///        in the texts' order
-/// @param truncated gets 1 for each text whose end was cut off, and 0 for the
+/// @param truncated gets 1 for each text that was truncated, and 0 for the
 ///        others, `count` of them; may be NULL
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
 /// tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
 /// with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the tensor; the texts may go at once.
+/// Ownership: the caller frees the tensor; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_embed(
@@ -71,11 +71,11 @@ pub unsafe extern "C" fn bertscript_module_embed(
 /// @param capacity the room there, in floats
 /// @param written gets the number of floats, also if the room is too small
 ///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and nothing is embedded); may be NULL
-/// @param truncated gets 1 for each text whose end was cut off, and 0 for the
+/// @param truncated gets 1 for each text that was truncated, and 0 for the
 ///        others, `count` of them; may be NULL
 ///
 /// Errors: those of `bertscript_module_embed`.
-/// Ownership: the memory stays the caller's; the texts may go at once.
+/// Ownership: the memory stays the caller's; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_embed_into(
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn bertscript_module_embedding_dim(
     unsafe { guard(err, body) }
 }
 
-/// Says of each text whether its end was cut off, to whoever wants to know.
+/// Says of each text whether it was truncated, to whoever wants to know.
 ///
 /// # Safety
 /// `truncated` is NULL or has room for `count` numbers; `cut` are below `count`.

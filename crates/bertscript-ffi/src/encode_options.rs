@@ -15,7 +15,7 @@ use std::ffi::c_char;
 /// Thread safety: one thread at a time.
 pub struct bertscript_encode_options(pub(crate) EncodeOptions);
 
-/// Makes options, which say nothing yet.
+/// Creates default options.
 ///
 /// Ownership: the caller frees them.
 /// Thread safety: any thread.
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn bertscript_encode_options_set_truncation(
     }
 }
 
-/// Sets the greatest length.
+/// Sets the maximum length.
 ///
 /// @param max_length tokens, special ones included; the model's limit unless set
 ///
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn bertscript_encode_options_set_return_overflowing_tokens
     }
 }
 
-/// Chooses how short sequences are filled up.
+/// Chooses how short sequences are padded.
 ///
 /// @param padding `do_not_pad`, `longest` or `max_length`; `do_not_pad` unless set
 ///

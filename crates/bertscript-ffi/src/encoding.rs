@@ -70,7 +70,7 @@ fn list<T>(values: &[T]) -> *const T {
     if values.is_empty() { null() } else { values.as_ptr() }
 }
 
-/// How many rows there are: one for each text, or for each window; 0 of NULL.
+/// How many rows there are: one for each text, or for each window; 0 if `encoding` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

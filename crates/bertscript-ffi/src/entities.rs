@@ -75,7 +75,7 @@ impl bertscript_entities {
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
 /// `BertForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
 /// with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the entities; the texts may go at once.
+/// Ownership: the caller frees the entities; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_entities(
@@ -117,7 +117,7 @@ fn entities_options(chosen: &bertscript_task_options) -> Result<EntitiesOptions,
     })
 }
 
-/// How many texts there were; 0 of NULL.
+/// How many texts there were; 0 if `entities` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn bertscript_entities_count(entities: *const bertscript_e
     unsafe { entities.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many entities a text has; 0 of NULL, and of a text that is not there.
+/// How many entities a text has; 0 if `entities` is NULL, and of a text that is not there.
 ///
 /// @param text its number, from 0
 ///
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn bertscript_entities_size(
     unsafe { entities.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// An entity of a text; NULL of NULL, and of one that is not there.
+/// An entity of a text; NULL if `entities` is NULL, and of one that is not there.
 ///
 /// @param text its number, from 0
 /// @param index the number of the entity, from 0
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn bertscript_entities_get(
     unsafe { entities.as_ref() }.map_or(std::ptr::null(), |found| found.0.item(text, index))
 }
 
-/// Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+/// Whether a text was truncated: 0 or 1; 0 if `entities` is NULL.
 ///
 /// @param text its number, from 0
 ///
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn bertscript_entities_truncated(
 
 /// All of it as JSON: an array with an object for each text.
 ///
-/// Ownership: borrowed, until the entities are freed; NULL of NULL.
+/// Ownership: borrowed, until the entities are freed; NULL if `entities` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_entities_json(

@@ -22,7 +22,7 @@ impl bertscript_error {
     }
 }
 
-/// The status that the failed call returned; `BERTSCRIPT_OK` of NULL.
+/// The status that the failed call returned; `BERTSCRIPT_OK` if `error` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn bertscript_error_status(
 
 /// One line: the object concerned, what was found and what was expected.
 ///
-/// Ownership: borrowed, until the error is freed; empty of NULL.
+/// Ownership: borrowed, until the error is freed; empty if `error` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_error_message(error: *const bertscript_error) -> *const c_char {
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn bertscript_error_message(error: *const bertscript_error
 
 /// The causes below, a line each; empty if there are none.
 ///
-/// Ownership: borrowed, until the error is freed; empty of NULL.
+/// Ownership: borrowed, until the error is freed; empty if `error` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_error_detail(error: *const bertscript_error) -> *const c_char {

@@ -28,7 +28,7 @@ pub struct bertscript_filling {
     pub sequence: *const c_char,
 }
 
-/// The fillings of texts: of each, mask after mask, of each mask the best first.
+/// The fillings of texts: of each, mask after mask, of each mask sorted by descending score.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: it never changes; any thread may read it.
@@ -56,7 +56,7 @@ impl bertscript_fillings {
     }
 }
 
-/// Fills the masks of texts with the likeliest tokens. A mask is written as the
+/// Fills the masks of texts with the most probable tokens. A mask is written as the
 /// tokenizer has it, `[MASK]`.
 ///
 /// @param texts the texts, UTF-8, `count` of them
@@ -70,7 +70,7 @@ impl bertscript_fillings {
 /// `BertForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
 /// text without a mask, or a target that is no token;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
-/// Ownership: the caller frees the fillings; the texts may go at once.
+/// Ownership: the caller frees the fillings; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_fill_mask(
@@ -111,7 +111,7 @@ fn fill_mask_options(chosen: &bertscript_task_options) -> Result<FillMaskOptions
     })
 }
 
-/// How many texts there were; 0 of NULL.
+/// How many texts there were; 0 if `fillings` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn bertscript_fillings_count(fillings: *const bertscript_f
     unsafe { fillings.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many fillings a text has; 0 of NULL, and of a text that is not there.
+/// How many fillings a text has; 0 if `fillings` is NULL, and of a text that is not there.
 ///
 /// @param text its number, from 0
 ///
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn bertscript_fillings_size(
     unsafe { fillings.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// A filling of a text; NULL of NULL, and of one that is not there.
+/// A filling of a text; NULL if `fillings` is NULL, and of one that is not there.
 ///
 /// @param text its number, from 0
 /// @param index the number of the filling, from 0
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn bertscript_fillings_get(
     unsafe { fillings.as_ref() }.map_or(std::ptr::null(), |found| found.0.item(text, index))
 }
 
-/// Whether the end of a text was cut off: 0 or 1; 0 of NULL.
+/// Whether a text was truncated: 0 or 1; 0 if `fillings` is NULL.
 ///
 /// @param text its number, from 0
 ///
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn bertscript_fillings_truncated(
 
 /// All of it as JSON: an array with an object for each text.
 ///
-/// Ownership: borrowed, until the fillings are freed; NULL of NULL.
+/// Ownership: borrowed, until the fillings are freed; NULL if `fillings` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_fillings_json(

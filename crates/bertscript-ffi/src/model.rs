@@ -66,7 +66,7 @@ pub unsafe extern "C" fn bertscript_model_from_pretrained(
 
 /// The checkpoint's `config.json`.
 ///
-/// Ownership: borrowed, until the model is freed; NULL of NULL.
+/// Ownership: borrowed, until the model is freed; NULL if `model` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_model_config_json(
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn bertscript_model_config_json(
 /// `initialized` parameters, and those that were `untied`, are `tied`, or were
 /// `different` where a tie was expected.
 ///
-/// Ownership: borrowed, until the model is freed; NULL of NULL.
+/// Ownership: borrowed, until the model is freed; NULL if `model` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_model_report_json(
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn bertscript_model_report_json(
     unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.0.report.as_ptr())
 }
 
-/// The number of values in all parameters, shared ones counted once; 0 of NULL.
+/// The number of values in all parameters, shared ones counted once; 0 if `model` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -194,7 +194,7 @@ impl Eager {
     }
 }
 
-/// Another handle to the same model; NULL of NULL.
+/// Another handle to the same model; NULL if `model` is NULL.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn bertscript_module_load(
 /// @param out the module
 ///
 /// Errors: as of `bertscript_module_load`, but for the first two.
-/// Ownership: the caller frees the module; `data` may go at once.
+/// Ownership: the caller frees the module; the caller may free `data` after the call.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_load_memory(
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn bertscript_module_load_memory(
 /// The description of the file, as JSON: architecture, inputs, outputs with
 /// their shapes, limits, labels; `null` of a file made by another program.
 ///
-/// Ownership: borrowed, until the module is freed; NULL of NULL.
+/// Ownership: borrowed, until the module is freed; NULL if `module` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_metadata_json(
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn bertscript_module_input_count(module: *const bertscript
     unsafe { module.as_ref() }.map_or(0, |module| module.0.inputs.len())
 }
 
-/// How many outputs a run returns; 0 of NULL, and of a file made by another
+/// How many outputs a run returns; 0 if `module` is NULL, and of a file made by another
 /// program, which does not say.
 ///
 /// Thread safety: any thread.
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn bertscript_module_output_count(module: *const bertscrip
     unsafe { module.as_ref() }.map_or(0, |module| module.0.outputs.len())
 }
 
-/// Where the module runs: `cpu` or `cuda:N`; NULL of NULL.
+/// Where the module runs: `cpu` or `cuda:N`; NULL if `module` is NULL.
 ///
 /// Ownership: borrowed, until the module is freed.
 /// Thread safety: any thread.
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn bertscript_module_warm_up(
     unsafe { guard(err, body) }
 }
 
-/// Another handle to the same module; NULL of NULL.
+/// Another handle to the same module; NULL if `module` is NULL.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.

@@ -46,7 +46,7 @@ impl Owned {
 
 impl<T> Results<T> {
     /// Brings the results of texts into C's form; `each` gives the items of one,
-    /// and whether its end was cut off.
+    /// and whether it was truncated.
     pub(crate) fn new<R: Serialize>(
         found: &[R],
         mut each: impl FnMut(&R, &mut Owned) -> Result<(Vec<T>, bool), OutOfMemory>,

@@ -25,7 +25,7 @@ pub struct bertscript_run_options {
     stream: Option<*mut c_void>,
 }
 
-/// Makes options, which say nothing yet.
+/// Creates default options.
 ///
 /// Ownership: the caller frees them.
 /// Thread safety: any thread.
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn bertscript_module_run(
 ///        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and none is returned)
 ///
 /// Errors: as of `bertscript_module_run`.
-/// Ownership: the caller frees each output; the arrays may go at once.
+/// Ownership: the caller frees each output; the caller may free the arrays after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_module_run_ids(

@@ -27,7 +27,7 @@ pub const BERTSCRIPT_SHAPE_MISMATCH: bertscript_status = 8;
 pub const BERTSCRIPT_DEVICE_UNAVAILABLE: bertscript_status = 10;
 /// Host or device memory ran out; the handle stays usable.
 pub const BERTSCRIPT_OUT_OF_MEMORY: bertscript_status = 11;
-/// Somebody asked for it to be stopped.
+/// Cancelled.
 pub const BERTSCRIPT_CANCELLED: bertscript_status = 12;
 /// libtorch failed.
 pub const BERTSCRIPT_TORCH: bertscript_status = 13;

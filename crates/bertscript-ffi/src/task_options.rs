@@ -82,7 +82,7 @@ impl bertscript_task_options {
     }
 }
 
-/// Makes options, which say nothing yet.
+/// Creates default options.
 ///
 /// Ownership: the caller frees them.
 /// Thread safety: any thread.
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_length(
     }
 }
 
-/// Sets how many results are returned, the best first: to classify, to answer and
+/// Sets how many results are returned, by descending score: to classify, to answer and
 /// to fill masks.
 ///
 /// @param top_k at least 1; unless set all labels, 1 answer, 5 fillings

@@ -75,7 +75,7 @@ fn numel(shape: &[i64], element_type: ElementType) -> Result<i64, Failure> {
 /// @param nbytes the size of `data`, which must be that of the shape
 /// @param out the tensor
 ///
-/// Ownership: the caller frees the tensor; `data` may go at once.
+/// Ownership: the caller frees the tensor; the caller may free `data` after the call.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_tensor_copy_from(
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn bertscript_tensor_copy_from(
     unsafe { guard(err, body) }
 }
 
-/// The type of the elements; 0 of NULL.
+/// The type of the elements; 0 if `tensor` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn bertscript_tensor_dtype(
 ///
 /// @param ndim gets the number of dimensions; may be NULL
 ///
-/// Ownership: borrowed, until the tensor is freed; NULL of NULL.
+/// Ownership: borrowed, until the tensor is freed; NULL if `tensor` is NULL.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_tensor_shape(
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn bertscript_tensor_shape(
     tensor.map_or(std::ptr::null(), |tensor| tensor.0.shape.as_ptr())
 }
 
-/// The number of elements; 0 of NULL.
+/// The number of elements; 0 if `tensor` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn bertscript_tensor_numel(tensor: *const bertscript_tenso
     unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.0.shape.iter().product())
 }
 
-/// The size of the elements in bytes; 0 of NULL.
+/// The size of the elements in bytes; 0 if `tensor` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn bertscript_tensor_nbytes(tensor: *const bertscript_tens
     unsafe { tensor.as_ref() }.map_or(0, |tensor| tensor.tensor().nbytes())
 }
 
-/// Where the elements are: `cpu` or `cuda:N`; NULL of NULL.
+/// Where the elements are: `cpu` or `cuda:N`; NULL if `tensor` is NULL.
 ///
 /// Ownership: borrowed, until the tensor is freed.
 /// Thread safety: any thread.
@@ -309,7 +309,7 @@ pub unsafe extern "C" fn bertscript_tensor_copy_to(
     unsafe { guard(err, body) }
 }
 
-/// Another handle to the same numbers; NULL of NULL.
+/// Another handle to the same numbers; NULL if `tensor` is NULL.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_from_module(
 ///
 /// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for options that cannot be met;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number.
-/// Ownership: the caller frees the encoding; the texts may go at once.
+/// Ownership: the caller frees the encoding; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_tokenizer_encode(
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_decode(
     unsafe { guard(err, body) }
 }
 
-/// How many ids there are, those of added tokens included; 0 of NULL.
+/// How many ids there are, those of added tokens included; 0 if `tokenizer` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_vocab_size(
     unsafe { tokenizer.as_ref() }.map_or(0, |tokenizer| tokenizer.0.vocab_size())
 }
 
-/// The greatest length of a sequence, in tokens, special ones included; 0 of
+/// The maximum length of a sequence, in tokens, special ones included; 0 of
 /// NULL.
 ///
 /// Thread safety: any thread.
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn bertscript_tokenizer_id_to_token(
     unsafe { guard(err, body) }
 }
 
-/// Another handle to the same tokenizer; NULL of NULL.
+/// Another handle to the same tokenizer; NULL if `tokenizer` is NULL.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.

@@ -14,7 +14,7 @@ use std::ffi::c_char;
 /// Thread safety: one thread at a time.
 pub struct bertscript_trace_options(pub(crate) Vec<FixedShape>);
 
-/// Makes options, which say nothing yet.
+/// Creates default options.
 ///
 /// Ownership: the caller frees them.
 /// Thread safety: any thread.

@@ -36,7 +36,7 @@ pub enum ErrorKind {
     OutOfMemory,
     /// Two results that must agree do not.
     Verification,
-    /// Somebody asked for it to be stopped.
+    /// Cancelled.
     Cancelled,
     /// libtorch failed.
     Torch,

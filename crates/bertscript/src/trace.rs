@@ -86,7 +86,7 @@ pub(crate) fn verify(script: &ScriptModule, model: &PreTrained, shapes: &Shapes)
         return fixed::verify(script, model, shapes);
     }
     // Each forward of a large model costs: one shape verifies the unmasked trace,
-    // and the greatest lengths, which the code treats as any, are left to verify.
+    // and the maximum lengths, which the code treats as any, are left to verify.
     let longest = model.config().max_position_embeddings.min(128);
     for (batch, length, unmasked) in [(1, 1, false), (3, 7, true), (1, longest, false)] {
         let shape = Example::shape(batch, length.min(longest), model);

@@ -6,7 +6,7 @@ use crate::guard::set;
 use crate::pointers::{flag, positive};
 use crate::status::bertscript_status;
 
-/// Sets the greatest length of an answer.
+/// Sets the maximum length of an answer.
 ///
 /// @param max_answer_len tokens, at least 1; 15 unless set
 ///
@@ -26,7 +26,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_answer_len(
     }
 }
 
-/// Sets the greatest length of a window, question included, to answer questions.
+/// Sets the maximum length of a window, question included, to answer questions.
 ///
 /// @param max_seq_len tokens, at least 1; 384 unless set, or the model's limit if that is less
 ///

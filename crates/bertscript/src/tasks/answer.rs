@@ -18,11 +18,11 @@ use std::ops::Range;
 /// How to answer. The names and the defaults are transformers'.
 #[derive(Debug, Clone)]
 pub struct AnswerOptions {
-    /// How many answers are returned, the best first.
+    /// How many answers are returned, sorted by descending score.
     pub top_k: usize,
-    /// The greatest length of an answer, in tokens.
+    /// The maximum length of an answer, in tokens.
     pub max_answer_len: usize,
-    /// The greatest length of a window, question included, in tokens; otherwise
+    /// The maximum length of a window, question included, in tokens; otherwise
     /// 384, or the model's limit if that is less.
     pub max_seq_len: Option<usize>,
     /// How many tokens of the context two windows share; otherwise 128, or half
@@ -85,9 +85,9 @@ pub struct Answer {
 /// The answers to a question.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Answers {
-    /// The best first.
+    /// Sorted by descending score.
     pub answers: Vec<Answer>,
-    /// Whether the end of the context was cut off.
+    /// Whether the context was truncated.
     pub truncated: bool,
 }
 
@@ -201,7 +201,7 @@ fn probabilities(logits: &[f32], allowed: &[bool]) -> Result<Vec<f32>> {
     softmax(&collect(logits)?)
 }
 
-/// The likeliest spans, the best first. The first token, `[CLS]`, means that
+/// The most probable spans, sorted by descending score. The first token, `[CLS]`, means that
 /// there is no answer, and is in none.
 fn spans(
     start: &[f32],

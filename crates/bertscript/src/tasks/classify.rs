@@ -59,7 +59,7 @@ pub struct ClassifyOptions {
     /// What makes scores of logits; otherwise the activation of a cross-encoder, as in
     /// `CrossEncoder`, or else what follows from the problem type, as in transformers.
     pub function_to_apply: Option<FunctionToApply>,
-    /// How many labels are returned, the best first; all if none.
+    /// How many labels are returned, sorted by descending score; all if none.
     pub top_k: Option<usize>,
     /// What becomes of long texts. The logits of windows are averaged, weighted
     /// by their tokens.
@@ -89,9 +89,9 @@ pub struct LabelScore {
 /// The labels of a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classification {
-    /// The labels, the best first.
+    /// The labels, sorted by descending score.
     pub labels: Vec<LabelScore>,
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 

@@ -98,7 +98,7 @@ impl Embeddings {
         &self.values
     }
 
-    /// The texts whose end was cut off, by number.
+    /// The texts that were truncated, by number.
     pub fn truncated(&self) -> &[usize] {
         &self.truncated
     }
@@ -133,7 +133,7 @@ impl Module {
     }
 
     /// Embeds texts to memory of the caller's, row after row, the same numbers as
-    /// [`Self::embed`]; the texts whose end was cut off, by number.
+    /// [`Self::embed`]; the texts that were truncated, by number.
     ///
     /// # Errors
     /// Those of [`Self::embed`]; [`ErrorKind::InvalidInput`] if the embeddings do not

@@ -58,7 +58,7 @@ pub struct EntitiesOptions {
     /// Labels that are left out.
     pub ignore_labels: Vec<String>,
     /// What becomes of long texts. Of entities in two windows the longer one,
-    /// or else the surer one, counts.
+    /// or else the one of the higher score, counts.
     pub long_texts: LongTexts,
     /// How many tokens two windows share.
     pub stride: usize,
@@ -117,7 +117,7 @@ pub struct Entity {
 pub struct Entities {
     /// In the order of the text.
     pub entities: Vec<Entity>,
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 

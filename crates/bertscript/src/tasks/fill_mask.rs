@@ -16,7 +16,7 @@ use serde::Serialize;
 /// How to fill masks.
 #[derive(Debug, Clone)]
 pub struct FillMaskOptions {
-    /// How many fillings are returned for each mask, the best first.
+    /// How many fillings are returned for each mask, sorted by descending score.
     pub top_k: usize,
     /// The only tokens that are looked at; any, if none.
     pub targets: Option<Vec<String>>,
@@ -66,15 +66,15 @@ pub struct Filling {
 /// The fillings of a text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Fillings {
-    /// For each mask in the order of the text: the fillings, the best first.
+    /// For each mask in the order of the text: the fillings, sorted by descending score.
     pub masks: Vec<Vec<Filling>>,
-    /// Whether the end of the text was cut off.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 
 impl Module {
     /// Fills the masks of texts: for each text, for each of its masks, the
-    /// likeliest tokens. A mask is written as the tokenizer has it, `[MASK]`.
+    /// most probable tokens. A mask is written as the tokenizer has it, `[MASK]`.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the file is no `BertForMaskedLM` or
@@ -118,7 +118,7 @@ impl Module {
         let has_no_mask = |encoding: &&Encoding| !encoding.input_ids.contains(&mask_id);
         if let Some(encoding) = encodings.iter().find(has_no_mask) {
             let message = match encoding.truncated {
-                true => format!("no {mask} stands in what was not cut off"),
+                true => format!("no {mask} is left after truncation"),
                 false => format!("no {mask} is in it"),
             };
             return Err(invalid(message).at_text(encoding.sample));

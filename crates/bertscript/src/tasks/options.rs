@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// unseen: results say what was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LongTexts {
-    /// Its end is cut off.
+    /// It is truncated.
     #[default]
     Truncate,
     /// It is an error.

@@ -66,7 +66,7 @@ impl FromStr for Truncation {
     }
 }
 
-/// How short sequences are filled up. The words are transformers'.
+/// How short sequences are padded. The words are transformers'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Padding {
     /// Not at all.
@@ -74,7 +74,7 @@ pub enum Padding {
     DoNotPad,
     /// To the longest of the batch.
     Longest,
-    /// To the greatest length.
+    /// To the maximum length.
     MaxLength,
 }
 
@@ -107,13 +107,13 @@ pub struct EncodeOptions {
     pub split_special_tokens: Option<bool>,
     /// What is taken away from a sequence that is too long.
     pub truncation: Truncation,
-    /// The greatest length, special tokens included; the model's if none.
+    /// The maximum length, special tokens included; the model's if none.
     pub max_length: Option<usize>,
     /// How many tokens a window shares with the one before.
     pub stride: usize,
     /// Whether what was taken away comes back as further windows.
     pub return_overflowing_tokens: bool,
-    /// How short sequences are filled up.
+    /// How short sequences are padded.
     pub padding: Padding,
     /// Fill up to a multiple of this.
     pub pad_to_multiple_of: Option<usize>,

@@ -14,7 +14,7 @@ pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// What the `tokenizers` crate needs for each byte of a text, about. It cannot say that there is
 /// no memory.
 const NEEDED_PER_BYTE: usize = 128;
-/// The limit of padding, in tokens: no sequence is filled up further, as memory must hold it.
+/// The limit of padding, in tokens: no sequence is padded further, as memory must hold it.
 pub const MAX_PADDED_LENGTH: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
 /// ones would take any memory.

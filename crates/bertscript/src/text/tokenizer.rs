@@ -98,7 +98,7 @@ impl Tokenizer {
         })
     }
 
-    /// The greatest length of a sequence, special tokens included: the least of
+    /// The maximum length of a sequence, special tokens included: the least of
     /// `max_seq_length`, `model_max_length` and `max_position_embeddings`.
     pub fn max_length(&self) -> usize {
         self.max_length
@@ -253,7 +253,7 @@ impl Tokenizer {
                     && !most.is_multiple_of(multiple) =>
             {
                 let message = format!(
-                    "{most} is no multiple of {multiple}: texts cut to it could not be filled up"
+                    "{most} is not a multiple of {multiple}: texts cut to it could not be padded"
                 );
                 Err(invalid("pad_to_multiple_of", message))
             }
@@ -307,7 +307,7 @@ impl Tokenizer {
         try_collect(windows.map(convert))
     }
 
-    /// Cuts a text, or two, to the greatest length; whether anything was cut.
+    /// Cuts a text, or two, to the maximum length; whether anything was cut.
     fn truncate(
         &self,
         first: &mut Raw,
