@@ -30,13 +30,14 @@ from live import (
 from oracle import ACTIVATIONS, FORMS, flatten, old_names, without_decoder
 
 
-@pytest.mark.parametrize("eps", [1e-12, 1e-5])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("cls", CLASSES)
-def test_every_architecture_and_activation(tmp_path, cls, activation, eps):
-    model = random_model(cls, hidden_act=activation, layer_norm_eps=eps)
-    # The forms take turns; the next test shows that they give the same bits.
-    form = list(FORMS)[(ACTIVATIONS.index(activation) + CLASSES.index(cls)) % len(FORMS)]
+def test_every_architecture_and_activation(tmp_path, cls, activation):
+    # Neither depends on the other: each class and each activation meets both values of eps, and
+    # every form, of which the next test shows that they give the same bits.
+    turn = ACTIVATIONS.index(activation) + CLASSES.index(cls)
+    form = list(FORMS)[turn % len(FORMS)]
+    model = random_model(cls, hidden_act=activation, layer_norm_eps=[1e-12, 1e-5][turn % 2])
     program = torch.jit.load(export(write(tmp_path, model, form=form)))
     assert_shapes_equal(program, model, SHAPES)
 
