@@ -177,7 +177,7 @@ int main(int, char **argv) {
                       *entities = load(argv[5]), *answers = load(argv[6]);
     bertscript_module *int8 = nullptr;
     bertscript_tokenizer *tokenizer = nullptr;
-    CHECK(bertscript_module_with_plan(embedder, "packed-int8", &int8, nullptr) == BERTSCRIPT_OK, "int8\n");
+    CHECK(bertscript_module_with_engine(embedder, nullptr, "int8", &int8, nullptr) == BERTSCRIPT_OK, "int8\n");
     CHECK(bertscript_tokenizer_from_module(embedder, &tokenizer, nullptr) == BERTSCRIPT_OK, "tokenizer\n");
 
     const char *const mode = "mean";

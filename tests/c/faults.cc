@@ -128,10 +128,10 @@ bertscript_status embed(const bertscript_module *module) {
 
 int main(int, char **argv) {
     bertscript_module *module = nullptr;
-    bertscript_module *packed = nullptr;
-    CHECK(bertscript_module_load(argv[1], nullptr, &packed, nullptr) == BERTSCRIPT_OK);
-    // libtorch throws where the program runs; the packed plan calls it for little.
-    CHECK(bertscript_module_with_plan(packed, "scripted", &module, nullptr) == BERTSCRIPT_OK);
+    bertscript_module *loaded = nullptr;
+    CHECK(bertscript_module_load(argv[1], nullptr, &loaded, nullptr) == BERTSCRIPT_OK);
+    // libtorch throws where the program runs; the engine native calls it for little.
+    CHECK(bertscript_module_with_engine(loaded, "torchscript", nullptr, &module, nullptr) == BERTSCRIPT_OK);
     CHECK(bertscript_set_log_callback(hear, nullptr, BERTSCRIPT_LOG_WARNING, nullptr) == BERTSCRIPT_OK);
     std::vector<char> expected, found;
     CHECK(run(module, &expected) == BERTSCRIPT_OK);
@@ -186,9 +186,9 @@ int main(int, char **argv) {
     };
     sweep([&] { return run(module); });
     sweep([&] { return embed(module); });
-    sweep([&] { return run(packed); });
-    sweep([&] { return embed(packed); });
-    bertscript_module_free(packed);
+    sweep([&] { return run(loaded); });
+    sweep([&] { return embed(loaded); });
+    bertscript_module_free(loaded);
     CHECK(as_before() && embed(module) == BERTSCRIPT_OK);
     std::printf("%d %d\n", failures, panics);
     bertscript_model_free(model);

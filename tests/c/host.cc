@@ -99,7 +99,7 @@ void leaves_what_it_finds(const std::string &checkpoint, const std::string &sent
 
 void shares_tensors() {
     // By the host's libtorch, so that the numbers are the same to the last bit.
-    const bertscript::Module module = bertscript::Module("host.pt").with_plan("scripted");
+    const bertscript::Module module = bertscript::Module("host.pt").with_engine("torchscript");
     const at::Tensor ids = at::tensor({2, 9, 3}, at::kLong).reshape({1, 3});
     // The library's tensor is the host's memory, and keeps it.
     const std::size_t uses = ids.use_count();

@@ -220,10 +220,10 @@ void without_objects(const Stage &stage, const Bytes &expected, long samples) {
 int main(int, char **argv) {
     const char *file = argv[1], *checkpoint = argv[2];
     const std::string to = std::string(argv[3]) + "/written.pt";
-    bertscript_module *packed = nullptr, *scripted = nullptr;
+    bertscript_module *loaded = nullptr, *by_code = nullptr;
     bertscript_model *model = nullptr;
-    CHECK(bertscript_module_load(file, nullptr, &packed, nullptr) == BERTSCRIPT_OK, "load\n");
-    CHECK(bertscript_module_with_plan(packed, "scripted", &scripted, nullptr) == BERTSCRIPT_OK, "plan\n");
+    CHECK(bertscript_module_load(file, nullptr, &loaded, nullptr) == BERTSCRIPT_OK, "load\n");
+    CHECK(bertscript_module_with_engine(loaded, "torchscript", nullptr, &by_code, nullptr) == BERTSCRIPT_OK, "with_engine\n");
     CHECK(bertscript_model_from_pretrained(checkpoint, nullptr, &model, nullptr) == BERTSCRIPT_OK, "model\n");
 
     const auto made = [](auto make) {
@@ -236,18 +236,18 @@ int main(int, char **argv) {
     const Stage stages[] = {
         {"load", made([&](bertscript_module **out) { return bertscript_module_load(file, nullptr, out, nullptr); })},
         {"cast", made([&](bertscript_module **out) {
-             return bertscript_module_to(packed, nullptr, "bfloat16", out, nullptr);
+             return bertscript_module_to(loaded, nullptr, "bfloat16", out, nullptr);
          })},
-        {"plan", made([&](bertscript_module **out) {
-             return bertscript_module_with_plan(packed, "packed-int8", out, nullptr);
+        {"int8", made([&](bertscript_module **out) {
+             return bertscript_module_with_engine(loaded, nullptr, "int8", out, nullptr);
          })},
         {"save", [&](Bytes &bytes) {
-             return written(bertscript_module_save(packed, to.c_str(), nullptr), to, bytes);
+             return written(bertscript_module_save(loaded, to.c_str(), nullptr), to, bytes);
          }},
-        {"run", [&](Bytes &bytes) { return run(packed, bytes); }},
-        {"run-scripted", [&](Bytes &bytes) { return run(scripted, bytes); }},
-        {"embed", [&](Bytes &bytes) { return embed(packed, bytes); }},
-        {"embed-scripted", [&](Bytes &bytes) { return embed(scripted, bytes); }},
+        {"run", [&](Bytes &bytes) { return run(loaded, bytes); }},
+        {"run-torchscript", [&](Bytes &bytes) { return run(by_code, bytes); }},
+        {"embed", [&](Bytes &bytes) { return embed(loaded, bytes); }},
+        {"embed-torchscript", [&](Bytes &bytes) { return embed(by_code, bytes); }},
         {"pretrained", [&](Bytes &bytes) {
              bertscript_model *made = nullptr;
              const bertscript_status status = bertscript_model_from_pretrained(checkpoint, nullptr, &made, nullptr);
@@ -270,7 +270,7 @@ int main(int, char **argv) {
         without_objects(stage, expected, stage.on_own_thread ? 8 : 24);
     }
     bertscript_model_free(model);
-    bertscript_module_free(scripted);
-    bertscript_module_free(packed);
+    bertscript_module_free(by_code);
+    bertscript_module_free(loaded);
     return 0;
 }

@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
     // Both sides run the same program: what is measured is the call.
     bertscript_module *loaded = nullptr, *module = nullptr;
     check(bertscript_module_load(argv[1], nullptr, &loaded, &error), error);
-    check(bertscript_module_with_plan(loaded, "scripted", &module, &error), error);
+    check(bertscript_module_with_engine(loaded, "torchscript", nullptr, &module, &error), error);
     bertscript_module_free(loaded);
 
     std::vector<int64_t> ids(length), mask(length, 1);

@@ -129,16 +129,16 @@ static void *wait_for(void *user) {
 }
 
 /* Forks after loading or after use, perhaps while threads wait that have used the library. */
-static void fork_idle(const char *plan, const char *when, int idle) {
+static void fork_idle(const char *engine, const char *when, int idle) {
     bertscript_module *module = NULL, *loaded = load(file), *again = NULL;
     job asked;
     sem_t ended;
     pthread_t threads[2], own;
     pid_t child;
     int i;
-    CHECK(bertscript_module_with_plan(loaded, plan, &module, NULL) == BERTSCRIPT_OK);
+    CHECK(bertscript_module_with_engine(loaded, engine, NULL, &module, NULL) == BERTSCRIPT_OK);
     asked.module = module;
-    asked.exact = strcmp(plan, "scripted") != 0;
+    asked.exact = strcmp(engine, "torchscript") != 0;
     sem_init(&ended, 0, 0);
     for (i = 0; i < idle; i++) {
         CHECK(pthread_create(&threads[i], NULL, wait_for, &ended) == 0);
@@ -293,16 +293,16 @@ static void fork_during_call(const char *warns) {
 
 /* After the threads are shut down there are none, and a child has as many as its parent. */
 static void fork_after_shutdown(void) {
-    bertscript_module *module = load(file), *scripted = NULL;
-    results expected, expected_scripted;
+    bertscript_module *module = load(file), *by_code = NULL;
+    results expected, expected_torchscript;
     unsigned long before, during;
     pid_t child;
     int i;
-    CHECK(bertscript_module_with_plan(module, "scripted", &scripted, NULL) == BERTSCRIPT_OK);
+    CHECK(bertscript_module_with_engine(module, "torchscript", NULL, &by_code, NULL) == BERTSCRIPT_OK);
     for (i = 0; i < 2; i++) {
         before = thread_count();
         expected = compute(module);
-        expected_scripted = compute(scripted);
+        expected_torchscript = compute(by_code);
         during = thread_count();
         CHECK(during > before);
         CHECK(bertscript_shutdown_threads(NULL) == BERTSCRIPT_OK);
@@ -315,7 +315,7 @@ static void fork_after_shutdown(void) {
             alarm(SECONDS);
             CHECK(bertscript_get_num_threads() == 2);
             same(compute(module), expected, 1);
-            same(compute(scripted), expected_scripted, 1);
+            same(compute(by_code), expected_torchscript, 1);
             CHECK(thread_count() > 1);
             exit(0);
         }
@@ -348,11 +348,11 @@ static void *on_small_stack(void *user) {
     (void)user;
     puts(bertscript_status_name(status));
     if (status == BERTSCRIPT_OK) {
-        bertscript_module *scripted = NULL;
+        bertscript_module *by_code = NULL;
         compute(module);
-        CHECK(bertscript_module_with_plan(module, "scripted", &scripted, NULL) == BERTSCRIPT_OK);
-        compute(scripted);
-        compute(scripted);
+        CHECK(bertscript_module_with_engine(module, "torchscript", NULL, &by_code, NULL) == BERTSCRIPT_OK);
+        compute(by_code);
+        compute(by_code);
     }
     bertscript_error_free(error);
     return NULL;

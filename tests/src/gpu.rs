@@ -46,7 +46,7 @@ const ANYWHERE: [Check; 8] = [
     ("float32 equals transformers", numbers::float32_equals_the_reference),
     ("float16 equals transformers", numbers::float16_equals_the_reference),
     ("bfloat16 equals transformers", numbers::bfloat16_equals_the_reference),
-    ("texts of many lengths equal the CPU", numbers::ragged_equals_the_cpu),
+    ("texts of many lengths equal the CPU", numbers::many_lengths_equal_the_cpu),
     ("embeddings of texts equal the CPU", numbers::embeddings_equal_the_cpu),
     ("a saved module is as it was", numbers::saving_from_a_device),
     ("a bad id poisons nothing", faults::a_bad_id_poisons_nothing),
@@ -157,6 +157,11 @@ fn ensure(holds: bool, found: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(found().into()) }
 }
 
-fn load(path: &Path, device: Device, dtype: Dtype, plan: Execution) -> bertscript::Result<Module> {
-    plan.of(&Module::load(path, device, Some(dtype))?)
+fn load(
+    path: &Path,
+    device: Device,
+    dtype: Dtype,
+    execution: Execution,
+) -> bertscript::Result<Module> {
+    execution.of(&Module::load(path, device, Some(dtype))?)
 }

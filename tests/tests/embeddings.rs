@@ -86,10 +86,10 @@ fn an_embedding_depends_on_its_text_alone() {
     ];
     for dtype in [Dtype::F32, Dtype::BF16] {
         let module = wide(dtype);
-        for plan in [Execution::Unpadded, Execution::Int8] {
-            let module = plan.of(&module).unwrap();
+        for execution in [Execution::Unpadded, Execution::Int8] {
+            let module = execution.of(&module).unwrap();
             for pooling in &poolings {
-                let what = format!("{plan} of {dtype:?}, {pooling:?}");
+                let what = format!("{execution} of {dtype:?}, {pooling:?}");
                 let pooling = Some(pooling.clone());
                 check(&what, &module, &EmbedOptions { pooling, ..EmbedOptions::default() });
             }
@@ -123,7 +123,7 @@ fn sentence() -> tempfile::TempDir {
     directory
 }
 
-/// Modules of tokens and of texts, by either plan.
+/// Modules of tokens and of texts, by each engine.
 fn every_module() -> Module {
     let directory = sentence();
     let modules: Vec<_> = [
@@ -188,21 +188,22 @@ fn every_module() -> Module {
 }
 
 #[test]
-fn plans_agree_on_modules_of_tokens_and_texts() {
+fn engines_agree_on_modules_of_tokens_and_texts() {
     let module = every_module();
     let prompt_name = Some("query".to_owned());
     for long_texts in [LongTexts::Truncate, LongTexts::Window] {
         let options =
             EmbedOptions { prompt_name: prompt_name.clone(), long_texts, ..Default::default() };
-        let of_plan = |plan: Execution| {
-            let module = plan.of(&module).unwrap();
+        let outputs_of = |execution: Execution| {
+            let module = execution.of(&module).unwrap();
             torch(module.embed(&texts(), &options).unwrap().tensor())
         };
-        let (packed, scripted) = (of_plan(Execution::Unpadded), of_plan(Execution::TorchScript));
-        assert_eq!(packed.size(), [30, 24]);
-        let apart = (packed - &scripted).abs().max().double_value(&[]);
+        let (unpadded, by_code) =
+            (outputs_of(Execution::Unpadded), outputs_of(Execution::TorchScript));
+        assert_eq!(unpadded.size(), [30, 24]);
+        let apart = (unpadded - &by_code).abs().max().double_value(&[]);
         assert!(apart < 1e-5, "{long_texts:?}: {apart}");
-        let spread = scripted.std_dim(0, true, false).max().double_value(&[]);
+        let spread = by_code.std_dim(0, true, false).max().double_value(&[]);
         assert!(spread > 1e-2, "{spread}");
     }
 }

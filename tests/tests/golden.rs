@@ -1,5 +1,5 @@
-//! One table of models, one set of reference outputs, several doors. When a
-//! door disagrees, its name says where to look.
+//! One table of models, one set of reference outputs, several entry points. When
+//! one disagrees, its name says where to look.
 
 use bertscript::{
     ACTIVATIONS, Architecture, Archive, Comparison, Device, Dtype, ElementType, EngineKind,
@@ -11,18 +11,18 @@ use bertscript_tests::{
 use std::process::Command;
 use torchscript::Value;
 
-/// Runs every golden through a door: from a golden and a plan to the outputs, by name.
-fn through(plan: Execution, door: fn(&Golden, Execution) -> Vec<(String, Tensor)>) {
+/// Runs every golden through an entry point: from a golden and an execution to the outputs, by name.
+fn through(execution: Execution, entry: fn(&Golden, Execution) -> Vec<(String, Tensor)>) {
     let mut failures = Vec::new();
     for golden in
-        GOLDENS.iter().filter(|golden| plan == Execution::TorchScript || !golden.everything)
+        GOLDENS.iter().filter(|golden| execution == Execution::TorchScript || !golden.everything)
     {
         let reference = golden.named("outputs");
-        let found = door(golden, plan);
+        let found = entry(golden, execution);
         assert_eq!(found.len(), reference.len(), "{}", golden.name);
         for (name, expected) in &reference {
             let (_, found) = found.iter().find(|(known, _)| known == name).unwrap();
-            let expected = at_tokens(plan, &golden.mask(), expected);
+            let expected = at_tokens(execution, &golden.mask(), expected);
             let comparison =
                 Comparison::new(name, found, &expected, tolerance(Dtype::F32)).unwrap();
             if !comparison.is_equal() {
@@ -54,7 +54,7 @@ fn goldens_through_memory() {
 }
 
 #[test]
-fn goldens_through_memory_packed() {
+fn goldens_through_memory_unpadded() {
     through(Execution::Unpadded, from_memory);
 }
 
@@ -181,27 +181,27 @@ fn traced(golden: &Golden) -> Vec<(String, Tensor)> {
 }
 
 /// A module loaded from the archive.
-fn reloaded(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
+fn reloaded(golden: &Golden, execution: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
-    let module = plan.of(&Module::load(&path, Device::Cpu, None).unwrap()).unwrap();
+    let module = execution.of(&Module::load(&path, Device::Cpu, None).unwrap()).unwrap();
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// A module loaded from the archive's bytes.
-fn from_memory(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
+fn from_memory(golden: &Golden, execution: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let path = scratch.path().join("model.pt");
     export(golden, &path);
     let bytes = std::fs::read(&path).unwrap();
-    let module = plan.of(&Module::from_bytes(&bytes, Device::Cpu, None).unwrap()).unwrap();
+    let module = execution.of(&Module::from_bytes(&bytes, Device::Cpu, None).unwrap()).unwrap();
     drop(bytes);
     module.run(&golden.inputs()).unwrap().into_tensors()
 }
 
 /// The `bertscript` command.
-fn cli(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
+fn cli(golden: &Golden, execution: Execution) -> Vec<(String, Tensor)> {
     let scratch = scratch();
     let (directory, file) = (golden.directory(), scratch.path().join("model.pt"));
     let (inputs, outputs) = (directory.join("inputs.safetensors"), scratch.path().join("out"));
@@ -215,13 +215,13 @@ fn cli(golden: &Golden, plan: Execution) -> Vec<(String, Tensor)> {
     }
     bertscript_ok(&export);
     let (inputs, outputs_text) = (text(&inputs), text(&outputs));
-    let plan = plan.arguments();
+    let execution = execution.arguments();
     let run = ["run", &file, "--inputs", &inputs, "--outputs", &outputs_text];
-    bertscript_ok(&[&run[..], &plan].concat());
+    bertscript_ok(&[&run[..], &execution].concat());
     let reference = text(&golden.directory().join("outputs.safetensors"));
     let verify = ["verify", &file, "--inputs", &inputs, "--outputs", &reference];
-    bertscript_ok(&[&verify[..], &plan].concat());
-    bertscript_ok(&[&["verify", &file][..], &plan].concat());
+    bertscript_ok(&[&verify[..], &execution].concat());
+    bertscript_ok(&[&["verify", &file][..], &execution].concat());
     read_safetensors(&outputs).unwrap()
 }
 
@@ -236,15 +236,15 @@ fn half_precision_stays_within_its_bounds() {
             (Dtype::BF16, Execution::Unpadded),
             (Dtype::F16, Execution::TorchScript),
         ];
-        for (dtype, plan) in halves {
+        for (dtype, execution) in halves {
             let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
-            let Ok(module) = plan.of(&module) else {
-                assert!(golden.everything, "{} cannot be packed", golden.name);
+            let Ok(module) = execution.of(&module) else {
+                assert!(golden.everything, "{} has no engine without padding", golden.name);
                 continue;
             };
             let outputs = module.run(&golden.inputs()).unwrap();
             for (name, expected) in golden.named("outputs") {
-                let expected = at_tokens(plan, &golden.mask(), &expected);
+                let expected = at_tokens(execution, &golden.mask(), &expected);
                 let found = outputs.get(&name).unwrap();
                 assert_eq!(found.element_type().kind(), dtype.kind());
                 let comparison =
@@ -267,7 +267,7 @@ fn int8_stays_within_its_bound() {
         for dtype in [Dtype::F32, Dtype::BF16] {
             let module = Module::load(&path, Device::Cpu, Some(dtype)).unwrap();
             let Ok(module) = Execution::Int8.of(&module) else {
-                assert!(golden.everything, "{} cannot be packed", golden.name);
+                assert!(golden.everything, "{} has no engine without padding", golden.name);
                 continue;
             };
             let outputs = module.run(&golden.inputs()).unwrap();

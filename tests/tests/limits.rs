@@ -206,9 +206,9 @@ fn a_text_without_tokens_is_refused_by_its_number() {
     let model = PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
     let file = directory.join("model.pt");
     model.export(&Shapes::Any, &file).unwrap();
-    let packed = Module::load(&file, Device::Cpu, None).unwrap();
-    let scripted = Execution::TorchScript.of(&packed).unwrap();
-    for module in [packed, scripted] {
+    let unpadded = Module::load(&file, Device::Cpu, None).unwrap();
+    let by_code = Execution::TorchScript.of(&unpadded).unwrap();
+    for module in [unpadded, by_code] {
         let error = module.classify(["the cat", ""], &ClassifyOptions::default()).unwrap_err();
         assert_eq!((error.kind(), error.text()), (ErrorKind::InvalidInput, Some(1)), "{error}");
         assert_eq!(error.to_string(), "text 1: found no tokens, expected at least one");

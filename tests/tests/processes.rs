@@ -40,10 +40,10 @@ impl Program {
 #[test]
 fn a_child_computes_on_one_thread_what_its_parent_computes() {
     let program = Program::new();
-    for plan in ["packed", "scripted"] {
+    for engine in ["native", "torchscript"] {
         for (when, threads) in [("loaded", "0"), ("used", "0"), ("used", "2")] {
-            println!("{plan} {when} {threads}");
-            program.run("fork", &[plan, when, threads]);
+            println!("{engine} {when} {threads}");
+            program.run("fork", &[engine, when, threads]);
         }
     }
 }

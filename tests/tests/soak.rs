@@ -14,7 +14,7 @@ use std::thread;
 
 const THREADS: usize = 8;
 /// The variable that says how many rounds are measured. In a round, each thread does
-/// every act with every model by every plan.
+/// every act with every model by every engine.
 const ROUNDS: &str = "BERTSCRIPT_SOAK_ROUNDS";
 /// Rounds before memory is looked at: caches and the allocator's arenas fill up.
 const WARM_UP: usize = 1;
@@ -85,7 +85,7 @@ const TASKS: [(&str, Task); 5] = [
     ("masked", fill_mask),
 ];
 
-/// A model in a file, and what it answers by each plan when nothing else runs.
+/// A model in a file, and what it answers by each engine when nothing else runs.
 struct Kit {
     name: &'static str,
     task: Task,
@@ -102,39 +102,40 @@ impl Kit {
         let file = folder.join(name).with_extension("pt");
         model.export(&Shapes::Any, &file).unwrap();
         let loaded = Module::load(&file, Device::Cpu, None).unwrap();
-        let modules = Execution::ALL.map(|plan| plan.of(&loaded).unwrap());
+        let modules = Execution::ALL.map(|execution| execution.of(&loaded).unwrap());
         let answers = modules.each_ref().map(|module| task(module, Cancel::default()).unwrap());
         let bytes = std::fs::read(&file).unwrap();
         Self { name, task, file, bytes, modules, answers }
     }
 
-    fn check(&self, plan: usize, found: &Answer) {
-        let what = format!("{} by {}", self.name, Execution::ALL[plan]);
-        let expected = &self.answers[plan];
+    fn check(&self, execution: usize, found: &Answer) {
+        let what = format!("{} by {}", self.name, Execution::ALL[execution]);
+        let expected = &self.answers[execution];
         assert_eq!(found.0, expected.0, "{what}");
         assert_eq!(found.1.len(), expected.1.len(), "{what}");
-        // libtorch adds up as the threads come; packed plans give the same bits.
-        let bound = if Execution::ALL[plan] == Execution::TorchScript { 1e-5 } else { 0. };
+        // libtorch adds up as the threads come; the native engine gives the same bits.
+        let bound = if Execution::ALL[execution] == Execution::TorchScript { 1e-5 } else { 0. };
         for (found, expected) in found.1.iter().zip(&expected.1) {
             assert!((found - expected).abs() <= bound, "{what}: {found} {expected}");
         }
     }
 
     /// One thing that a service might do.
-    fn act(&self, act: Act, plan: usize) {
-        let run =
-            |module: &Module| self.check(plan, &(self.task)(module, Cancel::default()).unwrap());
+    fn act(&self, act: Act, execution: usize) {
+        let run = |module: &Module| {
+            self.check(execution, &(self.task)(module, Cancel::default()).unwrap())
+        };
         match act {
             Act::Load => {
                 let module = Module::load(&self.file, Device::Cpu, None).unwrap();
-                run(&Execution::ALL[plan].of(&module).unwrap());
+                run(&Execution::ALL[execution].of(&module).unwrap());
             }
             Act::LoadFromMemory => {
                 let module = Module::from_bytes(&self.bytes, Device::Cpu, None).unwrap();
-                run(&Execution::ALL[plan].of(&module).unwrap());
+                run(&Execution::ALL[execution].of(&module).unwrap());
             }
             Act::Cast => {
-                let module = self.modules[plan].to(None, Some(Dtype::BF16)).unwrap();
+                let module = self.modules[execution].to(None, Some(Dtype::BF16)).unwrap();
                 let found = (self.task)(&module, Cancel::default()).unwrap();
                 assert!(found.1.iter().all(|value| value.is_finite()), "{} in bf16", self.name);
             }
@@ -142,10 +143,10 @@ impl Kit {
                 let cancel = Cancel::default();
                 let found = thread::scope(|scope| {
                     scope.spawn(|| cancel.cancel());
-                    (self.task)(&self.modules[plan], cancel.clone())
+                    (self.task)(&self.modules[execution], cancel.clone())
                 });
                 match found {
-                    Ok(found) => self.check(plan, &found),
+                    Ok(found) => self.check(execution, &found),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
                 }
             }
@@ -154,7 +155,7 @@ impl Kit {
                     Module::from_bytes(&self.bytes[..self.bytes.len() / 2], Device::Cpu, None);
                 assert_eq!(error.unwrap_err().kind(), ErrorKind::Archive);
             }
-            Act::Run => run(&self.modules[plan]),
+            Act::Run => run(&self.modules[execution]),
         }
     }
 }
@@ -223,8 +224,8 @@ fn nothing_changes_and_nothing_grows() {
         measured.collect()
     });
     for kit in &kits {
-        for (plan, module) in kit.modules.iter().enumerate() {
-            kit.check(plan, &(kit.task)(module, Cancel::default()).unwrap());
+        for (execution, module) in kit.modules.iter().enumerate() {
+            kit.check(execution, &(kit.task)(module, Cancel::default()).unwrap());
         }
     }
     let mebibytes: Vec<_> = memory.iter().map(|bytes| bytes >> 20).collect();

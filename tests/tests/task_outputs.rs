@@ -81,17 +81,18 @@ fn further_outputs_change_no_task() {
         let expected = export(&checkpoint, &plain);
         for (hidden_states, attentions) in [(true, false), (false, true)] {
             let module = export(&checkpoint, &LoadOptions { hidden_states, attentions, ..plain });
-            let plans = Execution::ALL
+            let executions = Execution::ALL
                 .into_iter()
-                .filter(|plan| !attentions || *plan == Execution::TorchScript);
-            for plan in plans {
-                let of_plan = |module: &Module| scores(&plan.of(module).unwrap(), architecture);
-                let (expected, found) = (of_plan(&expected), of_plan(&module));
-                assert_eq!(found.len(), expected.len(), "{architecture} {plan}");
+                .filter(|execution| !attentions || *execution == Execution::TorchScript);
+            for execution in executions {
+                let scores_of =
+                    |module: &Module| scores(&execution.of(module).unwrap(), architecture);
+                let (expected, found) = (scores_of(&expected), scores_of(&module));
+                assert_eq!(found.len(), expected.len(), "{architecture} {execution}");
                 assert!(expected.len() >= PAIRS.len(), "{architecture}: {expected:?}");
                 for (found, expected) in found.iter().zip(&expected) {
                     let near = (found - expected).abs() <= 1e-5 * expected.abs().max(1.);
-                    assert!(near, "{architecture} {plan}: {found} {expected}");
+                    assert!(near, "{architecture} {execution}: {found} {expected}");
                 }
             }
         }

@@ -306,7 +306,7 @@ fn masks_are_filled_as_by_the_pipeline() {
     assert_eq!(error.unwrap_err().to_string(), message);
 }
 
-/// Only masks have logits by a packed plan: those that the whole run gives them.
+/// Only masks have logits without padding: those that the whole run gives them.
 #[test]
 fn scores_of_masks_are_those_of_all_logits() {
     let module = module("masked");

@@ -19,8 +19,8 @@ fn same(module: &Module, expected: &Outputs) -> Checked {
 
 /// An id beyond the vocabulary would stop the whole process from using the device.
 pub(super) fn a_bad_id_poisons_nothing(prepared: &Prepared) -> Checked {
-    for plan in [Execution::TorchScript, Execution::Unpadded] {
-        let module = load(&prepared.wide(), prepared.device, Dtype::F32, plan)?;
+    for execution in [Execution::TorchScript, Execution::Unpadded] {
+        let module = load(&prepared.wide(), prepared.device, Dtype::F32, execution)?;
         let expected = module.run(&Inputs::from_rows(&rows(), 0)?)?;
         for id in [2000, -1, i64::MAX] {
             let ids = Tensor::from_slice(&[1, id, 2]).view([1, 3]);
@@ -43,8 +43,8 @@ pub(super) fn a_bad_id_poisons_nothing(prepared: &Prepared) -> Checked {
 /// Takes nearly all memory of the device, and gives it back.
 pub(super) fn memory_runs_out_and_comes_back(prepared: &Prepared) -> Checked {
     let cudart = Cudart::load()?;
-    for plan in [Execution::TorchScript, Execution::Unpadded] {
-        let module = load(&prepared.wide(), prepared.device, Dtype::F32, plan)?;
+    for execution in [Execution::TorchScript, Execution::Unpadded] {
+        let module = load(&prepared.wide(), prepared.device, Dtype::F32, execution)?;
         let expected = module.run(&Inputs::from_rows(&rows(), 0)?)?;
         let mut taken = Vec::new();
         let mut size = cudart.free_memory()?;

@@ -24,19 +24,19 @@ pub(super) fn bfloat16_equals_the_reference(prepared: &Prepared) -> Checked {
     goldens(prepared, Dtype::BF16, tolerance(Dtype::BF16))
 }
 
-/// Every golden by every plan that it has.
+/// Every golden by every engine that it has.
 fn goldens(prepared: &Prepared, dtype: Dtype, bound: f64) -> Checked {
     for folder in prepared.goldens()? {
         let file = folder.join("model.pt");
         let automatic = Module::load(&file, prepared.device, Some(dtype))?;
-        let plans = match automatic.engine() {
+        let executions = match automatic.engine() {
             EngineKind::TorchScript => vec![Execution::TorchScript],
             _ => vec![Execution::TorchScript, Execution::Unpadded],
         };
-        for plan in plans {
-            let module = plan.of(&automatic)?;
+        for execution in executions {
+            let module = execution.of(&automatic)?;
             golden(&folder, &module, bound, prepared)
-                .map_err(|error| format!("{plan}: {error}"))?;
+                .map_err(|error| format!("{execution}: {error}"))?;
         }
     }
     Ok(())
@@ -98,7 +98,7 @@ pub(super) fn rows() -> Vec<Vec<i64>> {
     rows.collect()
 }
 
-pub(super) fn ragged_equals_the_cpu(prepared: &Prepared) -> Checked {
+pub(super) fn many_lengths_equal_the_cpu(prepared: &Prepared) -> Checked {
     let inputs = Inputs::from_rows(&rows(), 0)?;
     let lengths: Vec<_> = rows().iter().map(|row| row.len() as i64).collect();
     let columns = tch::Tensor::arange(512, (Kind::Int64, tch::Device::Cpu));

@@ -19,14 +19,15 @@ pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
     let inputs = Inputs::from_rows(&rows(), 0)?;
     std::thread::scope(|scope| -> Checked {
         let mut threads = Vec::new();
-        for (dtype, plan) in
+        for (dtype, execution) in
             [(Dtype::F16, Execution::Unpadded), (Dtype::F32, Execution::TorchScript)]
         {
-            let reference = load(&prepared.wide(), prepared.device, dtype, plan)?.run(&inputs)?;
+            let reference =
+                load(&prepared.wide(), prepared.device, dtype, execution)?.run(&inputs)?;
             let reference = reference.get("last_hidden_state")?.to_device(Device::Cpu)?;
             let (cudart, path) = (&cudart, prepared.wide());
             threads.push(scope.spawn(move || -> Result<(), String> {
-                on_a_stream(cudart, &path, dtype, plan, &reference).map_err(|e| e.to_string())
+                on_a_stream(cudart, &path, dtype, execution, &reference).map_err(|e| e.to_string())
             }));
         }
         for thread in threads {
@@ -80,12 +81,12 @@ fn on_a_stream(
     cudart: &Cudart,
     path: &std::path::Path,
     dtype: Dtype,
-    plan: Execution,
+    execution: Execution,
     expected: &Tensor,
 ) -> Checked {
     let stream = cudart.stream()?;
     let (path, device) = (CString::new(path.to_str().ok_or("a path")?)?, c"cuda:0");
-    let engine = match plan {
+    let engine = match execution {
         Execution::TorchScript => c"torchscript",
         _ => c"auto",
     };
