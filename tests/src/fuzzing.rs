@@ -53,7 +53,7 @@ pub fn config(data: &[u8]) {
 /// `model.safetensors`.
 pub fn safetensors(data: &[u8]) {
     let folder = folder(&[("model.safetensors", data)]);
-    let tensors = read(read_safetensors(&folder.path().join("model.safetensors")));
+    let tensors = read(read_safetensors(folder.path().join("model.safetensors")));
     let Some(tensors) = tensors else { return };
     let bytes = tensors.iter().map(|(_, tensor)| tensor.as_bytes().unwrap().len());
     assert!(bytes.sum::<usize>() <= data.len());

@@ -58,7 +58,7 @@ fn verify_fails_on_a_wrong_reference_and_says_where() {
     let directory = fixture("model");
     bertscript_ok(&["export", directory.to_str().unwrap(), "-o", &file]);
     let mut reference =
-        bertscript::read_safetensors(&directory.join("outputs.safetensors")).unwrap();
+        bertscript::read_safetensors(directory.join("outputs.safetensors")).unwrap();
     reference[1].1 = (torch(&reference[1].1) + 0.001).try_into().unwrap();
     bertscript::write_safetensors(&wrong, &reference).unwrap();
     let inputs = directory.join("inputs.safetensors");
@@ -102,7 +102,7 @@ fn options_that_would_do_nothing_are_refused() {
 /// A model whose `config.json` is not that of its code: by the native engine, which reads it
 /// of an archive, results differ from the code's.
 fn another_activation() -> PreTrained {
-    let checkpoint = Checkpoint::open(&fixture("model")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("model")).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let other = copy_of("model");
     let config = other.path().join("config.json");

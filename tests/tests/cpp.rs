@@ -16,7 +16,7 @@ fn source(name: &str) -> PathBuf {
 
 /// A fixture in the Rust library.
 fn in_rust(name: &str) -> Module {
-    let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+    let checkpoint = Checkpoint::open(fixture(name)).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let archive = Archive::new(&model, &Shapes::Any).unwrap();
     Module::from_script(bertscript::trace(&model, &Shapes::Any).unwrap(), archive).unwrap()

@@ -96,7 +96,7 @@ fn an_embedding_depends_on_its_text_alone() {
         }
     }
     // The pipeline leaves the prompt out, and has a Dense and a Normalize.
-    let checkpoint = Checkpoint::open(&fixture("text/sentence")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("text/sentence")).unwrap();
     let module = export(&checkpoint, &LoadOptions::default(), Dtype::F32);
     for long_texts in [LongTexts::Truncate, LongTexts::Window] {
         let prompt_name = Some("query".to_owned());
@@ -176,7 +176,7 @@ fn every_module() -> Module {
             _ => Vec::new(),
         };
         if !tensors.is_empty() {
-            bertscript::write_safetensors(&folder.join("model.safetensors"), &tensors).unwrap();
+            bertscript::write_safetensors(folder.join("model.safetensors"), &tensors).unwrap();
         }
         format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{class}"}}"#)
     })
@@ -262,7 +262,7 @@ fn a_pipeline_that_does_not_fit_is_refused() {
     assert!(none.ends_with("pooling_mode: found no mode, expected at least one"), "{none}");
     let pooling = Some(Vec::new());
     let options = EmbedOptions { pooling, ..Default::default() };
-    let checkpoint = Checkpoint::open(&fixture("text/sentence")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("text/sentence")).unwrap();
     let module = export(&checkpoint, &LoadOptions::default(), Dtype::F32);
     let error = module.embed(["cat"], &options).unwrap_err();
     assert_eq!(error.to_string(), "pooling: found no mode");

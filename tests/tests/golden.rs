@@ -327,7 +327,7 @@ fn a_row_alone_equals_the_row_in_a_padded_batch() {
 
 #[test]
 fn activations_equal_transformers() {
-    let named = read_safetensors(&fixture("activations.safetensors")).unwrap();
+    let named = read_safetensors(fixture("activations.safetensors")).unwrap();
     let get = |name: &str| &named.iter().find(|(known, _)| known == name).unwrap().1;
     for (name, activation) in ACTIVATIONS {
         let found = activation.forward(&torch(get("x"))).unwrap().try_into().unwrap();

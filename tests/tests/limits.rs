@@ -111,7 +111,7 @@ fn a_pipeline_pools_each_way_once() {
 
 #[test]
 fn texts_and_batches_have_an_end() {
-    let tokenizer = Tokenizer::open(&fixture("text/sentence")).unwrap();
+    let tokenizer = Tokenizer::open(fixture("text/sentence")).unwrap();
     let options = EncodeOptions { details: false, ..EncodeOptions::default() };
     let long = "a".repeat((16 << 20) + 1);
     let texts = [Text::from("short"), Text::from(&long)];
@@ -162,7 +162,7 @@ fn redescribed(change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir
 #[test]
 fn a_description_cannot_promise_what_the_model_has_not() {
     let load = |folder: &tempfile::TempDir| {
-        Module::load(&folder.path().join("model.pt"), Device::Cpu, None)
+        Module::load(folder.path().join("model.pt"), Device::Cpu, None)
     };
     let vocab = redescribed(|json| json["limits"]["vocab_size"] = 1_000_000_i64.into());
     let words = [

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 fn load(name: &str, architecture: Architecture) -> PreTrained {
     let options = LoadOptions { architecture: Some(architecture), ..LoadOptions::default() };
-    PreTrained::from_checkpoint(&Checkpoint::open(&fixture(name)).unwrap(), &options).unwrap()
+    PreTrained::from_checkpoint(&Checkpoint::open(fixture(name)).unwrap(), &options).unwrap()
 }
 
 fn parameter<'a>(model: &'a PreTrained, name: &str) -> &'a Tensor {
@@ -71,7 +71,7 @@ fn old_names_and_foreign_heads_are_reported() {
 
 #[test]
 fn a_missing_head_is_refused_unless_random_values_are_asked_for() {
-    let checkpoint = Checkpoint::open(&fixture("model")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("model")).unwrap();
     let mut options = LoadOptions {
         architecture: Some(Architecture::BertForPreTraining),
         ..LoadOptions::default()
@@ -161,7 +161,7 @@ fn no_weights_and_no_seed_is_an_error() {
 #[test]
 fn tied_weights_can_be_kept_on_one_storage_saved_once() {
     let scratch = scratch();
-    let checkpoint = Checkpoint::open(&fixture("masked-lm")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("masked-lm")).unwrap();
     let mut sizes = Vec::new();
     for (dtype, size) in [(Dtype::F32, 4), (Dtype::BF16, 2)] {
         for ties in [TieWeights::Untie, TieWeights::Keep] {
@@ -194,7 +194,7 @@ fn tied_weights_can_be_kept_on_one_storage_saved_once() {
 #[test]
 fn a_survey_says_what_export_would_find() {
     let survey = |name: &str, architecture| {
-        Survey::of(&Checkpoint::open(&fixture(name)).unwrap(), architecture).unwrap()
+        Survey::of(&Checkpoint::open(fixture(name)).unwrap(), architecture).unwrap()
     };
     let found = survey("masked-lm", None);
     assert_eq!(found.architecture, "BertForMaskedLM");

@@ -26,7 +26,7 @@ impl Scene {
         bertscript_ok(&["export", text(&fixture("text/sentence")), "-o", &scene.name("module.pt")]);
         let ids = Tensor::new([2_i64, 9, 3], [1, 3]).unwrap();
         let inputs = [("input_ids".to_owned(), ids)];
-        write_safetensors(&scene.path("in.safetensors"), &inputs).unwrap();
+        write_safetensors(scene.path("in.safetensors"), &inputs).unwrap();
         fs::write(scene.path("in.txt"), "a cat\na dog\n".repeat(50)).unwrap();
         scene
     }
@@ -150,9 +150,9 @@ fn only_regular_files_are_replaced() {
 #[test]
 fn the_library_replaces_only_regular_files() {
     let scene = Scene::new();
-    let checkpoint = Checkpoint::open(&fixture("text/sentence")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("text/sentence")).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
-    let module = Module::load(&scene.path("module.pt"), Device::Cpu, None).unwrap();
+    let module = Module::load(scene.path("module.pt"), Device::Cpu, None).unwrap();
     each_special(&scene, "model.pt", |path, what| {
         let results = [
             module.save(path),
@@ -167,9 +167,9 @@ fn the_library_replaces_only_regular_files() {
     });
     // A module is mapped from its file, which may be replaced: the mapping keeps the old one.
     let before = fs::metadata(scene.path("module.pt")).unwrap().ino();
-    module.save(&scene.path("module.pt")).unwrap();
+    module.save(scene.path("module.pt")).unwrap();
     assert_ne!(fs::metadata(scene.path("module.pt")).unwrap().ino(), before);
-    let again = Module::load(&scene.path("module.pt"), Device::Cpu, None).unwrap();
+    let again = Module::load(scene.path("module.pt"), Device::Cpu, None).unwrap();
     let run = |module: &Module| {
         let inputs = bertscript::Inputs::from_rows(&[[2, 9, 3]], 0).unwrap();
         module.run(&inputs).unwrap().into_tensors()

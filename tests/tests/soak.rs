@@ -97,7 +97,7 @@ struct Kit {
 
 impl Kit {
     fn new(name: &'static str, task: Task, folder: &std::path::Path) -> Self {
-        let checkpoint = Checkpoint::open(&fixture("text").join(name)).unwrap();
+        let checkpoint = Checkpoint::open(fixture("text").join(name)).unwrap();
         let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
         let file = folder.join(name).with_extension("pt");
         model.export(&Shapes::Any, &file).unwrap();

@@ -16,7 +16,7 @@ fn expected(name: &str) -> Value {
 
 /// The file that is exported from a fixture, loaded from a folder of its own.
 fn module(name: &str) -> Module {
-    let checkpoint = Checkpoint::open(&fixture("text").join(name)).unwrap();
+    let checkpoint = Checkpoint::open(fixture("text").join(name)).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("alone.pt");
@@ -35,7 +35,7 @@ fn assert_close(found: f64, expected: &Value) {
 
 #[test]
 fn tokens_equal_transformers() {
-    let checkpoint = Checkpoint::open(&fixture("text/masked")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("text/masked")).unwrap();
     let tokenizer = Tokenizer::from_assets(&checkpoint.assets().unwrap()).unwrap();
     assert_eq!(tokenizer.max_length(), 32);
     for case in expected("masked")["cases"].as_array().unwrap() {
@@ -367,7 +367,7 @@ fn a_task_names_the_model_that_it_needs() {
 
 #[test]
 fn a_file_without_a_tokenizer_says_so() {
-    let checkpoint = Checkpoint::open(&fixture("model")).unwrap();
+    let checkpoint = Checkpoint::open(fixture("model")).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("model.pt");

@@ -58,7 +58,7 @@ pub(super) fn memory_runs_out_and_comes_back(prepared: &Prepared) -> Checked {
         let error = module.run(&Inputs::from_rows(&many, 0)?).err();
         let error = error.ok_or("more memory was used than there is")?;
         ensure(error.kind() == ErrorKind::OutOfMemory, || format!("{:?} {error}", error.kind()))?;
-        let error = Module::load(&prepared.wide(), prepared.device, None).err();
+        let error = Module::load(prepared.wide(), prepared.device, None).err();
         let kind = error.as_ref().map(bertscript::Error::kind);
         ensure(matches!(kind, None | Some(ErrorKind::OutOfMemory)), || format!("{error:?}"))?;
         drop(taken);

@@ -77,10 +77,10 @@ fn host_first(prepared: &Prepared) -> Checked {
 fn too_early(prepared: &Prepared) -> Checked {
     ensure(!tch::Cuda::is_available(), || "libtorch_cuda.so was loaded already".to_owned())?;
     let error =
-        Module::load(&prepared.wide(), prepared.device, None).err().ok_or("it was loaded")?;
+        Module::load(prepared.wide(), prepared.device, None).err().ok_or("it was loaded")?;
     let told = error.to_string().contains("was asked for CUDA in this process before");
     ensure(error.kind() == ErrorKind::Device && told, || error.to_string())?;
-    let module = Module::load(&prepared.wide(), Device::Cpu, None)?;
+    let module = Module::load(prepared.wide(), Device::Cpu, None)?;
     module.run(&Inputs::from_rows(&[[1, 2, 3]], 0)?)?;
     Ok(())
 }

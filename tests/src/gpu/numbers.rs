@@ -43,13 +43,13 @@ fn goldens(prepared: &Prepared, dtype: Dtype, bound: f64) -> Checked {
 }
 
 fn golden(folder: &Path, module: &Module, bound: f64, prepared: &Prepared) -> Checked {
-    let inputs = read_safetensors(&folder.join("inputs.safetensors"))?;
+    let inputs = read_safetensors(folder.join("inputs.safetensors"))?;
     let mask = inputs.iter().find(|(name, _)| name == "attention_mask");
     let mask = mask.map(|(_, mask)| mask.clone()).ok_or("no mask")?;
     let inputs = Inputs::from_named(inputs)?;
     let rounding = Rounding::new(&folder.join("model.pt"), module.dtype(), &inputs)?;
     let outputs = module.run(&inputs)?;
-    let expected = read_safetensors(&folder.join("outputs.safetensors"))?;
+    let expected = read_safetensors(folder.join("outputs.safetensors"))?;
     ensure(outputs.iter().count() == expected.len(), || "the number of outputs".to_owned())?;
     for (name, expected) in &expected {
         let found = outputs.get(name)?;
@@ -174,9 +174,9 @@ pub(super) fn embeddings_equal_the_cpu(prepared: &Prepared) -> Checked {
 /// From a device to a file to the CPU: the same weights, and so the same results.
 pub(super) fn saving_from_a_device(prepared: &Prepared) -> Checked {
     let file = tempfile::NamedTempFile::new()?;
-    Module::load(&prepared.wide(), prepared.device, None)?.save(file.path())?;
+    Module::load(prepared.wide(), prepared.device, None)?.save(file.path())?;
     let inputs = Inputs::from_rows(&rows(), 0)?;
-    let before = Module::load(&prepared.wide(), Device::Cpu, None)?.run(&inputs)?;
+    let before = Module::load(prepared.wide(), Device::Cpu, None)?.run(&inputs)?;
     let after = Module::load(file.path(), Device::Cpu, None)?.run(&inputs)?;
     for (name, expected) in before.iter() {
         let comparison = Comparison::new(name, after.get(name)?, expected, 0.)?;

@@ -33,16 +33,16 @@ fn write(directory: &Path) -> Written {
             fs::copy(golden.directory().join(name), folder.join(name))?;
         }
     }
-    let checkpoint = Checkpoint::open(&fixture("text/sentence"))?;
+    let checkpoint = Checkpoint::open(fixture("text/sentence"))?;
     let sentence = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
-    sentence.export(&Shapes::Any, &directory.join("sentence.pt"))?;
+    sentence.export(&Shapes::Any, directory.join("sentence.pt"))?;
 
     let scratch = crate::scratch();
     fs::write(scratch.path().join("config.json"), WIDE)?;
     let checkpoint = Checkpoint::open(scratch.path())?;
     let options = LoadOptions { random_init: Some(11), ..LoadOptions::default() };
     let wide = PreTrained::from_checkpoint(&checkpoint, &options)?;
-    wide.export(&Shapes::Any, &directory.join("wide.pt"))?;
+    wide.export(&Shapes::Any, directory.join("wide.pt"))?;
     Ok(())
 }
 

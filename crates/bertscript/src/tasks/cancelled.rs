@@ -83,7 +83,7 @@ fn a_task_ends_where_it_is_cancelled_and_the_next_call_works() {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
     for (name, architecture, task) in TASKS {
-        let checkpoint = Checkpoint::open(&fixtures.join("text").join(name)).unwrap();
+        let checkpoint = Checkpoint::open(fixtures.join("text").join(name)).unwrap();
         let options = LoadOptions {
             architecture: Some(architecture),
             random_init: Some(1),
