@@ -172,7 +172,7 @@ def measure(arguments, bin, folder):
 
     name = torch.cuda.get_device_name(arguments.device) if arguments.device.startswith("cuda") else "the CPU"
     print(f"{name}, torch {torch.__version__}, {len(texts)} texts, {arguments.dtype}, {arguments.layers} layers, medians of {arguments.rounds}")
-    print("| | texts/s | ours / it | least cosine | " + " | ".join(f"{length} tokens, ms" for length in LATENCIES) + " |")
+    print("| | texts/s | ours / it | minimum cosine | " + " | ".join(f"{length} tokens, ms" for length in LATENCIES) + " |")
     print("|---|---|---|---|" + "---|" * len(LATENCIES))
     ours = statistics.median(times["bertscript"])
     for side in sides:

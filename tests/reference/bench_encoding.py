@@ -1,6 +1,6 @@
 """Encoding beside Python: the same texts, the same tokenizer, both sides in turns.
 
-`cargo xtask bench` runs it. Each figure is the median of the rounds, in texts a second, with the same limit of 256 tokens.
+`cargo xtask bench` runs it. Each figure is the median of the rounds, in texts per second, with the same limit of 256 tokens.
 """
 
 import statistics
@@ -50,7 +50,7 @@ def main():
             for name, side in sides.items():
                 figures[name].append(side())
     first = statistics.median(figures["bertscript, ids"])
-    print("| encoding of 20,000 texts | texts a second, median (spread) | against bertscript, ids |")
+    print("| encoding of 20,000 texts | texts per second, median (spread) | against bertscript, ids |")
     print("|---|---|---|")
     for name, speeds in figures.items():
         median = statistics.median(speeds)

@@ -6,7 +6,7 @@
 Every side is a process of its own, which loads its model once. Sides take turns, so that a slow moment of the machine
 meets all; one runs at a time, and the others are frozen. All cut texts at the same length, pool by the mean of the
 tokens and normalise. Peers get texts sorted by length, and the batch size that was best on a sample; bertscript cuts
-batches as it does by itself. Beside every speed stands the least cosine to what transformers computes in float32, one
+batches as it does by itself. Beside every speed stands the minimum cosine to what transformers computes in float32, one
 text at a time. A peer that fills all texts up to one length gets few of them, as each costs the same. A side that fails
 is a row with its reason.
 """

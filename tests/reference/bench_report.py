@@ -17,11 +17,11 @@ def throughput(sides, work):
     """Texts and tokens a second, the fastest first."""
     tokens = sum(work.lengths) / work.count
     heading(
-        "texts a second, median (spread)",
+        "texts per second, median (spread)",
         "without tokenizing",
         "tokens a second",
         "bertscript / it, median (spread)",
-        "least cosine",
+        "minimum cosine",
         "peak MB",
         "batch",
     )
@@ -44,7 +44,7 @@ def throughput(sides, work):
 def latency(sides, work):
     """Milliseconds a call and how much longer than ours, the fastest at the first length first."""
     lengths = list(work.rows)
-    heading(*(f"{length} tokens: ms, median (p90); it / bertscript" for length in lengths), "least cosine", "peak MB")
+    heading(*(f"{length} tokens: ms, median (p90); it / bertscript" for length in lengths), "minimum cosine", "peak MB")
     for side in ranked(sides, lambda side: statistics.median(times(side, lengths[0]))):
         cells = []
         for length in lengths:

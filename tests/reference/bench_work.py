@@ -126,7 +126,7 @@ class Throughput(Work):
             return "cuts batches itself"
         count = min(self.sampled, self.share(side))
         tried = ((f"{variant} {batch}".strip(), count / spent) for (variant, batch), spent in side.tried.items())
-        return f"batches of {side.batch} (texts a second: {', '.join(f'{name}: {speed:.0f}' for name, speed in tried)})"
+        return f"batches of {side.batch} (texts per second: {', '.join(f'{name}: {speed:.0f}' for name, speed in tried)})"
 
     def cost(self, side):
         return min(self.embed(side)["seconds"] for _ in range(3))

@@ -19,7 +19,7 @@ use tch::Tensor;
 /// and keeps a reader for the old one.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The description that rides in every archive.
+/// The description in every archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// See [`FORMAT_VERSION`].

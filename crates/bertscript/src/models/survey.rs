@@ -28,7 +28,7 @@ pub struct Survey {
     pub renamed: Vec<Renamed>,
     /// Names in the checkpoint that the architecture does not use.
     pub unexpected: Vec<String>,
-    /// The files that would ride along.
+    /// The files that would be bundled.
     pub files: Vec<String>,
 }
 
