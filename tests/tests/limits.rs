@@ -5,7 +5,7 @@ use bertscript::{
     Architecture, Archive, Checkpoint, ClassifyOptions, Device, EmbeddingPipeline, EncodeOptions,
     Error, ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Shapes, Text, Tokenizer,
 };
-use bertscript_tests::{Execution, bertscript_ok, copy_of, fixture, scratch};
+use bertscript_tests::{Execution, bertscript_ok, copy_of, fixture, root, scratch};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -77,6 +77,23 @@ fn a_model_that_no_memory_holds_is_refused_before_it_is_made() {
     refused(checkpoint, ErrorKind::Config, &words);
     let error = torchscript::filled_tensor(&[1 << 45], |_| ()).unwrap_err();
     assert_eq!(Error::from(error).kind(), ErrorKind::OutOfMemory);
+}
+
+/// The tokenizers crate would ask for 5 GB for this file, which fuzzing found.
+#[test]
+fn a_tokenizer_states_no_size_that_it_has_not() {
+    let file = root().join("fuzz/corpus/tokenizer_json/charsmap");
+    let text = std::fs::read_to_string(file).unwrap();
+    let directory = scratch();
+    let path = |name: &str| directory.path().join(name);
+    for class in ["BertTokenizer", "PreTrainedTokenizerFast"] {
+        let config = format!("{{\"tokenizer_class\": \"{class}\", \"unk_token\": \"[UNK]\"}}");
+        std::fs::write(path("tokenizer_config.json"), config).unwrap();
+        std::fs::write(path("config.json"), "{}").unwrap();
+        std::fs::write(path("tokenizer.json"), &text).unwrap();
+        let words = ["tokenizer.json", "precompiled_charsmap: found a trie of"];
+        refused(Tokenizer::open(directory.path()), ErrorKind::Config, &words);
+    }
 }
 
 #[test]

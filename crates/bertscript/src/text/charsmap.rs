@@ -4,9 +4,6 @@
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-/// Bytes of the size.
-const PREFIX: usize = 4;
-
 /// Refuses a tokenizer whose normalizer says that its trie is larger than the map that it is
 /// in: the tokenizers crate would ask for as much memory, and a process ends that cannot get it.
 pub(super) fn check(tokenizer: &Value) -> Result<()> {
@@ -25,12 +22,10 @@ fn check_normalizer(normalizer: &Value) -> Result<()> {
 }
 
 fn check_map(map: &str) -> Result<()> {
-    // Base64: so many characters hold the prefix and two bytes more. What is malformed is
-    // refused by the tokenizers crate.
-    let start = map.get(..8).and_then(|start| base64::decode(start).ok());
-    let prefix = start.and_then(|start| start.first_chunk::<PREFIX>().copied());
-    let Some(prefix) = prefix else { return Ok(()) };
-    let (found, most) = (u32::from_le_bytes(prefix) as usize, map.len() / 4 * 3 - PREFIX);
+    // What is malformed is refused by the tokenizers crate, before it looks at the size.
+    let Ok(map) = base64::decode(map) else { return Ok(()) };
+    let Some((size, rest)) = map.split_first_chunk() else { return Ok(()) };
+    let (found, most) = (u32::from_le_bytes(*size) as usize, rest.len());
     if found <= most {
         return Ok(());
     }
@@ -53,8 +48,13 @@ mod tests {
             let nested = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, normalizer]});
             [normalizer, nested].map(|normalizer| check(&json!({"normalizer": normalizer})))
         };
-        for result in of(&[8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0]) {
-            result.unwrap();
+        for map in [&[8, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0][..], &[0, 0, 0, 0], &[255; 3]] {
+            of(map).into_iter().for_each(|result| result.unwrap());
+        }
+        for result in of(&[1, 0, 0, 0]) {
+            let message =
+                "precompiled_charsmap: found a trie of 1 bytes, expected at most the 0 of the map";
+            assert_eq!(result.unwrap_err().to_string(), message);
         }
         for result in of(&[255, 255, 255, 255, 1, 2, 3, 4, 5, 6, 7, 8]) {
             let message = "precompiled_charsmap: found a trie of 4294967295 bytes, expected at most the 8 of the map";

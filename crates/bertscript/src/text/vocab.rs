@@ -61,9 +61,10 @@ fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
 
 fn from_json(text: &[u8]) -> Result<Tokenizer> {
     // The tokenizers crate panics on a decoder whose JSON is not whole.
-    let json = serde_json::from_slice(text).map_err(|error| failed(error.into()))?;
+    let json: Value = serde_json::from_slice(text).map_err(|error| failed(error.into()))?;
     charsmap::check(&json)?;
-    let tokenizer = Tokenizer::from_bytes(text).map_err(failed)?;
+    // What was checked, and not the file: that may have a key twice.
+    let tokenizer = Tokenizer::from_bytes(json.to_string()).map_err(failed)?;
     growth::check(&tokenizer)?;
     Ok(tokenizer)
 }
@@ -83,6 +84,7 @@ impl Vocabulary {
     fn from_json(text: &[u8]) -> Result<Self> {
         let invalid = |error: serde_json::Error| failed(error.into());
         let mut file: Value = serde_json::from_slice(text).map_err(invalid)?;
+        charsmap::check(&file)?;
         let model = file.get_mut("model").and_then(Value::as_object_mut);
         let model = model.ok_or_else(|| failed("expected a model".into()))?;
         // Old files do not name it.
