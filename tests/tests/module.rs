@@ -193,3 +193,30 @@ fn weights_that_are_not_those_of_the_description_are_noticed() {
     assert_eq!(error.kind(), ErrorKind::Verification);
     assert!(error.to_string().contains("expected SHA-256"), "{error}");
 }
+
+#[test]
+fn a_program_of_others_writes_to_nothing_that_is_ours() {
+    let mut script = torchscript::ScriptModule::new("Counter").unwrap();
+    let zeros = tch::Tensor::zeros([2], (tch::Kind::Float, tch::Device::Cpu));
+    script.register_parameter("count", &zeros).unwrap();
+    let source = "def forward(self, x: Tensor):\n    x.add_(1)\n    self.count.add_(x)\n    return x, self.count";
+    script.define(source).unwrap();
+    script.eval().unwrap();
+    let scratch = scratch();
+    let path = scratch.path().join("counter.pt");
+    script.save(std::fs::File::create(&path).unwrap(), &[]).unwrap();
+
+    let module = Module::open(&path).unwrap();
+    let x = Tensor::new([1_f32, 2.], [2]).unwrap();
+    let run = || module.run_named(vec![("x".to_owned(), x.clone())]).unwrap();
+    let values = |outputs: &bertscript::Outputs, name: &str| {
+        outputs.get(name).unwrap().as_slice::<f32>().unwrap().to_vec()
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(x.as_slice::<f32>().unwrap(), [1., 2.]);
+    assert_eq!(values(&first, "output.0"), [2., 3.]);
+    assert_eq!(
+        (values(&first, "output.1"), values(&second, "output.1")),
+        (vec![2., 3.], vec![4., 6.])
+    );
+}

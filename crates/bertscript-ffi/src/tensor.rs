@@ -257,7 +257,8 @@ impl bertscript_tensor {
                 "the tensor is not in host memory; copy it with bertscript_tensor_copy_to";
             return Err(Failure::new(BERTSCRIPT_UNSUPPORTED, message));
         }
-        Ok(self.tensor().as_bytes()?.as_ptr().cast())
+        let bytes = self.tensor().as_bytes()?;
+        Ok(if bytes.is_empty() { std::ptr::null() } else { bytes.as_ptr().cast() })
     }
 }
 

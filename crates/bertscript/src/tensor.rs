@@ -180,7 +180,12 @@ impl Tensor {
         if self.device() != Device::Cpu {
             return tch::Tensor::try_from(self)?.f_to_kind(tch::Kind::Float)?.try_into();
         }
-        Self::new(self.map_elements(|value| value as f32)?, &self.shape[..])
+        let values = match self.element_type {
+            // Float64 would round some of them once more.
+            ElementType::I64 => collect(self.as_slice::<i64>()?.iter().map(|value| *value as f32))?,
+            _ => self.map_elements(|value| value as f32)?,
+        };
+        Self::new(values, &self.shape[..])
     }
 
     /// What `map` makes of each element. float64 holds every element of the other types
@@ -258,6 +263,8 @@ mod tests {
         assert_eq!(as_f32(Tensor::new([bf16::from_f32(-3.)], [1])), [-3.]);
         assert_eq!(as_f32(Tensor::new([true, false], [2])), [1., 0.]);
         assert_eq!(as_f32(Tensor::new([i8::MIN], [1])), [-128.]);
+        let between = (1_i64 << 53) + (1 << 29) + 1;
+        assert_eq!(as_f32(Tensor::new([between], [1])), [between as f32]);
         assert_eq!(Tensor::new([i64::MAX], [1]).unwrap().to_i64s().unwrap(), [i64::MAX]);
         assert_eq!(Tensor::new([i32::MIN], [1]).unwrap().to_i64s().unwrap(), [i64::from(i32::MIN)]);
     }

@@ -102,7 +102,11 @@ pub fn tensor_over<M: AsRef<[u8]> + Send + Sync + 'static>(
         let message = format!("found {} bytes, expected those of shape {shape:?}", bytes.len());
         return Err(Error::new(ErrorKind::Type, message));
     }
-    let data = bytes.as_ptr().cast_mut().cast();
+    // The address of no bytes is aligned to nothing.
+    let data = match bytes.is_empty() {
+        true => std::ptr::null_mut(),
+        false => bytes.as_ptr().cast_mut().cast(),
+    };
     let user = Box::into_raw(memory);
     let borrowed = Borrowed {
         data,

@@ -29,7 +29,8 @@ impl Outputs {
     }
 
     /// The value of any other program: a dict has names of its own, of a tuple
-    /// or list each item is named by its index, `output.0` and so on.
+    /// or list each item is named by its index, `output.0` and so on. The tensors are
+    /// copies, since the program may keep theirs and write to them.
     pub(super) fn numbered(value: Value) -> Result<Self> {
         let mut tensors = Vec::new();
         flatten("output", value, &mut tensors)?;
@@ -61,10 +62,18 @@ impl Outputs {
     }
 }
 
+/// A tensor in memory of its own.
+pub(super) fn copied(tensor: &tch::Tensor) -> Result<tch::Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
+}
+
 fn flatten(name: &str, value: Value, tensors: &mut Vec<(String, Tensor)>) -> Result<()> {
     match value {
         Value::Tensor(tensor) => {
-            let tensor = Tensor::try_from(tensor).map_err(|error| error.at(name))?;
+            let copy = copied(&tensor).and_then(Tensor::try_from);
+            let tensor = copy.map_err(|error| error.at(name))?;
             tensors.push((name.to_owned(), tensor));
         }
         // An optional output that was not computed.

@@ -1,6 +1,7 @@
 //! The TorchScript code of an archive, run by libtorch.
 
 use super::batches::{by_padded_tokens, suitable_tokens};
+use super::outputs::copied;
 use super::rows::wanted_of_tensors;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::batch::{Batch, CheckedInputs};
@@ -100,9 +101,10 @@ pub(crate) fn call(
     source: &Source,
     tensors: &[(String, crate::tensor::Tensor)],
 ) -> Result<Outputs> {
+    // Copies: a program may write to its inputs.
     let tensors: Vec<_> = tensors
         .iter()
-        .map(|(name, tensor)| Ok((name, Tensor::try_from(tensor)?)))
+        .map(|(name, tensor)| Ok((name, copied(&Tensor::try_from(tensor)?)?)))
         .collect::<Result<_>>()?;
     let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     Outputs::numbered(call_forward(source, &named)?)

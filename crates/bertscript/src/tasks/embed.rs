@@ -8,7 +8,7 @@ use super::options::{Cancel, LongTexts};
 use crate::embedding::{EmbeddingPipeline, PoolingMode, normalize, pool_rows, pooled_tokens};
 use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, filled, try_collect};
+use crate::memory::{collect, copied, filled, try_collect};
 use crate::module::Module;
 use crate::tensor::Tensor;
 use crate::text::{EncodeOptions, Encoding, Text};
@@ -260,7 +260,7 @@ impl Module {
             for row in 0..texts.len() {
                 values.copy_within(row * width..row * width + kept, row * kept);
             }
-            values.truncate(texts.len() * kept);
+            values = copied(&values[..texts.len() * kept])?;
         }
         if options.normalize {
             values.chunks_exact_mut(kept).for_each(normalize);

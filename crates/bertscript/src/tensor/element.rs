@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, try_collect};
+use crate::memory::{collect, with_capacity};
 use half::{bf16, f16};
 use std::fmt;
 use tch::Kind;
@@ -100,11 +100,13 @@ macro_rules! elements {
             pub(super) fn read(self, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor> {
                 match self {
                     $(Self::$name => {
-                        let elements = bytes.chunks_exact(size_of::<$type>());
-                        let elements = elements.map(|bytes| {
-                            <$type>::try_read_from_bytes(bytes).map_err(|_| not_an_element(self))
-                        });
-                        Tensor::new::<$type>(try_collect(elements)?, shape)
+                        let chunks = bytes.chunks_exact(size_of::<$type>());
+                        let mut elements = with_capacity(chunks.len())?;
+                        for bytes in chunks {
+                            let element = <$type>::try_read_from_bytes(bytes);
+                            elements.push(element.map_err(|_| not_an_element(self))?);
+                        }
+                        Tensor::new::<$type>(elements, shape)
                     })*
                 }
             }

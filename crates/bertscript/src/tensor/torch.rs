@@ -96,6 +96,11 @@ mod tests {
         assert_eq!(ours.as_slice::<i32>().unwrap(), [1, 3, 2, 4]);
         let empty = tch::Tensor::zeros([0, 3], (tch::Kind::Float, tch::Device::Cpu));
         assert!(Tensor::try_from(empty).unwrap().as_slice::<f32>().unwrap().is_empty());
+        for element_type in ElementType::ALL {
+            let empty = tch::Tensor::zeros([0, 3], (element_type.kind(), tch::Device::Cpu));
+            let back = tch::Tensor::try_from(&Tensor::try_from(empty).unwrap()).unwrap();
+            assert_eq!((back.size(), back.kind()), (vec![0, 3], element_type.kind()));
+        }
         let complex = tch::Tensor::zeros([1], (tch::Kind::ComplexFloat, tch::Device::Cpu));
         let error = Tensor::try_from(complex).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
