@@ -55,12 +55,13 @@ impl Archive {
 
     /// Describes a model, all but the digest of its weights, which takes a while.
     pub(crate) fn without_digest(model: &PreTrained, shapes: &Shapes) -> Result<Self> {
-        let (config, assets) = (model.config().clone(), model.assets().clone());
+        let (config, assets) = (model.config().clone(), model.assets()?);
         if assets.get(CONFIG_FILE).is_none() {
             let message = format!("found no {CONFIG_FILE} beside the weights of the model");
             return Err(Error::new(ErrorKind::InvalidInput, message).at("assets"));
         }
-        Ok(Self { metadata: Metadata::new(model, shapes), config, assets })
+        let files = assets.names().map(str::to_owned).collect();
+        Ok(Self { metadata: Metadata::new(model, shapes, files), config, assets })
     }
 
     /// Adds the digest of the program's weights.

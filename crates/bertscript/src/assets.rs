@@ -3,21 +3,22 @@
 use crate::error::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Files in memory, by their path in the checkpoint: from a directory, or from
-/// an archive that took them along.
+/// an archive that took them along. Clones share their contents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Assets(BTreeMap<String, Vec<u8>>);
+pub struct Assets(BTreeMap<String, Arc<Vec<u8>>>);
 
 impl Assets {
     /// The contents of a file.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.get(name).map(Vec::as_slice)
+        self.0.get(name).map(|contents| contents.as_slice())
     }
 
     /// Adds a file, or takes the place of one.
     pub fn insert(&mut self, name: impl Into<String>, contents: Vec<u8>) {
-        self.0.insert(name.into(), contents);
+        self.0.insert(name.into(), Arc::new(contents));
     }
 
     /// The paths, sorted.
@@ -44,6 +45,6 @@ impl Assets {
 
 impl FromIterator<(String, Vec<u8>)> for Assets {
     fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(files: I) -> Self {
-        Self(files.into_iter().collect())
+        Self(files.into_iter().map(|(name, contents)| (name, Arc::new(contents))).collect())
     }
 }

@@ -54,7 +54,7 @@ const PIPELINE_FILES: [&str; 2] = [MODULES_FILE, "config_sentence_transformers.j
 const MAX_SIDE_FILE_BYTES: u64 = 64 << 20;
 
 /// An opened checkpoint: its configuration and where its weights are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// What was opened
     root: PathBuf,

@@ -33,7 +33,8 @@ impl PreTrained {
     /// verified.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `file` is a file of the checkpoint, or something
+    /// [`ErrorKind::InvalidInput`] if `file` is a file of the checkpoint that the model was
+    /// loaded from ([`PreTrained::from_checkpoint`]), or something
     /// other than a regular file; those of [`trace`](crate::trace()) and [`Archive::save`];
     /// and [`ErrorKind::Verification`] if what the file computes differs from the model.
     pub fn export(&self, shapes: &Shapes, file: impl AsRef<Path>) -> Result<Archive> {
@@ -42,7 +43,7 @@ impl PreTrained {
 }
 
 fn write(model: &PreTrained, shapes: &Shapes, path: &Path) -> Result<Archive> {
-    atomic_file::check_output(path, model.files())?;
+    atomic_file::check_output(path, model.files()?)?;
     let _entered = torchscript::enter()?;
     let script = record(model, shapes)?;
     let archive = Archive::without_digest(model, shapes)?;

@@ -105,7 +105,7 @@ pub struct Limits {
     pub vocab_size: i64,
     /// Number of token type ids.
     pub type_vocab_size: i64,
-    /// The greatest sequence length.
+    /// The maximum sequence length.
     pub max_position_embeddings: i64,
 }
 
@@ -124,7 +124,7 @@ fn symbols(shape: &[Dim]) -> Vec<String> {
 }
 
 impl Metadata {
-    pub(crate) fn new(model: &PreTrained, shapes: &Shapes) -> Self {
+    pub(crate) fn new(model: &PreTrained, shapes: &Shapes, files: Vec<String>) -> Self {
         let config = model.config();
         let dtype = model.dtype();
         let input = |name: &str, dtypes: &[&str], required| InputInfo {
@@ -172,7 +172,7 @@ impl Metadata {
             parameter_count,
             parameter_bytes: parameter_count * dtype.size() as u64,
             weights_sha256: String::new(),
-            files: model.assets().names().map(str::to_owned).collect(),
+            files,
         }
     }
 

@@ -64,9 +64,10 @@ pub struct PreTrained {
     model: Box<dyn Model>,
     parameters: Vec<(String, Tensor)>,
     report: LoadReport,
-    assets: Assets,
-    /// The files of the checkpoint, which an export must not overwrite.
-    files: Vec<PathBuf>,
+    /// Where it was loaded from, if from there.
+    checkpoint: Option<Checkpoint>,
+    /// What stands beside the weights, if not what the checkpoint has.
+    assets: Option<Assets>,
 }
 
 impl PreTrained {
@@ -90,7 +91,7 @@ impl PreTrained {
         let place = checkpoint.weights().unwrap_or(checkpoint.directory());
         let model = Self::from_state_dict(architecture, config, checkpoint.state_dict()?, options)
             .map_err(|error| error.at_path(place))?;
-        Ok(Self { files: checkpoint.files()?, ..model.with_assets(checkpoint.assets()?) })
+        Ok(Self { checkpoint: Some(checkpoint.clone()), ..model })
     }
 
     /// Builds a model from named tensors. Nothing stands beside them; an archive of the model
@@ -151,8 +152,8 @@ impl PreTrained {
                 initialized: loaded.initialized,
                 ties,
             },
-            assets: Assets::default(),
-            files: Vec::new(),
+            checkpoint: None,
+            assets: None,
         };
         model.check_storages()?;
         Ok(model)
@@ -229,20 +230,28 @@ impl PreTrained {
     }
 
     /// What stands beside the weights in an archive of the model: `config.json`, tokenizer,
-    /// pipeline. Of a checkpoint it is [`Checkpoint::assets`].
-    pub fn assets(&self) -> &Assets {
-        &self.assets
+    /// pipeline. Of a checkpoint they are read when they are asked for.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::assets`].
+    pub fn assets(&self) -> Result<Assets> {
+        match (&self.assets, &self.checkpoint) {
+            (Some(assets), _) => Ok(assets.clone()),
+            (None, Some(checkpoint)) => checkpoint.assets(),
+            (None, None) => Ok(Assets::default()),
+        }
     }
 
     /// The same model with other files beside its weights.
     #[must_use]
     pub fn with_assets(self, assets: Assets) -> Self {
-        Self { assets, ..self }
+        Self { assets: Some(assets), ..self }
     }
 
-    /// The files of the checkpoint.
-    pub(crate) fn files(&self) -> &[PathBuf] {
-        &self.files
+    /// The files of the checkpoint that it was loaded from, which an export must not
+    /// overwrite.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
+        self.checkpoint.as_ref().map_or(Ok(Vec::new()), Checkpoint::files)
     }
 
     /// What the model returns, in order: the outputs of its head, then hidden
