@@ -79,7 +79,7 @@ typedef void (*bertscript_release_callback)(void *user) BERTSCRIPT_CALLBACK_NOEX
 #define BERTSCRIPT_ABI_VERSION 1
 
 /**
- * The answers to questions, each sorted by descending score.
+ * The answers to each question, sorted by descending score.
  *
  * Ownership: the caller frees it.
  * Thread safety: it never changes; any thread may read it.
@@ -103,7 +103,7 @@ typedef struct bertscript_build_options bertscript_build_options;
 typedef struct bertscript_cancel_token bertscript_cancel_token;
 
 /**
- * The labels of texts, each sorted by descending score.
+ * The labels of each text, sorted by descending score.
  *
  * Ownership: the caller frees it.
  * Thread safety: it never changes; any thread may read it.
@@ -1361,8 +1361,8 @@ const char *bertscript_module_input_name(const bertscript_module *module,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many inputs the module takes, those counted that may be left out; 0 of
- * NULL.
+ * How many inputs the module takes, those counted that may be left out; 0 if
+ * `module` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -1741,8 +1741,8 @@ size_t bertscript_tokenizer_vocab_size(const bertscript_tokenizer *tokenizer)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * The maximum length of a sequence, in tokens, special ones included; 0 of
- * NULL.
+ * The maximum length of a sequence, in tokens, special ones included; 0 if
+ * `tokenizer` is NULL.
  *
  * Thread safety: any thread.
  */
@@ -2633,7 +2633,7 @@ size_t bertscript_classifications_count(const bertscript_classifications *classi
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many labels a text has; 0 if `classifications` is NULL, and of a text that is not there.
+ * How many labels a text has; 0 if `classifications` is NULL or there is no such text.
  *
  * @param text its number, from 0
  *
@@ -2645,7 +2645,7 @@ size_t bertscript_classifications_size(const bertscript_classifications *classif
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * A label of a text; NULL if `classifications` is NULL, and of one that is not there.
+ * A label of a text; NULL if `classifications` is NULL or there is no such item.
  *
  * @param text its number, from 0
  * @param index the number of the label, from 0
@@ -2728,7 +2728,7 @@ size_t bertscript_entities_count(const bertscript_entities *entities)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many entities a text has; 0 if `entities` is NULL, and of a text that is not there.
+ * How many entities a text has; 0 if `entities` is NULL or there is no such text.
  *
  * @param text its number, from 0
  *
@@ -2740,7 +2740,7 @@ size_t bertscript_entities_size(const bertscript_entities *entities,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * An entity of a text; NULL if `entities` is NULL, and of one that is not there.
+ * An entity of a text; NULL if `entities` is NULL or there is no such item.
  *
  * @param text its number, from 0
  * @param index the number of the entity, from 0
@@ -2828,7 +2828,7 @@ size_t bertscript_answers_count(const bertscript_answers *answers)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many answers a question has; 0 if `answers` is NULL, and of a question that is not there.
+ * How many answers a question has; 0 if `answers` is NULL or there is no such question.
  *
  * @param question its number, from 0
  *
@@ -2840,7 +2840,7 @@ size_t bertscript_answers_size(const bertscript_answers *answers,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * An answer of a question; NULL if `answers` is NULL, and of one that is not there.
+ * An answer of a question; NULL if `answers` is NULL or there is no such item.
  *
  * @param question its number, from 0
  * @param index the number of the answer, from 0
@@ -2922,7 +2922,7 @@ size_t bertscript_fillings_count(const bertscript_fillings *fillings)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many fillings a text has; 0 if `fillings` is NULL, and of a text that is not there.
+ * How many fillings a text has; 0 if `fillings` is NULL or there is no such text.
  *
  * @param text its number, from 0
  *
@@ -2934,7 +2934,7 @@ size_t bertscript_fillings_size(const bertscript_fillings *fillings,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * A filling of a text; NULL if `fillings` is NULL, and of one that is not there.
+ * A filling of a text; NULL if `fillings` is NULL or there is no such item.
  *
  * @param text its number, from 0
  * @param index the number of the filling, from 0

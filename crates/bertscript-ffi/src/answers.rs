@@ -31,7 +31,7 @@ pub struct bertscript_answer {
     pub char_end: usize,
 }
 
-/// The answers to questions, each sorted by descending score.
+/// The answers to each question, sorted by descending score.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: it never changes; any thread may read it.
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn bertscript_answers_count(answers: *const bertscript_ans
     unsafe { answers.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many answers a question has; 0 if `answers` is NULL, and of a question that is not there.
+/// How many answers a question has; 0 if `answers` is NULL or there is no such question.
 ///
 /// @param question its number, from 0
 ///
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn bertscript_answers_size(
     unsafe { answers.as_ref() }.map_or(0, |found| found.0.items(question).len())
 }
 
-/// An answer of a question; NULL if `answers` is NULL, and of one that is not there.
+/// An answer of a question; NULL if `answers` is NULL or there is no such item.
 ///
 /// @param question its number, from 0
 /// @param index the number of the answer, from 0

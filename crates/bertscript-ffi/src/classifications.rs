@@ -22,7 +22,7 @@ pub struct bertscript_label {
     pub score: f32,
 }
 
-/// The labels of texts, each sorted by descending score.
+/// The labels of each text, sorted by descending score.
 ///
 /// Ownership: the caller frees it.
 /// Thread safety: it never changes; any thread may read it.
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn bertscript_classifications_count(
     unsafe { classifications.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many labels a text has; 0 if `classifications` is NULL, and of a text that is not there.
+/// How many labels a text has; 0 if `classifications` is NULL or there is no such text.
 ///
 /// @param text its number, from 0
 ///
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn bertscript_classifications_size(
     unsafe { classifications.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// A label of a text; NULL if `classifications` is NULL, and of one that is not there.
+/// A label of a text; NULL if `classifications` is NULL or there is no such item.
 ///
 /// @param text its number, from 0
 /// @param index the number of the label, from 0

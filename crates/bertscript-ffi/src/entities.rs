@@ -126,7 +126,7 @@ pub unsafe extern "C" fn bertscript_entities_count(entities: *const bertscript_e
     unsafe { entities.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many entities a text has; 0 if `entities` is NULL, and of a text that is not there.
+/// How many entities a text has; 0 if `entities` is NULL or there is no such text.
 ///
 /// @param text its number, from 0
 ///
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn bertscript_entities_size(
     unsafe { entities.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// An entity of a text; NULL if `entities` is NULL, and of one that is not there.
+/// An entity of a text; NULL if `entities` is NULL or there is no such item.
 ///
 /// @param text its number, from 0
 /// @param index the number of the entity, from 0

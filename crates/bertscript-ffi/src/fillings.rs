@@ -120,7 +120,7 @@ pub unsafe extern "C" fn bertscript_fillings_count(fillings: *const bertscript_f
     unsafe { fillings.as_ref() }.map_or(0, |found| found.0.count())
 }
 
-/// How many fillings a text has; 0 if `fillings` is NULL, and of a text that is not there.
+/// How many fillings a text has; 0 if `fillings` is NULL or there is no such text.
 ///
 /// @param text its number, from 0
 ///
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn bertscript_fillings_size(
     unsafe { fillings.as_ref() }.map_or(0, |found| found.0.items(text).len())
 }
 
-/// A filling of a text; NULL if `fillings` is NULL, and of one that is not there.
+/// A filling of a text; NULL if `fillings` is NULL or there is no such item.
 ///
 /// @param text its number, from 0
 /// @param index the number of the filling, from 0

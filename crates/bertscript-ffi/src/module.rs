@@ -155,8 +155,8 @@ pub unsafe extern "C" fn bertscript_module_input_name(
     name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
-/// How many inputs the module takes, those counted that may be left out; 0 of
-/// NULL.
+/// How many inputs the module takes, those counted that may be left out; 0 if
+/// `module` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

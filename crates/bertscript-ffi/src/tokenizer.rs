@@ -164,8 +164,8 @@ pub unsafe extern "C" fn bertscript_tokenizer_vocab_size(
     unsafe { tokenizer.as_ref() }.map_or(0, |tokenizer| tokenizer.0.vocab_size())
 }
 
-/// The maximum length of a sequence, in tokens, special ones included; 0 of
-/// NULL.
+/// The maximum length of a sequence, in tokens, special ones included; 0 if
+/// `tokenizer` is NULL.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

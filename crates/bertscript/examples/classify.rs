@@ -9,14 +9,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let module = Module::open(file)?;
 
-    // The two best labels of each text; its end may be cut off if it is too long.
+    // The two best labels of each text, which may be truncated.
     let options = ClassifyOptions {
         top_k: Some(2),
         long_texts: LongTexts::Truncate,
         ..ClassifyOptions::default()
     };
     for (found, text) in module.classify(texts, &options)?.iter().zip(texts) {
-        println!("{text}{}", if found.truncated { " (cut off)" } else { "" });
+        println!("{text}{}", if found.truncated { " (truncated)" } else { "" });
         for label in &found.labels {
             println!("  {:.4} {}", label.score, label.label);
         }
