@@ -134,7 +134,8 @@ fn a_refused_input_leaves_the_module_usable() {
     let good = Inputs::new(ids(1, 1, 4));
     let before = module.run(&good).unwrap();
     for _ in 0..3 {
-        let error = module.run(&Inputs::new(ids(1000, 1, 4))).unwrap_err();
+        let beyond = Tensor::new([5_i64, 1000, 7, 8], [1, 4]).unwrap();
+        let error = module.run(&Inputs::new(beyond)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert_eq!(error.place(), Some("input_ids"));
     }

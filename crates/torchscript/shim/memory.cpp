@@ -96,6 +96,19 @@ void check_reach(const std::vector<int64_t>& sizes, const std::vector<int64_t>& 
   require(fits, "shape: found ", c10::IntArrayRef(sizes), ", which no memory holds");
 }
 
+// Who is told that memory is not needed any more, once a tensor has taken it.
+struct Owner {
+  std::function<void()> release;
+  bool taken = false;
+};
+
+void end(void* context) {
+  const std::unique_ptr<Owner> owner(static_cast<Owner*>(context));
+  if (owner->taken) {
+    owner->release();
+  }
+}
+
 // A contiguous tensor over the memory, or a copy if it lies otherwise there.
 // `release` is called once, when the memory is not needed any more; never if
 // this throws.
@@ -105,15 +118,13 @@ at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* st
   check_reach(sizes, places, dtype);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(dtype) == 0;
   require(aligned, "data: not aligned to ", c10::elementSize(dtype), " bytes");
-  const auto taken = std::make_shared<bool>(false);
+  auto owner = std::make_unique<Owner>(Owner{release});
+  bool& taken = owner->taken;
+  // A context, and no deleter: of that libtorch makes a context where it may not throw.
   // The device is given, so that libtorch does not ask a driver about the pointer.
   const at::Tensor view = at::for_blob(data, sizes)
                               .strides(places)
-                              .deleter([release, taken](void*) {
-                                if (*taken) {
-                                  release();
-                                }
-                              })
+                              .context(owner.release(), end)
                               .options(at::TensorOptions().dtype(dtype).device(device))
                               .target_device(device)
                               .make_tensor();
@@ -123,7 +134,7 @@ at::Tensor take(void* data, const std::vector<int64_t>& sizes, const int64_t* st
     require(largest <= 1, "data: found a bool that is neither 0 nor 1");
   }
   at::Tensor tensor = view.contiguous();
-  *taken = true;
+  taken = true;
   return tensor;
 }
 
