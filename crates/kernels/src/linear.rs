@@ -28,7 +28,7 @@ pub struct Linear<E> {
     isa: Isa,
     inputs: usize,
     outputs: usize,
-    /// Filled up to whole panels.
+    /// Padded to whole panels.
     bias: Vec<f32>,
     weight: Weight<E>,
 }

@@ -77,7 +77,7 @@ pub(super) trait Read: Copy {
 /// What is done to the sums of products before they are written.
 pub(super) struct Epilogue<'a, O> {
     pub(super) isa: Isa,
-    /// Filled up to whole panels.
+    /// Padded to whole panels.
     pub(super) bias: &'a [f32],
     /// Columns of the result.
     pub(super) outputs: usize,
