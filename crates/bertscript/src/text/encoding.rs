@@ -207,7 +207,10 @@ impl Encoding {
             encoding.tokens = collect(raw.get_tokens().iter().cloned())?;
             encoding.offsets = copied(raw.get_offsets())?;
             encoding.word_ids = copied(raw.get_word_ids())?;
-            encoding.sequence_ids = raw.get_sequence_ids();
+            // Not all at once: where a template leaves the first text out, the tokens of the
+            // second one would be told to be the first one's.
+            let sequences = (0..raw.len()).map(|token| raw.token_to_sequence(token));
+            encoding.sequence_ids = collect(sequences)?;
             let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
             let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
                 let chars = &chars[sequence.unwrap_or(0).min(1)];
