@@ -2,6 +2,7 @@
 
 use super::layers::{Dense, copy, linear, norm, select};
 use super::scratch::Scratch;
+use crate::activation::Activation;
 use crate::config::BertConfig;
 use crate::error::Result;
 use crate::models::Architecture;
@@ -12,7 +13,7 @@ use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
 #[derive(Debug)]
 pub(super) struct TaskHead<E> {
     /// `pooler.dense`
-    pooler: Option<Linear<E>>,
+    pooler: Option<Dense<E>>,
     /// `cls.predictions`
     predictions: Option<Predictions<E>>,
     /// The layer after the pooler: `classifier` or `cls.seq_relationship`
@@ -50,7 +51,10 @@ impl<E: Element> TaskHead<E> {
         let labels = config.labels.len() as i64;
         Ok(Self {
             pooler: match with_pooler {
-                true => Some(one(base.sub("pooler").sub("dense"), hidden_size)?),
+                true => {
+                    let dense = one(base.sub("pooler").sub("dense"), hidden_size)?;
+                    Some(Dense::new(dense, Activation::Tanh))
+                }
                 false => None,
             },
             predictions: match architecture {
@@ -145,7 +149,7 @@ impl<E: Element> TaskHead<E> {
         team: &dyn Team,
     ) -> Result<Option<Matrix<f32>>> {
         let Some(pooler) = &self.pooler else { return Ok(None) };
-        let mut first = Matrix::<E>::new(pooler.inputs());
+        let mut first = Matrix::<E>::new(scratch.x.width());
         first.set_rows(firsts.len())?;
         for (text, row) in firsts.iter().enumerate() {
             for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(*row)) {
@@ -154,10 +158,7 @@ impl<E: Element> TaskHead<E> {
         }
         let mut pooled = Matrix::<f32>::new(pooler.outputs());
         pooled.set_rows(first.len())?;
-        pooler.forward(team, first.all(), Then::Keep, pooled.all_mut())?;
-        for text in 0..first.len() {
-            pooled.row_mut(text).iter_mut().for_each(|value| *value = value.tanh());
-        }
+        pooler.forward(team, first.all(), pooled.all_mut())?;
         let Some(layer) = &self.of_text else { return Ok(Some(pooled)) };
         for text in 0..first.len() {
             for (to, from) in first.row_mut(text).iter_mut().zip(pooled.row(text)) {
