@@ -254,7 +254,7 @@ NO_LABELS = {
     'num_labels: found "2"': dict(num_labels="2"),
     "id2label: found the id \"a\"": dict(id2label={"a": "x"}),
     "problem_type: found single_label": dict(id2label={"0": "a"}, problem_type="single_label_classification"),
-    "invalid type: sequence": dict(id2label=["a", "b"]),
+    "id2label: found a list of 2": dict(id2label=["a", "b"]),
 }
 TAKEN_THERE = {
     "id2label: found no label of 1, expected": dict(id2label={"0": "a", "2": "b"}),

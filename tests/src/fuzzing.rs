@@ -9,9 +9,9 @@ mod c_calls;
 pub use c_calls::{c_calls, make_modules};
 
 use bertscript::{
-    Archive, ArchiveWeights, Assets, BertConfig, Checkpoint, EmbeddingPipeline, EncodeOptions,
-    Encoding, Error, ErrorKind, Padding, Text, Tokenizer, Truncation, read_safetensors,
-    weights_sha256, write_safetensors,
+    Architecture, Archive, ArchiveWeights, Assets, Checkpoint, Config, EmbeddingPipeline,
+    EncodeOptions, Encoding, Error, ErrorKind, Padding, Text, Tokenizer, Truncation,
+    read_safetensors, weights_sha256, write_safetensors,
 };
 use std::fs::File;
 use std::io::{Cursor, Write};
@@ -46,8 +46,14 @@ const END_OF_FILE: u8 = b'\x0c';
 
 /// `config.json`.
 pub fn config(data: &[u8]) {
-    let Some(config) = read(BertConfig::from_json(data)) else { return };
-    assert_eq!(config.head_dim() * config.num_attention_heads, config.hidden_size);
+    let Some(config) = read(Config::from_json(data)) else { return };
+    assert_eq!(config.hidden_size() % config.num_attention_heads(), 0);
+    let classes = Architecture::all().filter(|class| class.model_type() == config.model_type());
+    for class in classes {
+        let Some(model) = read(config.model(class)) else { continue };
+        assert!(!model.outputs().is_empty());
+        assert!(model.operations(config.max_length()).is_finite());
+    }
 }
 
 /// `model.safetensors`.

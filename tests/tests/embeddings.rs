@@ -2,10 +2,10 @@
 //! threads, it has the same bits.
 
 use bertscript::{
-    Architecture, Checkpoint, Device, Dtype, EmbedOptions, LoadOptions, LongTexts, Module,
-    PoolingMode, PreTrained, Shapes, Tensor,
+    Checkpoint, Device, Dtype, EmbedOptions, LoadOptions, LongTexts, Module, PoolingMode,
+    PreTrained, Shapes, Tensor,
 };
-use bertscript_tests::{Execution, fixture, scratch, torch};
+use bertscript_tests::{Execution, architecture, fixture, scratch, torch};
 
 const WORDS: [&str; 8] = ["cat", "dog", "bird", "river", "house", "day", "who is", "unheard-of"];
 
@@ -29,7 +29,7 @@ fn wide(dtype: Dtype) -> Module {
         "num_attention_heads": 6, "intermediate_size": 768, "initializer_range": 0.2}"#;
     std::fs::write(directory.path().join("config.json"), config).unwrap();
     let options = LoadOptions {
-        architecture: Some(Architecture::BertModel),
+        architecture: Some(architecture("BertModel")),
         random_init: Some(1),
         ..LoadOptions::default()
     };

@@ -14,7 +14,8 @@ fn shapes(texts: &[&str]) -> Shapes {
 
 fn model(name: &str) -> PreTrained {
     let golden = Golden::named_row(name);
-    let options = LoadOptions { architecture: Some(golden.architecture), ..LoadOptions::default() };
+    let options =
+        LoadOptions { architecture: Some(golden.architecture()), ..LoadOptions::default() };
     PreTrained::from_checkpoint(&golden.checkpoint(), &options).unwrap()
 }
 

@@ -2,10 +2,10 @@
 //! `docs/security.md`.
 
 use bertscript::{
-    Architecture, Archive, Checkpoint, ClassifyOptions, Device, EmbeddingPipeline, EncodeOptions,
-    Error, ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Shapes, Text, Tokenizer,
+    Archive, Checkpoint, ClassifyOptions, Device, EmbeddingPipeline, EncodeOptions, Error,
+    ErrorKind, Inputs, LoadOptions, Module, Padding, PreTrained, Shapes, Text, Tokenizer,
 };
-use bertscript_tests::{Execution, bertscript_ok, copy_of, fixture, root, scratch};
+use bertscript_tests::{Execution, architecture, bertscript_ok, copy_of, fixture, root, scratch};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -216,7 +216,7 @@ fn a_text_without_tokens_is_refused_by_its_number() {
 
     let checkpoint = Checkpoint::open(directory).unwrap();
     let options = LoadOptions {
-        architecture: Some(Architecture::BertForSequenceClassification),
+        architecture: Some(architecture("BertForSequenceClassification")),
         random_init: Some(1),
         ..LoadOptions::default()
     };

@@ -4,7 +4,7 @@ use bertscript::{
     Architecture, Archive, Checkpoint, Device, Dtype, ErrorKind, LoadOptions, Module, PreTrained,
     Shapes, Survey, TieWeights, trace,
 };
-use bertscript_tests::{copy_of, fixture, scratch};
+use bertscript_tests::{architecture, copy_of, fixture, scratch};
 use tch::{Kind, Tensor};
 
 fn load(name: &str, architecture: Architecture) -> PreTrained {
@@ -22,9 +22,9 @@ const DECODER: &str = "cls.predictions.decoder.weight";
 #[test]
 fn tied_weights_get_separate_storage_and_equal_values() {
     for (name, architecture) in [
-        ("masked-lm", Architecture::BertForMaskedLM),
-        ("masked-lm-bare", Architecture::BertForMaskedLM),
-        ("pretraining", Architecture::BertForPreTraining),
+        ("masked-lm", architecture("BertForMaskedLM")),
+        ("masked-lm-bare", architecture("BertForMaskedLM")),
+        ("pretraining", architecture("BertForPreTraining")),
     ] {
         let model = load(name, architecture);
         let (embedding, decoder) = (parameter(&model, EMBEDDING), parameter(&model, DECODER));
@@ -38,7 +38,7 @@ fn tied_weights_get_separate_storage_and_equal_values() {
 
 #[test]
 fn different_weights_are_kept_apart_and_reported() {
-    let model = load("masked-lm-different", Architecture::BertForMaskedLM);
+    let model = load("masked-lm-different", architecture("BertForMaskedLM"));
     assert!(!parameter(&model, EMBEDDING).equal(parameter(&model, DECODER)));
     let different = &model.report().ties.different;
     assert!(different.contains(&[EMBEDDING.to_owned(), DECODER.to_owned()]), "{different:?}");
@@ -61,7 +61,7 @@ fn an_untied_configuration_resolves_nothing() {
 
 #[test]
 fn old_names_and_foreign_heads_are_reported() {
-    let model = load("model-eps", Architecture::BertModel);
+    let model = load("model-eps", architecture("BertModel"));
     let report = model.report();
     assert!(report.renamed.iter().any(|renamed| renamed.from == "bert.embeddings.LayerNorm.gamma"
         && renamed.to == "embeddings.LayerNorm.weight"));
@@ -73,7 +73,7 @@ fn old_names_and_foreign_heads_are_reported() {
 fn a_missing_head_is_refused_unless_random_values_are_asked_for() {
     let checkpoint = Checkpoint::open(fixture("model")).unwrap();
     let mut options = LoadOptions {
-        architecture: Some(Architecture::BertForPreTraining),
+        architecture: Some(architecture("BertForPreTraining")),
         ..LoadOptions::default()
     };
     let error = PreTrained::from_checkpoint(&checkpoint, &options).err().unwrap();
@@ -92,7 +92,7 @@ fn the_checkpoints_own_dtype_is_kept() {
     for (name, dtype) in
         [("model", Dtype::F32), ("model-bf16", Dtype::BF16), ("model-f16", Dtype::F16)]
     {
-        let model = load(name, Architecture::BertModel);
+        let model = load(name, architecture("BertModel"));
         assert_eq!(model.dtype(), dtype);
         assert!(model.parameters().iter().all(|(_, tensor)| tensor.kind() == dtype.kind()));
     }
@@ -121,9 +121,9 @@ fn random_weights_follow_the_seed_and_transformers_rules() {
         r#"{"vocab_size_or_config_json_file": 500, "hidden_size": 64, "num_hidden_layers": 1,
             "num_attention_heads": 4, "intermediate_size": 256, "initializer_range": 0.05}"#,
     );
-    let model = random(&checkpoint, Architecture::BertForMaskedLM, 3);
-    let again = random(&checkpoint, Architecture::BertForMaskedLM, 3);
-    let other = random(&checkpoint, Architecture::BertForMaskedLM, 4);
+    let model = random(&checkpoint, architecture("BertForMaskedLM"), 3);
+    let again = random(&checkpoint, architecture("BertForMaskedLM"), 3);
+    let other = random(&checkpoint, architecture("BertForMaskedLM"), 4);
     for (name, tensor) in model.parameters() {
         assert!(tensor.equal(parameter(&again, name)), "{name} differs between equal seeds");
         if name.ends_with("bias") {
@@ -145,7 +145,7 @@ fn random_weights_follow_the_seed_and_transformers_rules() {
     assert_ne!(embedding.data_ptr(), parameter(&model, DECODER).data_ptr());
     assert_eq!(f64::try_from(embedding.get(0).abs().max()).unwrap(), 0., "the padding row");
     // A value depends on its name and the seed alone, not on what else there is.
-    let encoder = random(&checkpoint, Architecture::BertModel, 3);
+    let encoder = random(&checkpoint, architecture("BertModel"), 3);
     let name = "encoder.layer.0.intermediate.dense.weight";
     assert_eq!(parameter(&encoder, name).size(), [256, 64]);
 }
@@ -202,8 +202,8 @@ fn a_survey_says_what_export_would_find() {
     assert_eq!(found.tied, [DECODER, "cls.predictions.decoder.bias"]);
     assert_eq!(found.renamed.len(), 12);
 
-    let found = survey("model", Some(Architecture::BertForNextSentencePrediction));
+    let found = survey("model", Some(architecture("BertForNextSentencePrediction")));
     assert_eq!(found.missing, ["cls.seq_relationship.weight", "cls.seq_relationship.bias"]);
-    let found = survey("pretraining", Some(Architecture::BertModel));
+    let found = survey("pretraining", Some(architecture("BertModel")));
     assert!(found.unexpected.contains(&"cls.predictions.bias".to_owned()));
 }

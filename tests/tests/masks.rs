@@ -23,7 +23,7 @@ fn masks_of_any_form_are_as_the_code_has_them() {
             let scratch = scratch();
             let path = scratch.path().join("model.pt");
             let options = LoadOptions {
-                architecture: Some(golden.architecture),
+                architecture: Some(golden.architecture()),
                 dtype: Some(Dtype::F32),
                 attention: Some(attention),
                 ..LoadOptions::default()

@@ -4,7 +4,7 @@ use bertscript::{
     Archive, Device, Dtype, ErrorKind, Inputs, LoadOptions, Module, PreTrained, Shapes, Tensor,
     trace,
 };
-use bertscript_tests::{Golden, scratch, torch};
+use bertscript_tests::{Golden, architecture, scratch, torch};
 
 /// Both heads of pre-training.
 fn golden() -> Golden {
@@ -171,7 +171,7 @@ fn weights_that_are_not_those_of_the_description_are_noticed() {
     let path = scratch.path().join("model.pt");
     let checkpoint = golden().checkpoint();
     let load = |seed| {
-        let architecture = Some(bertscript::Architecture::BertModel);
+        let architecture = Some(architecture("BertModel"));
         let options =
             LoadOptions { architecture, random_init: Some(seed), ..LoadOptions::default() };
         let bare = scratch.path().join("bare");

@@ -231,7 +231,7 @@ fn configurations_that_are_not_supported_or_not_possible() {
         ("num_attention_heads", 5.into(), &["hidden_size", "32", "5"]),
         ("num_attention_heads", 0.into(), &["num_attention_heads", "found 0"]),
         ("vocab_size", (-1).into(), &["vocab_size", "found -1"]),
-        ("hidden_size", "wide".into(), &["wide", "line 1"]),
+        ("hidden_size", "wide".into(), &["hidden_size", "wide", "expected 1 to"]),
         ("hidden_size", 64.into(), &["expected shape", "64", "32", "model.safetensors"]),
         ("layer_norm_eps", (-1).into(), &["layer_norm_eps", "-1"]),
         ("pad_token_id", 500.into(), &["pad_token_id", "500", "127"]),

@@ -1,9 +1,7 @@
 //! Modules of one file in one process.
 
-use bertscript::{
-    Architecture, Checkpoint, Device, Dtype, Inputs, LoadOptions, Module, PreTrained, Shapes,
-};
-use bertscript_tests::{scratch, torch};
+use bertscript::{Checkpoint, Device, Dtype, Inputs, LoadOptions, Module, PreTrained, Shapes};
+use bertscript_tests::{architecture, scratch, torch};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +17,7 @@ fn export(seed: u64, path: &Path) {
     fs::write(directory.path().join("config.json"), config).unwrap();
     let checkpoint = Checkpoint::open(directory.path()).unwrap();
     let options = LoadOptions {
-        architecture: Some(Architecture::BertModel),
+        architecture: Some(architecture("BertModel")),
         random_init: Some(seed),
         ..LoadOptions::default()
     };

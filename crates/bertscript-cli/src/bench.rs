@@ -15,7 +15,7 @@ use bertscript::{
     Archive, Cancel, Device, Dtype, FixedShape, Metadata, Module, Shapes, WholeFile, check_output,
 };
 use clap::Args;
-use measure::{Bench as Measure, CEILING_SIZES, Pace, Work};
+use measure::{Bench as Measure, CEILING_SIZES, Pace};
 use report::{FileInfo, Machine, Mixed, Report, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -200,10 +200,7 @@ impl Bench {
             report.raise(measure::ceiling(dtype, device, &CEILING_SIZES, cancel)?);
         }
         let archive = known(module)?;
-        let work = Work {
-            architecture: archive.metadata().architecture()?,
-            config: archive.config().clone(),
-        };
+        let model = archive.config().model(archive.metadata().architecture()?)?;
         let pace = Pace {
             warm_up: self.warm_up.into(),
             rounds: self.rounds.into(),
@@ -213,7 +210,7 @@ impl Bench {
         let mut measure = Measure {
             runners,
             reference: variants::reference(&self.file, module)?,
-            work,
+            model,
             max_length: kinds.max_length,
             pace: &pace,
             padded_sequence: None,

@@ -8,8 +8,8 @@ use crate::progress::Progress;
 use crate::stream::{Chunk, Chunks, OwnedText};
 use anyhow::bail;
 use bertscript::{
-    AggregationStrategy, AnswerOptions, Architecture, Cancel, ClassifyOptions, EmbedOptions,
-    EntitiesOptions, FillMaskOptions, FunctionToApply, LongTexts, Module,
+    AggregationStrategy, AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions,
+    FillMaskOptions, FunctionToApply, LongTexts, Module, Task as ModelTask,
 };
 use clap::{Args, ValueEnum};
 use std::num::NonZeroUsize;
@@ -139,15 +139,18 @@ impl Task {
         let Some(metadata) = module.metadata() else {
             bail!("the program does not say what model it is: bertscript did not export it");
         };
-        Ok(match metadata.architecture()? {
-            Architecture::BertForSequenceClassification => Self::Classify,
-            Architecture::BertForTokenClassification => Self::Entities,
-            Architecture::BertForQuestionAnswering => Self::Answer,
-            Architecture::BertForMaskedLM | Architecture::BertForPreTraining => Self::FillMask,
-            Architecture::BertForNextSentencePrediction => Self::NextSentence,
-            Architecture::BertModel => Self::Similarity,
-            other @ Architecture::BertForMultipleChoice => {
-                bail!("there is no text task for {other}; `bertscript run` runs it on tensors")
+        let architecture = metadata.architecture()?;
+        Ok(match architecture.task() {
+            ModelTask::SequenceClassification => Self::Classify,
+            ModelTask::TokenClassification => Self::Entities,
+            ModelTask::QuestionAnswering => Self::Answer,
+            ModelTask::MaskedLM | ModelTask::PreTraining => Self::FillMask,
+            ModelTask::NextSentencePrediction => Self::NextSentence,
+            ModelTask::Model => Self::Similarity,
+            ModelTask::MultipleChoice => {
+                bail!(
+                    "there is no text task for {architecture}; `bertscript run` runs it on tensors"
+                )
             }
         })
     }

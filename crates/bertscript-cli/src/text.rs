@@ -1,12 +1,12 @@
 //! What a file or a directory can do with text, in words.
 
-use bertscript::{Architecture, Assets, BertConfig, EmbeddingPipeline, Tokenizer};
+use bertscript::{Architecture, Assets, Config, EmbeddingPipeline, Task, Tokenizer};
 
 /// Lines of a description: what is tokenized, and how texts are embedded.
 pub(crate) fn describe(
     assets: &Assets,
     architecture: Option<Architecture>,
-    config: &BertConfig,
+    config: &Config,
 ) -> Vec<(&'static str, String)> {
     let has_tokenizer =
         ["tokenizer.json", "vocab.txt"].iter().any(|name| assets.get(name).is_some());
@@ -21,12 +21,12 @@ pub(crate) fn describe(
         }
         Err(error) => ("warning", format!("the tokenizer cannot be used: {error}")),
     });
-    if architecture != Some(Architecture::BertModel) {
+    if architecture.map(Architecture::task) != Some(Task::Model) {
         return lines;
     }
     match EmbeddingPipeline::from_assets(assets) {
         Ok(Some(pipeline)) => {
-            let width = pipeline.dimension(config.hidden_size);
+            let width = pipeline.dimension(config.hidden_size());
             lines.push(("embeds", format!("{pipeline}, to {width} dimensions")));
             if !pipeline.prompts.prompts.is_empty() {
                 let names: Vec<_> = pipeline.prompts.prompts.keys().map(String::as_str).collect();

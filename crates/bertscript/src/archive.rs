@@ -17,7 +17,7 @@ pub use weights::{ArchiveWeights, WeightRecord};
 
 use crate::assets::Assets;
 use crate::atomic_file;
-use crate::config::BertConfig;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
 use crate::shapes::Shapes;
@@ -37,7 +37,7 @@ const CONFIG_FILE: &str = "config.json";
 #[derive(Debug, Clone)]
 pub struct Archive {
     metadata: Metadata,
-    config: BertConfig,
+    config: Config,
     assets: Assets,
 }
 
@@ -105,15 +105,11 @@ impl Archive {
     }
 
     fn scan(&self, reader: &mut ArchiveReader<impl Read + Seek>) -> Result<()> {
+        let model = self.config.model(self.metadata.architecture()?)?;
         for name in reader.records()? {
             if name.starts_with("code/") && name.ends_with(".py") {
                 let code = reader.record(&name)?.unwrap_or_default();
-                scan_code(
-                    &name,
-                    &String::from_utf8_lossy(&code),
-                    &self.config,
-                    &self.metadata.shapes,
-                )?;
+                scan_code(&name, &String::from_utf8_lossy(&code), &model, &self.metadata.shapes)?;
             }
         }
         Ok(())
@@ -170,7 +166,7 @@ impl Archive {
             file.ok_or_else(|| invalid(&format!("the extra file {name} is missing")))
         };
         let config =
-            BertConfig::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
+            Config::from_json(&extra(CONFIG_FILE)?).map_err(|error| error.at(CONFIG_FILE))?;
         let names: BTreeSet<_> = metadata.files.iter().collect();
         let files = names.into_iter().map(|name| Ok((name.clone(), extra(name)?)));
         let assets = files.collect::<Result<_>>()?;
@@ -184,7 +180,7 @@ impl Archive {
     }
 
     /// The configuration of the model.
-    pub fn config(&self) -> &BertConfig {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 

@@ -17,7 +17,7 @@ pub(crate) use state_dict::Entry;
 pub use state_dict::{Renamed, StateDict};
 
 use crate::assets::Assets;
-use crate::config::BertConfig;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use sharded::Index;
 use std::fs::File;
@@ -61,7 +61,7 @@ pub struct Checkpoint {
     /// Where the model is: in old sentence-transformers models a folder of its own
     directory: PathBuf,
     config_json: Vec<u8>,
-    config: BertConfig,
+    config: Config,
     weights: Option<(PathBuf, &'static WeightFile)>,
 }
 
@@ -103,7 +103,7 @@ impl Checkpoint {
         let directory = transformer_directory(root)?;
         let path = directory.join("config.json");
         let config_json = read_side_file(&path)?;
-        let config = BertConfig::from_json(&config_json).map_err(|error| error.at_path(&path))?;
+        let config = Config::from_json(&config_json).map_err(|error| error.at_path(&path))?;
         let weights =
             first_file(WEIGHT_FILES.iter().map(|file| (directory.join(file.name), file)))?;
         Ok(Self { root: root.to_owned(), directory, config_json, config, weights })
@@ -115,7 +115,7 @@ impl Checkpoint {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &BertConfig {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 

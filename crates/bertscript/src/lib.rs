@@ -125,7 +125,7 @@
 //!
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_errors_doc)]
-// Denied where models are traced: `nn`, `models/bert` and `activation`.
+// Denied where models are traced: `nn`, `models` and `activation`.
 #![allow(clippy::disallowed_methods)]
 
 mod activation;
@@ -141,6 +141,7 @@ mod embedding;
 mod engine;
 mod error;
 mod export;
+mod family;
 mod memory;
 mod models;
 mod module;
@@ -166,13 +167,15 @@ pub use atomic_file::{WholeFile, check_output, is_same_file};
 pub use batch::Inputs;
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
-pub use config::BertConfig;
+pub use config::Config;
 pub use device::{CudaDevice, Device, Devices, Dtype};
 pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision, shutdown_threads};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
-pub use models::{Architecture, Dim, LoadOptions, LoadReport, OutputSpec, PreTrained, Survey};
+pub use family::spec::{ModelSpec, Tie};
+pub use family::{Architecture, Dim, OutputSpec, Task};
+pub use models::{LoadOptions, LoadReport, PreTrained, Survey};
 pub use module::Module;
 pub use nn::Attention;
 pub use shapes::{FixedShape, Shapes};
@@ -187,4 +190,4 @@ pub use text::{
     Truncation,
 };
 pub use trace::trace;
-pub use untie::{Tie, TieReport, TieWeights, tie};
+pub use untie::{TieReport, TieWeights, tie};

@@ -1,94 +1,22 @@
-//! Architectures: the one place that knows them all.
+//! The model that is traced, and that the varlen engine runs: one interpreter of the
+//! descriptions in [`crate::family`].
 
-mod bert;
+mod encoder;
+mod heads;
 mod pretrained;
 mod survey;
 
 pub use pretrained::{LoadOptions, LoadReport, PreTrained};
 pub use survey::Survey;
 
-use crate::config::BertConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::family::Task;
+use crate::family::spec::ModelSpec;
 use crate::nn::{AttentionForm, VarlenBatch};
-use crate::untie::Tie;
 use crate::weights::Weights;
-use std::fmt;
-use std::str::FromStr;
+use encoder::Encoder;
+use heads::{Head, Transform, first_tokens};
 use tch::Tensor;
-
-/// A model class, by transformers' name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// Hidden states and the pooled first token.
-    BertModel,
-    /// Both heads of BERT's pre-training.
-    BertForPreTraining,
-    /// A score for every token of the vocabulary, at every position.
-    BertForMaskedLM,
-    /// Whether one sentence follows another.
-    BertForNextSentencePrediction,
-    /// Labels, or one number, for a text.
-    BertForSequenceClassification,
-    /// A label for every token.
-    BertForTokenClassification,
-    /// The start and the end of an answer.
-    BertForQuestionAnswering,
-    /// A score for each of several texts; the inputs are `[B,C,S]`.
-    BertForMultipleChoice,
-}
-
-/// A dimension of an input or output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dim {
-    /// The batch size, `B`.
-    Batch,
-    /// The number of choices, `C`.
-    Choice,
-    /// Every choice of the batch, `BC`.
-    BatchChoice,
-    /// The sequence length, `S`.
-    Sequence,
-    /// A size that the configuration fixes.
-    Fixed(i64),
-}
-
-impl fmt::Display for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Batch => f.write_str("B"),
-            Self::Choice => f.write_str("C"),
-            Self::BatchChoice => f.write_str("BC"),
-            Self::Sequence => f.write_str("S"),
-            Self::Fixed(size) => write!(f, "{size}"),
-        }
-    }
-}
-
-impl FromStr for Dim {
-    type Err = Error;
-
-    fn from_str(symbol: &str) -> Result<Self> {
-        Ok(match symbol {
-            "B" => Self::Batch,
-            "C" => Self::Choice,
-            "BC" => Self::BatchChoice,
-            "S" => Self::Sequence,
-            size => Self::Fixed(size.parse().map_err(|_| {
-                let message = format!("unknown dimension {size:?}, expected B, C, BC, S or a size");
-                Error::new(ErrorKind::Archive, message)
-            })?),
-        })
-    }
-}
-
-/// An output: its name in transformers and its shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputSpec {
-    /// The name.
-    pub name: String,
-    /// The dimensions.
-    pub shape: Vec<Dim>,
-}
 
 /// The inputs of a model, as tensors of one device.
 #[derive(Clone, Copy)]
@@ -119,7 +47,7 @@ impl<'a> ModelInputs<'a> {
 
 /// What a model computed.
 pub(crate) struct ModelOutputs {
-    /// In the order of [`Architecture::outputs`]
+    /// In the order of [`ModelSpec::outputs`]
     pub(crate) outputs: Vec<Tensor>,
     /// The embeddings and the result of every layer, `[B,S,H]` each
     pub(crate) hidden_states: Vec<Tensor>,
@@ -130,163 +58,67 @@ pub(crate) struct ModelOutputs {
 
 /// A model whose weights are loaded. It may be traced on another thread than
 /// the one that loaded it.
-pub(crate) trait Model: Send + Sync {
-    /// Runs it.
-    fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs>;
+pub(crate) struct Model {
+    encoder: Encoder,
+    pooler: Option<Transform>,
+    heads: Vec<Head>,
+    /// Whether a text has several choices, each of which is a sequence.
+    has_choices: bool,
 }
 
-const EMBEDDING_TIES: [Tie; 2] = [
-    Tie {
-        source: "bert.embeddings.word_embeddings.weight",
-        target: "cls.predictions.decoder.weight",
-    },
-    Tie { source: "cls.predictions.bias", target: "cls.predictions.decoder.bias" },
-];
-
-impl Architecture {
-    /// Every architecture.
-    pub const ALL: [Self; 8] = [
-        Self::BertModel,
-        Self::BertForPreTraining,
-        Self::BertForMaskedLM,
-        Self::BertForNextSentencePrediction,
-        Self::BertForSequenceClassification,
-        Self::BertForTokenClassification,
-        Self::BertForQuestionAnswering,
-        Self::BertForMultipleChoice,
-    ];
-
-    /// transformers' name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BertModel => "BertModel",
-            Self::BertForPreTraining => "BertForPreTraining",
-            Self::BertForMaskedLM => "BertForMaskedLM",
-            Self::BertForNextSentencePrediction => "BertForNextSentencePrediction",
-            Self::BertForSequenceClassification => "BertForSequenceClassification",
-            Self::BertForTokenClassification => "BertForTokenClassification",
-            Self::BertForQuestionAnswering => "BertForQuestionAnswering",
-            Self::BertForMultipleChoice => "BertForMultipleChoice",
-        }
-    }
-
-    /// The architecture that a configuration names.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if it names none, or one that is not known.
-    pub fn from_config(config: &BertConfig) -> Result<Self> {
-        match config.architectures.first() {
-            Some(name) => name.parse().map_err(|error: Error| {
-                Error::new(ErrorKind::Unsupported, format!("architectures: {error}"))
-            }),
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("architectures: none is named here; choose one of {}", known_names()),
-            )),
-        }
-    }
-
-    /// The shape of every input.
-    pub fn input_shape(self) -> &'static [Dim] {
-        match self {
-            Self::BertForMultipleChoice => &[Dim::Batch, Dim::Choice, Dim::Sequence],
-            _ => &[Dim::Batch, Dim::Sequence],
-        }
-    }
-
-    /// The outputs of its head, in the order in which the model returns them.
-    pub fn outputs(self, config: &BertConfig) -> Vec<OutputSpec> {
-        use Dim::{Batch, Choice, Fixed, Sequence};
-        let (hidden, vocab) = (Fixed(config.hidden_size), Fixed(config.vocab_size));
-        let labels = Fixed(config.labels.len() as i64);
-        let output =
-            |name: &str, shape: &[Dim]| OutputSpec { name: name.to_owned(), shape: shape.to_vec() };
-        match self {
-            Self::BertModel => vec![
-                output("last_hidden_state", &[Batch, Sequence, hidden]),
-                output("pooler_output", &[Batch, hidden]),
-            ],
-            Self::BertForPreTraining => vec![
-                output("prediction_logits", &[Batch, Sequence, vocab]),
-                output("seq_relationship_logits", &[Batch, Fixed(2)]),
-            ],
-            Self::BertForMaskedLM => vec![output("logits", &[Batch, Sequence, vocab])],
-            Self::BertForNextSentencePrediction => vec![output("logits", &[Batch, Fixed(2)])],
-            Self::BertForSequenceClassification => vec![output("logits", &[Batch, labels])],
-            Self::BertForTokenClassification => vec![output("logits", &[Batch, Sequence, labels])],
-            Self::BertForQuestionAnswering => vec![
-                output("start_logits", &[Batch, Sequence]),
-                output("end_logits", &[Batch, Sequence]),
-            ],
-            Self::BertForMultipleChoice => vec![output("logits", &[Batch, Choice])],
-        }
-    }
-
-    /// Whether the labels of the configuration name its outputs.
-    pub(crate) fn has_labels(self) -> bool {
-        matches!(self, Self::BertForSequenceClassification | Self::BertForTokenClassification)
-    }
-
-    /// Whether the encoder's parameters stand under `bert.`.
-    pub(crate) fn has_base_prefix(self) -> bool {
-        self != Self::BertModel
-    }
-
-    /// The parameters that it ties.
-    pub(crate) fn ties(self) -> &'static [Tie] {
-        match self {
-            Self::BertForMaskedLM | Self::BertForPreTraining => &EMBEDDING_TIES,
-            _ => &[],
-        }
-    }
-
-    /// Builds the model from its weights.
-    pub(crate) fn load(
-        self,
-        w: &Weights,
-        config: &BertConfig,
-        form: AttentionForm,
-    ) -> Result<Box<dyn Model>> {
-        Ok(match self {
-            Self::BertModel => Box::new(bert::BertModel::load(w, config, form)?),
-            Self::BertForPreTraining => Box::new(bert::BertForPreTraining::load(w, config, form)?),
-            Self::BertForMaskedLM => Box::new(bert::BertForMaskedLm::load(w, config, form)?),
-            Self::BertForNextSentencePrediction => {
-                Box::new(bert::BertForNextSentencePrediction::load(w, config, form)?)
-            }
-            Self::BertForSequenceClassification => {
-                Box::new(bert::BertForSequenceClassification::load(w, config, form)?)
-            }
-            Self::BertForTokenClassification => {
-                Box::new(bert::BertForTokenClassification::load(w, config, form)?)
-            }
-            Self::BertForQuestionAnswering => {
-                Box::new(bert::BertForQuestionAnswering::load(w, config, form)?)
-            }
-            Self::BertForMultipleChoice => {
-                Box::new(bert::BertForMultipleChoice::load(w, config, form)?)
-            }
+impl Model {
+    /// Takes the parameters of a description from the weights.
+    pub(crate) fn load(w: &Weights, spec: &ModelSpec, form: AttentionForm) -> Result<Self> {
+        let hidden_size = spec.encoder.hidden_size;
+        let base = w.sub_prefix(&spec.prefix());
+        let pooler = || Transform::load(&base, &spec.encoder.pooler, hidden_size);
+        Ok(Self {
+            encoder: Encoder::load(&base, &spec.encoder, form)?,
+            pooler: spec.has_pooler().then(pooler).transpose()?,
+            heads: spec
+                .heads
+                .iter()
+                .map(|head| Head::load(w, head, hidden_size))
+                .collect::<Result<_>>()?,
+            has_choices: spec.architecture.task() == Task::MultipleChoice,
         })
     }
-}
 
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+    /// Runs it. Of multiple choice, the outputs for padded inputs `[B,C,S]` are `[B,C]`, and
+    /// for one row of sequences, each of which is a choice, `[N,1]`.
+    pub(crate) fn forward(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        if !self.has_choices || inputs.varlen.is_some() {
+            return self.forward_sequences(inputs);
+        }
+        // Every choice is a row of its own: `[B,C,S]` -> `[BC,S]`.
+        let input_ids = inputs.input_ids.f_flatten(0, 1)?;
+        let attention_mask = inputs.attention_mask.map(|mask| mask.f_flatten(0, 1)).transpose()?;
+        let token_type_ids = inputs.token_type_ids.f_flatten(0, 1)?;
+        let flat = ModelInputs::padded(&input_ids, attention_mask.as_ref(), &token_type_ids);
+        let found = self.forward_sequences(flat)?;
+        // `[BC,1]` -> `[B,C]`: a tensor of that shape says so, not two numbers.
+        let shape = inputs.input_ids.f_select(2, 0)?;
+        let outputs = found.outputs.iter().map(|output| Ok(output.f_view_as(&shape)?));
+        Ok(ModelOutputs { outputs: outputs.collect::<Result<_>>()?, ..found })
     }
-}
 
-impl FromStr for Architecture {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| {
-            let message = format!("unknown architecture {name:?}, known are {}", known_names());
-            Error::new(ErrorKind::InvalidInput, message)
-        })
+    fn forward_sequences(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
+        let encoded = self.encoder.forward(inputs)?;
+        let last_hidden_state = &encoded.last_hidden_state;
+        let pooler_output = match &self.pooler {
+            Some(pooler) => Some(pooler.forward(&first_tokens(last_hidden_state, inputs.varlen)?)?),
+            None => None,
+        };
+        let mut outputs = Vec::new();
+        if self.heads.is_empty() {
+            outputs.push(last_hidden_state.shallow_clone());
+            outputs.extend(pooler_output);
+        } else {
+            for head in &self.heads {
+                outputs.extend(head.forward(last_hidden_state, pooler_output.as_ref())?);
+            }
+        }
+        let (hidden_states, attentions) = (encoded.hidden_states, encoded.attentions);
+        Ok(ModelOutputs { outputs, hidden_states, attentions })
     }
-}
-
-fn known_names() -> String {
-    Architecture::ALL.map(Architecture::name).join(", ")
 }

@@ -8,7 +8,8 @@ pub(crate) use scan::scan_code;
 
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::{Dim, ModelInputs, PreTrained};
+use crate::family::Dim;
+use crate::models::{ModelInputs, PreTrained};
 use crate::shapes::Shapes;
 use tch::Tensor;
 use torchscript::{ScriptModule, Unoptimized, Value};
@@ -60,7 +61,7 @@ pub(crate) fn record(model: &PreTrained, shapes: &Shapes) -> Result<ScriptModule
         return fixed::record(model, shapes);
     }
     let mut script = register(model)?;
-    let example = Example::new(2, 3.min(model.config().max_position_embeddings), model)?;
+    let example = Example::new(2, 3.min(model.config().max_length()), model)?;
     script.trace(
         UNMASKED,
         &[("input_ids", &example.input_ids), ("token_type_ids", &example.token_type_ids)],
@@ -87,7 +88,7 @@ pub(crate) fn verify(script: &ScriptModule, model: &PreTrained, shapes: &Shapes)
     }
     // Each forward of a large model costs: one shape verifies the unmasked trace,
     // and the maximum lengths, which the code treats as any, are left to verify.
-    let longest = model.config().max_position_embeddings.min(128);
+    let longest = model.config().max_length().min(128);
     for (batch, length, unmasked) in [(1, 1, false), (3, 7, true), (1, longest, false)] {
         let shape = Example::shape(batch, length.min(longest), model);
         check_shape(script, model, &shape, unmasked)?;
@@ -97,7 +98,7 @@ pub(crate) fn verify(script: &ScriptModule, model: &PreTrained, shapes: &Shapes)
 
 /// An empty program with the model's parameters.
 fn register(model: &PreTrained) -> Result<ScriptModule> {
-    let mut script = ScriptModule::new(model.architecture().name())?;
+    let mut script = ScriptModule::new(&model.architecture().name())?;
     for (name, tensor) in model.parameters() {
         script.register_parameter(name, tensor)?;
     }
@@ -188,11 +189,11 @@ impl Example {
         Ok(Self {
             // A prime far from any size walks through the vocabulary.
             input_ids: filled(shape, |row, column| {
-                (row * 7919 + column * 104_729) % config.vocab_size
+                (row * 7919 + column * 104_729) % config.vocab_size()
             })?,
             attention_mask: filled(shape, |row, column| i64::from(column < tokens(row)))?,
             token_type_ids: filled(shape, |row, column| {
-                (row + column * config.type_vocab_size / length) % config.type_vocab_size
+                (row + column * config.type_vocab_size() / length) % config.type_vocab_size()
             })?,
         })
     }

@@ -11,18 +11,10 @@
 
 use crate::checkpoint::StateDict;
 use crate::error::Result;
+use crate::family::spec::Tie;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tch::Tensor;
-
-/// Two names that an architecture ties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tie {
-    /// The name that files keep.
-    pub source: &'static str,
-    /// The name that files often leave out.
-    pub target: &'static str,
-}
 
 /// What becomes of tied weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +38,8 @@ pub struct TieReport {
 }
 
 impl TieReport {
-    pub(crate) fn add(&mut self, pair: Tie, ties: TieWeights) {
-        let pair = [pair.source.to_owned(), pair.target.to_owned()];
+    pub(crate) fn add(&mut self, pair: &Tie, ties: TieWeights) {
+        let pair = [pair.source.clone(), pair.target.clone()];
         match ties {
             TieWeights::Untie => self.untied.push(pair),
             TieWeights::Keep => self.tied.push(pair),
@@ -62,21 +54,21 @@ impl TieReport {
 pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<TieReport> {
     let mut report = TieReport::default();
     for pair in pairs {
-        let (from, to) = match (state.get(pair.source), state.get(pair.target)) {
+        let (from, to) = match (state.get(&pair.source), state.get(&pair.target)) {
             (Some(source), Some(target)) => {
                 if !equal(&source.tensor, &target.tensor)? {
-                    report.different.push([pair.source.to_owned(), pair.target.to_owned()]);
+                    report.different.push([pair.source.clone(), pair.target.clone()]);
                     continue;
                 }
                 if ties == TieWeights::Untie {
                     // Both are there; `separate` sees to it that they stay two.
-                    report.add(*pair, ties);
+                    report.add(pair, ties);
                     continue;
                 }
-                (pair.source, pair.target)
+                (&pair.source, &pair.target)
             }
-            (Some(_), None) => (pair.source, pair.target),
-            (None, Some(_)) => (pair.target, pair.source),
+            (Some(_), None) => (&pair.source, &pair.target),
+            (None, Some(_)) => (&pair.target, &pair.source),
             (None, None) => continue,
         };
         if let Some(entry) = state.get(from) {
@@ -86,9 +78,9 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
                 // A tensor of its own, for the tracer; on the same storage.
                 TieWeights::Keep => entry.tensor.f_detach()?,
             };
-            state.insert(to.to_owned(), tensor, &file);
+            state.insert(to.clone(), tensor, &file);
         }
-        report.add(*pair, ties);
+        report.add(pair, ties);
     }
     separate(state, &report)?;
     Ok(report)

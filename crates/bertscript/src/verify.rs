@@ -105,7 +105,7 @@ pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
     let fixed = module
         .metadata()
         .and_then(|metadata| metadata.shapes.fixed().last().map(|shape| shape.sizes().to_vec()));
-    let length = model.config().max_position_embeddings.min(16);
+    let length = model.config().max_length().min(16);
     let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model));
     let check = Reference::new(model)?.check(module, &shape, Mask::Padding)?;
     // NaN is within no bound.
@@ -206,7 +206,7 @@ fn shapes(module: &Module, model: &PreTrained) -> (Vec<Vec<i64>>, Vec<i64>) {
         let shapes = fixed.flat_map(|shape| [smaller(shape), shape.to_vec()]).collect();
         return (shapes, last.to_vec());
     }
-    let longest = model.config().max_position_embeddings;
+    let longest = model.config().max_length();
     let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
     lengths.dedup();
     let shape = |batch| move |length: &i64| Example::shape(batch, *length, model);

@@ -76,6 +76,11 @@ impl Weights {
         Self { store: Rc::clone(&self.store), prefix: format!("{}{name}.", self.prefix) }
     }
 
+    /// The cursor under a prefix, which ends with a dot or is empty.
+    pub(crate) fn sub_prefix(&self, prefix: &str) -> Self {
+        Self { store: Rc::clone(&self.store), prefix: format!("{}{prefix}", self.prefix) }
+    }
+
     /// The dtype that tensors are cast to.
     pub(crate) fn dtype(&self) -> Dtype {
         self.store.borrow().dtype

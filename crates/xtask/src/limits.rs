@@ -54,18 +54,12 @@ fn documented(text: &str) -> impl Iterator<Item = Limit> {
     })
 }
 
-/// `const MAX_TEXT_BYTES: usize = 16 << 20;` and `("vocab_size", self.vocab_size, 1 << 24),`
+/// `const MAX_TEXT_BYTES: usize = 16 << 20;`
 fn enforced(file: &str, text: &str) -> impl Iterator<Item = Limit> {
     let limit = |line: &str| {
-        if let Some((_, constant)) = line.split_once("const ") {
-            let (name, rest) = constant.split_once(':')?;
-            let value = rest.split_once('=')?.1.trim().trim_end_matches(';');
-            let is_limit = name.starts_with(PREFIX);
-            return Some((name.to_owned(), number(value)?)).filter(|_| is_limit);
-        }
-        let (name, rest) = line.trim().strip_prefix("(\"")?.split_once("\", self.")?;
-        let value = rest.strip_prefix(name)?.strip_prefix(", ")?.strip_suffix("),")?;
-        Some((name.to_owned(), number(value)?))
+        let (name, rest) = line.split_once("const ")?.1.split_once(':')?;
+        let value = rest.split_once('=')?.1.trim().trim_end_matches(';');
+        name.starts_with(PREFIX).then_some((name.to_owned(), number(value)?))
     };
     text.lines().filter_map(limit).map(move |(name, value)| (file.to_owned(), name, value))
 }
@@ -88,11 +82,11 @@ mod tests {
     #[test]
     fn the_table_and_the_code_are_read_alike() {
         let limit = |name: &str, value| ("f.rs".to_owned(), name.to_owned(), value);
-        let table = "| | at most | | |\n|---|---|---|---|\n| a text | 16 MiB | `f.rs` | `MAX_TEXT_BYTES` |\n| both | 1,024 | `f.rs` | `a`, `b` |\n";
+        let table = "| | at most | | |\n|---|---|---|---|\n| a text | 16 MiB | `f.rs` | `MAX_TEXT_BYTES` |\n| both | 1,024 | `f.rs` | `MAX_A`, `MAX_B` |\n";
         let text = limit("MAX_TEXT_BYTES", 16 << 20);
-        let expected = [text.clone(), limit("a", 1024), limit("b", 1024)];
+        let expected = [text.clone(), limit("MAX_A", 1024), limit("MAX_B", 1024)];
         assert_eq!(documented(table).collect::<Vec<_>>(), expected);
-        let code = "pub(super) const MAX_TEXT_BYTES: usize = 16 << 20;\nconst CHUNK: usize = 512;\n            (\"a\", self.a, 1 << 10),\n    (\"b\", self.b, 1_024),\n    (\"c\", 3),\n";
+        let code = "pub(super) const MAX_TEXT_BYTES: usize = 16 << 20;\nconst CHUNK: usize = 512;\nconst MAX_A: i64 = 1 << 10;\n    pub(super) const MAX_B: i64 = 1_024;\nlet c = 3;\n";
         assert_eq!(enforced("f.rs", code).collect::<Vec<_>>(), expected);
     }
 }

@@ -13,12 +13,13 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "error",
     "memory",
     "device",
     "tensor",
     "activation",
+    "family",
     "config",
     "atomic_file",
     "assets",

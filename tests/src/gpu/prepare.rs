@@ -48,7 +48,7 @@ fn write(directory: &Path) -> Written {
 
 fn model(golden: &Golden, path: &Path) -> Written {
     let options = LoadOptions {
-        architecture: Some(golden.architecture),
+        architecture: Some(golden.architecture()),
         hidden_states: golden.everything,
         attentions: golden.everything,
         ..LoadOptions::default()

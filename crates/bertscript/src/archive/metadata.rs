@@ -1,10 +1,11 @@
 //! `bertscript.json`.
 
-use crate::config::BertConfig;
+use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::{Architecture, Dim};
 use crate::memory::filled;
-use crate::models::{Architecture, Dim, PreTrained};
+use crate::models::PreTrained;
 use crate::shapes::Shapes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -110,11 +111,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn of(config: &BertConfig) -> Self {
+    fn of(config: &Config) -> Self {
         Self {
-            vocab_size: config.vocab_size,
-            type_vocab_size: config.type_vocab_size,
-            max_position_embeddings: config.max_position_embeddings,
+            vocab_size: config.vocab_size(),
+            type_vocab_size: config.type_vocab_size(),
+            max_position_embeddings: config.max_length(),
         }
     }
 }
@@ -153,7 +154,7 @@ impl Metadata {
             format_version: FORMAT_VERSION,
             bertscript_version: env!("CARGO_PKG_VERSION").to_owned(),
             torch_version: torchscript::torch_version().to_owned(),
-            architecture: model.architecture().name().to_owned(),
+            architecture: model.architecture().name(),
             attention: model.attention().name().to_owned(),
             dtype: dtype.name().to_owned(),
             inputs: vec![
@@ -203,7 +204,7 @@ impl Metadata {
 
     /// Refuses bounds that are not those of the model: what keeps to them is
     /// looked up in its tables.
-    pub(crate) fn check(&self, config: &BertConfig) -> Result<()> {
+    pub(crate) fn check(&self, config: &Config) -> Result<()> {
         let invalid = |message: String| {
             Err(Error::new(ErrorKind::Archive, format!("bertscript.json: {message}")))
         };

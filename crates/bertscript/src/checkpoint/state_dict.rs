@@ -1,6 +1,7 @@
 //! Tensors by name, and what names have been called over the years.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::ModelSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -27,12 +28,8 @@ pub struct Renamed {
     pub to: String,
 }
 
-/// The prefix of the encoder inside a model with a head.
-const BASE_PREFIX: &str = "bert.";
 /// What `torch.nn.DataParallel` puts before every name.
 const PARALLEL_PREFIX: &str = "module.";
-/// The modules of the encoder.
-const BASE_MODULES: [&str; 3] = ["embeddings.", "encoder.", "pooler."];
 /// Buffers that older files carry and the model makes itself.
 const OLD_BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
 
@@ -67,29 +64,33 @@ impl StateDict {
     }
 
     /// Brings every name to what transformers calls it now: `LayerNorm.weight`
-    /// and `.bias` for `gamma` and `beta`, and the encoder with the prefix
-    /// `bert.` or without it, as the architecture wants. The prefix `module.` of
+    /// and `.bias` for `gamma` and `beta`, and the encoder with the family's prefix, such as
+    /// `bert.`, or without it, as the model has it. The prefix `module.` of
     /// every name is taken off, old buffers are dropped.
-    pub fn rename(&mut self, with_prefix: bool) -> Result<Vec<Renamed>> {
+    pub(crate) fn rename(&mut self, model: &ModelSpec) -> Result<Vec<Renamed>> {
+        let base_prefix = format!("{}.", model.architecture.family().base_prefix);
+        let with_prefix = !model.prefix().is_empty();
+        let modules: Vec<_> =
+            model.encoder.modules().into_iter().map(|module| format!("{module}.")).collect();
         // Decided once, by looking at all names, never by trying.
         let parallel = self.names().all(|name| name.starts_with(PARALLEL_PREFIX));
         let stem = |name: &str| match name.strip_prefix(PARALLEL_PREFIX) {
             Some(stem) if parallel => stem.to_owned(),
             _ => name.to_owned(),
         };
-        let has_prefix = self.names().any(|name| stem(name).starts_with(BASE_PREFIX));
+        let has_prefix = self.names().any(|name| stem(name).starts_with(&base_prefix));
         let mut renamed = Vec::new();
         let mut entries = BTreeMap::new();
         for (from, entry) in std::mem::take(&mut self.entries) {
             let full = stem(&from);
-            let base = full.strip_prefix(BASE_PREFIX).unwrap_or(&full);
+            let base = full.strip_prefix(&base_prefix).unwrap_or(&full);
             if OLD_BUFFERS.contains(&base) {
                 continue;
             }
             let name = match (has_prefix, with_prefix) {
                 (true, false) => base.to_owned(),
-                (false, true) if BASE_MODULES.iter().any(|module| base.starts_with(module)) => {
-                    format!("{BASE_PREFIX}{base}")
+                (false, true) if modules.iter().any(|module| base.starts_with(module)) => {
+                    format!("{base_prefix}{base}")
                 }
                 _ => full.clone(),
             };
@@ -127,6 +128,12 @@ fn modern_layer_norm(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn model(architecture: &str) -> ModelSpec {
+        let config = Config::from_json(br#"{"num_hidden_layers": 1}"#).unwrap();
+        config.model(architecture.parse().unwrap()).unwrap()
+    }
 
     fn state(names: &[&str]) -> StateDict {
         let mut state = StateDict::default();
@@ -145,7 +152,7 @@ mod tests {
             "bert.encoder.layer.0.output.LayerNorm.beta",
             "cls.predictions.transform.LayerNorm.beta",
         ]);
-        let renamed = old.rename(false).unwrap();
+        let renamed = old.rename(&model("BertModel")).unwrap();
         assert_eq!(renamed.len(), 3);
         assert_eq!(
             old.names().collect::<Vec<_>>(),
@@ -165,7 +172,7 @@ mod tests {
             "cls.predictions.bias",
             "pooler.dense.bias",
         ]);
-        bare.rename(true).unwrap();
+        bare.rename(&model("BertForPreTraining")).unwrap();
         assert_eq!(
             bare.names().collect::<Vec<_>>(),
             [
@@ -180,7 +187,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "calls libtorch")]
     fn data_parallel_names_lose_their_prefix() {
         let mut parallel = state(&["module.bert.pooler.dense.bias", "module.classifier.bias"]);
-        parallel.rename(true).unwrap();
+        parallel.rename(&model("BertForPreTraining")).unwrap();
         let names: Vec<_> = parallel.names().collect();
         assert_eq!(names, ["bert.pooler.dense.bias", "classifier.bias"]);
     }
@@ -189,7 +196,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "calls libtorch")]
     fn two_spellings_of_one_name_are_refused() {
         let error = state(&["embeddings.LayerNorm.gamma", "embeddings.LayerNorm.weight"])
-            .rename(false)
+            .rename(&model("BertModel"))
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Checkpoint);
         assert!(error.to_string().contains("embeddings.LayerNorm.weight"), "{error}");

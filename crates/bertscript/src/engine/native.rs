@@ -1,14 +1,16 @@
-//! BERT on the CPU without padding, by the kernels of `bertscript-kernels`.
+//! Models on the CPU without padding, by the kernels of `bertscript-kernels`.
 //!
 //! The tokens of all sequences are one after the other, `[T,H]`. Weights are prepacked for
 //! this CPU when the model is first run; the results are those of the archive's code, but
 //! for the order in which numbers are added up.
 
-mod bert;
 mod cache;
 mod chunks;
+mod embeddings;
 mod heads;
-mod layers;
+mod layer;
+mod linear;
+mod model;
 mod scratch;
 mod threads;
 
@@ -17,18 +19,18 @@ pub use threads::shutdown_threads;
 
 use super::batches::suitable_tokens;
 use super::rows::sizes;
-use super::source::ModelSpec;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::archive::OutputInfo;
 use crate::batch::{Batch, CheckedInputs, Unpadded};
 use crate::device::Dtype;
 use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::ModelSpec;
 use crate::memory::collect;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
-use bert::Bert;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
+use model::Model;
 use std::sync::{Arc, Mutex, PoisonError};
 use threads::{LibtorchTeam, ThreadQuota};
 
@@ -42,8 +44,8 @@ pub(super) struct NativeEngine {
 /// A model whose weights are prepacked.
 #[derive(Debug)]
 enum Prepacked {
-    F32(Bert<f32>),
-    Bf16(Bert<Bf16>),
+    F32(Model<f32>),
+    Bf16(Model<Bf16>),
 }
 
 impl NativeEngine {
@@ -121,14 +123,14 @@ impl Prepacked {
     /// Prepacks weights of float32 or bfloat16 for the best instructions of this CPU. A CPU
     /// without products of bfloat16 computes in float32, and so do heads of an odd dimension,
     /// whose values make no pairs. `read` is called when the weights of a layer were read.
-    fn load(w: &Weights, spec: ModelSpec<'_>, int8: bool, read: &dyn Fn()) -> Result<Self> {
+    fn load(w: &Weights, spec: &ModelSpec, int8: bool, read: &dyn Fn()) -> Result<Self> {
         let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
-        let pairs = spec.config.head_dim() % 2 == 0;
+        let pairs = spec.encoder.head_dim() % 2 == 0;
         Ok(match w.dtype() {
             Dtype::BF16 if isa.multiplies_bf16() && pairs => {
-                Self::Bf16(Bert::load(w, spec, int8, isa, read)?)
+                Self::Bf16(Model::load(w, spec, int8, isa, read)?)
             }
-            _ => Self::F32(Bert::load(w, spec, int8, isa, read)?),
+            _ => Self::F32(Model::load(w, spec, int8, isa, read)?),
         })
     }
 
@@ -140,8 +142,8 @@ impl Prepacked {
         team: &dyn Team,
     ) -> Result<Vec<Matrix<f32>>> {
         match self {
-            Self::F32(bert) => bert.outputs(batch, wanted, team),
-            Self::Bf16(bert) => bert.outputs(batch, wanted, team),
+            Self::F32(model) => model.outputs(batch, wanted, team),
+            Self::Bf16(model) => model.outputs(batch, wanted, team),
         }
     }
 
@@ -154,8 +156,8 @@ impl Prepacked {
         team: &dyn Team,
     ) -> Result<Matrix<f32>> {
         match self {
-            Self::F32(bert) => bert.tokens(batch, output, tokens, team),
-            Self::Bf16(bert) => bert.tokens(batch, output, tokens, team),
+            Self::F32(model) => model.tokens(batch, output, tokens, team),
+            Self::Bf16(model) => model.tokens(batch, output, tokens, team),
         }
     }
 
@@ -238,23 +240,22 @@ fn tensor(
 mod tests {
     use super::*;
     use crate::checkpoint::StateDict;
-    use crate::config::BertConfig;
-    use crate::models::Architecture;
+    use crate::config::Config;
+    use crate::family::Architecture;
     use crate::weights::RandomInit;
     use bertscript_kernels::Solo;
 
-    fn config() -> BertConfig {
+    fn config() -> Config {
         let config = br#"{"vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 96}"#;
-        BertConfig::from_json(config).unwrap()
+        Config::from_json(config).unwrap()
     }
 
     fn load(architecture: Architecture) -> Prepacked {
-        let config = &config();
         let random = RandomInit { seed: 1, initializer_range: 0.2 };
         let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
-        let spec = ModelSpec { architecture, config, hidden_states: false };
-        Prepacked::load(&weights, spec, false, &|| ()).unwrap()
+        let spec = config().model(architecture).unwrap();
+        Prepacked::load(&weights, &spec, false, &|| ()).unwrap()
     }
 
     fn batch() -> Batch {
@@ -270,10 +271,8 @@ mod tests {
     fn some_tokens_are_those_of_the_whole() {
         let (batch, few) = (batch(), [60, 3, 3, 0, 20, 3]);
         let all: Vec<_> = (0..61).rev().collect();
-        for (architecture, width) in
-            [(Architecture::BertModel, 48), (Architecture::BertForPreTraining, 300)]
-        {
-            let model = load(architecture);
+        for (architecture, width) in [("BertModel", 48), ("BertForPreTraining", 300)] {
+            let model = load(architecture.parse().unwrap());
             let whole = one(model.outputs(&batch, &[0], &Solo).unwrap()).unwrap();
             assert_eq!((whole.len(), whole.width()), (61, width));
             for tokens in [&few[..], &all, &[]] {
@@ -284,7 +283,7 @@ mod tests {
                 }
             }
         }
-        let error = load(Architecture::BertForSequenceClassification)
+        let error = load("BertForSequenceClassification".parse().unwrap())
             .tokens(&batch, 0, &[0], &Solo)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -293,10 +292,10 @@ mod tests {
     #[test]
     fn wanted_outputs_are_those_of_all() {
         let batch = batch();
-        for architecture in Architecture::ALL {
+        for architecture in Architecture::all() {
             let model = load(architecture);
             // Those of the head, the embeddings and both layers.
-            let last = architecture.outputs(&config()).len() + 2;
+            let last = config().model(architecture).unwrap().outputs().len() + 2;
             let all: Vec<_> = (0..=last).collect();
             let whole = model.outputs(&batch, &all, &Solo).unwrap();
             for wanted in [vec![0], vec![last], vec![last, 0], vec![last - 2]] {

@@ -5,8 +5,8 @@ use crate::archive::OutputInfo;
 use crate::batch::{Batch, Unpadded};
 use crate::embedding::{pool_rows, pool_tensor, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::Dim;
 use crate::memory::{collect, elements, try_collect};
-use crate::models::Dim;
 use bertscript_kernels::Matrix;
 use tch::{Kind, Tensor};
 

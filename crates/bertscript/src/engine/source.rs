@@ -1,13 +1,12 @@
 //! An archive on a device, in a dtype: what engines are made from.
 
 use super::native::PrepackedCache;
-use super::varlen::VarlenBert;
+use super::varlen::VarlenModel;
 use crate::archive::{Archive, ArchiveFile, Metadata};
 use crate::checkpoint::StateDict;
-use crate::config::BertConfig;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
+use crate::family::spec::ModelSpec;
 use crate::weights::Weights;
 use bertscript_kernels::Keys;
 use once_cell::sync::OnceCell;
@@ -33,16 +32,7 @@ pub(crate) struct Source {
     /// The prepacked weights of all modules of the same weights.
     pub(super) prepacked: Arc<PrepackedCache>,
     /// The model of the varlen engine, which is built when it is first wanted.
-    pub(super) varlen: OnceCell<VarlenBert>,
-}
-
-/// How a model is built from the weights of an archive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ModelSpec<'a> {
-    pub(crate) architecture: Architecture,
-    pub(crate) config: &'a BertConfig,
-    /// Whether the hidden states of every layer are outputs, too.
-    pub(crate) hidden_states: bool,
+    pub(super) varlen: OnceCell<VarlenModel>,
 }
 
 impl Source {
@@ -174,13 +164,10 @@ impl Source {
         Ok(self.archive()?.metadata())
     }
 
-    pub(super) fn spec(&self) -> Result<ModelSpec<'_>> {
-        let (archive, metadata) = (self.archive()?, self.metadata()?);
-        Ok(ModelSpec {
-            architecture: metadata.architecture()?,
-            config: archive.config(),
-            hidden_states: metadata.has_hidden_states(),
-        })
+    /// The model, with the sizes of the archive's configuration.
+    pub(super) fn spec(&self) -> Result<ModelSpec> {
+        let archive = self.archive()?;
+        archive.config().model(archive.metadata().architecture()?)
     }
 
     /// What the tokens of a row attend to whose mask is all zero, as the attention of the
@@ -222,7 +209,7 @@ impl Source {
     /// Builds a model from the weights, all of which it takes.
     pub(super) fn with_weights<T>(
         &self,
-        build: impl FnOnce(&Weights, ModelSpec<'_>) -> Result<T>,
+        build: impl FnOnce(&Weights, &ModelSpec) -> Result<T>,
     ) -> Result<T> {
         // On the CPU, each weight is cast when it is taken, not all of them at once.
         let is_cast_later = self.file.is_some() && self.device == tch::Device::Cpu;
@@ -232,7 +219,7 @@ impl Source {
             state.insert(name, tensor, "the archive");
         }
         let weights = Weights::new(state, self.dtype, None);
-        let built = build(&weights, self.spec()?)?;
+        let built = build(&weights, &self.spec()?)?;
         weights.finish()?;
         Ok(built)
     }

@@ -1,4 +1,4 @@
-//! BERT by libtorch's operators, without padding: on a CUDA device, and wherever the
+//! Models by libtorch's operators, without padding: on a CUDA device, and wherever the
 //! kernels of this library do not reach.
 //!
 //! It is the model that is traced, over one row that holds all sequences.
@@ -7,13 +7,14 @@ mod graphs;
 
 use super::batches::{by_tokens, suitable_tokens};
 use super::rows::{padded_tensor, sizes, wanted_of_tensors};
-use super::source::ModelSpec;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::batch::{Batch, CheckedInputs};
 use crate::device::Dtype;
 use crate::error::Result;
+use crate::family::OutputSpec;
+use crate::family::spec::ModelSpec;
 use crate::memory::collect;
-use crate::models::{Dim, Model, ModelInputs};
+use crate::models::{Model, ModelInputs};
 use crate::nn::{AttentionForm, VarlenBatch, VarlenKernel, VarlenShape};
 use crate::weights::Weights;
 use bertscript_kernels::{Keys, Solo, Team};
@@ -35,9 +36,12 @@ impl VarlenEngine {
     }
 
     /// The model, which is built when it is first wanted.
-    fn model(&self) -> Result<&VarlenBert> {
+    fn model(&self) -> Result<&VarlenModel> {
         let device = self.source.device;
-        let load = |weights: &Weights, spec: ModelSpec<'_>| VarlenBert::load(weights, spec, device);
+        let hidden_states = self.source.metadata()?.has_hidden_states();
+        let load = |weights: &Weights, spec: &ModelSpec| {
+            VarlenModel::load(weights, spec, hidden_states, device)
+        };
         self.source.varlen.get_or_try_init(|| self.source.with_weights(load))
     }
 }
@@ -88,7 +92,7 @@ impl Engine for VarlenEngine {
 }
 
 /// A model whose weights are on a device.
-pub(super) struct VarlenBert {
+pub(super) struct VarlenModel {
     layers: Layers,
     /// Small batches, captured; none where that cannot be.
     graphs: Option<Graphs>,
@@ -96,7 +100,7 @@ pub(super) struct VarlenBert {
 
 /// The model, and what it takes to run it.
 struct Layers {
-    model: Box<dyn Model>,
+    model: Model,
     /// Whether an output has a row for each token, of all outputs.
     per_token: Vec<bool>,
     hidden_states: bool,
@@ -104,18 +108,20 @@ struct Layers {
     kernel: VarlenKernel,
 }
 
-impl VarlenBert {
+impl VarlenModel {
     /// Takes weights that are on `device`.
-    fn load(w: &Weights, spec: ModelSpec<'_>, device: tch::Device) -> Result<Self> {
-        let ModelSpec { architecture, config, hidden_states } = spec;
-        let kernel = kernel(device, w.dtype(), config.head_dim())?;
+    fn load(
+        w: &Weights,
+        spec: &ModelSpec,
+        hidden_states: bool,
+        device: tch::Device,
+    ) -> Result<Self> {
+        let kernel = kernel(device, w.dtype(), spec.encoder.head_dim())?;
         let _inference = InferenceMode::enter();
-        let model = architecture.load(w, config, AttentionForm::Varlen)?;
-        let outputs = architecture.outputs(config);
-        let mut per_token: Vec<_> =
-            outputs.iter().map(|output| output.shape.contains(&Dim::Sequence)).collect();
+        let model = Model::load(w, spec, AttentionForm::Varlen)?;
+        let mut per_token: Vec<_> = spec.outputs().iter().map(OutputSpec::is_per_token).collect();
         if hidden_states {
-            per_token.extend(std::iter::repeat_n(true, config.num_hidden_layers as usize + 1));
+            per_token.extend(std::iter::repeat_n(true, spec.encoder.layers.len() + 1));
         }
         if let tch::Device::Cuda(index) = device {
             // What was joined on this stream is read on any.
@@ -178,9 +184,9 @@ impl Layers {
     }
 }
 
-impl fmt::Debug for VarlenBert {
+impl fmt::Debug for VarlenModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VarlenBert")
+        f.debug_struct("VarlenModel")
             .field("device", &self.layers.device)
             .field("kernel", &self.layers.kernel)
             .finish_non_exhaustive()
@@ -202,8 +208,9 @@ fn kernel(device: tch::Device, dtype: Dtype, head_dim: i64) -> Result<VarlenKern
 mod tests {
     use super::*;
     use crate::checkpoint::StateDict;
-    use crate::config::BertConfig;
-    use crate::models::{Architecture, ModelOutputs};
+    use crate::config::Config;
+    use crate::family::{Architecture, Task};
+    use crate::models::ModelOutputs;
     use crate::nn::Attention;
     use crate::weights::RandomInit;
     use tch::Device;
@@ -218,7 +225,7 @@ mod tests {
     }
 
     /// What the model that is traced computes for one text alone.
-    fn alone(model: &dyn Model, ids: &[i64], types: &[i64], choices: bool) -> ModelOutputs {
+    fn alone(model: &Model, ids: &[i64], types: &[i64], choices: bool) -> ModelOutputs {
         let row = |values: &[i64]| {
             let row = Tensor::from_slice(values).unsqueeze(0);
             if choices { row.unsqueeze(0) } else { row }
@@ -229,26 +236,25 @@ mod tests {
 
     #[test]
     fn sequences_in_one_row_are_as_each_alone() {
-        let config = BertConfig::from_json(CONFIG).unwrap();
+        let config = Config::from_json(CONFIG).unwrap();
         let lengths = vec![5, 1, 16, 5];
         let input_ids: Vec<i64> = (0..27).map(|n| (n * 37 + 5) % 100).collect();
         let token_type_ids: Vec<i64> = (0..27).map(|n| (n / 3) % 2).collect();
         let batch = Batch::new(&input_ids, &token_type_ids, &lengths);
-        for architecture in Architecture::ALL {
+        for architecture in Architecture::all() {
             let form = AttentionForm::Padded(Attention::Sdpa);
-            let padded = architecture.load(&random(), &config, form).unwrap();
-            let spec = ModelSpec { architecture, config: &config, hidden_states: true };
-            let model = VarlenBert::load(&random(), spec, Device::Cpu).unwrap();
+            let spec = config.model(architecture).unwrap();
+            let padded = Model::load(&random(), &spec, form).unwrap();
+            let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
             let outputs = model.forward(&batch).unwrap();
-            let specs = architecture.outputs(&config);
-            assert_eq!(outputs.len(), specs.len() + 3);
+            assert_eq!(outputs.len(), spec.outputs().len() + 3);
 
-            let choices = architecture == Architecture::BertForMultipleChoice;
+            let choices = architecture.task() == Task::MultipleChoice;
             let mut start = 0;
             for (text, length) in lengths.iter().enumerate() {
                 let place = start..start + length;
                 let (ids, types) = (&input_ids[place.clone()], &token_type_ids[place]);
-                let mut expected = alone(padded.as_ref(), ids, types, choices);
+                let mut expected = alone(&padded, ids, types, choices);
                 expected.outputs.append(&mut expected.hidden_states);
                 for (number, (found, expected)) in outputs.iter().zip(expected.outputs).enumerate()
                 {
@@ -273,7 +279,7 @@ mod tests {
     /// What a graph computes for a batch of a smaller shape.
     #[test]
     fn tokens_and_sequences_left_over_change_nothing() {
-        let config = BertConfig::from_json(CONFIG).unwrap();
+        let config = Config::from_json(CONFIG).unwrap();
         let (ids, types) = ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1]);
         let batch = Batch::new(&ids, &types, &[4, 2]);
         let exact = VarlenShape { tokens: 6, sequences: 2 };
@@ -283,12 +289,8 @@ mod tests {
             [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
         );
         assert_eq!(buffer(wider, &batch).unwrap()[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
-        let spec = ModelSpec {
-            architecture: Architecture::BertForPreTraining,
-            config: &config,
-            hidden_states: true,
-        };
-        let model = VarlenBert::load(&random(), spec, Device::Cpu).unwrap();
+        let spec = config.model("BertForPreTraining".parse().unwrap()).unwrap();
+        let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
         let run = |shape: VarlenShape, lengths: &[usize]| {
             let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());
             let found = model.layers.forward(&buffer, shape, (lengths, &[]), 16).unwrap();

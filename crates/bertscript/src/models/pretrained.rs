@@ -1,13 +1,15 @@
 //! From an opened checkpoint to a loaded model.
 
-use super::{Architecture, Dim, Model, ModelInputs, OutputSpec};
+use super::{Model, ModelInputs};
 use crate::assets::Assets;
 use crate::checkpoint::{Checkpoint, Renamed, StateDict};
-use crate::config::BertConfig;
+use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::{ModelSpec, Tie};
+use crate::family::{Architecture, Dim, OutputSpec};
 use crate::nn::{Attention, AttentionForm};
-use crate::untie::{Tie, TieReport, TieWeights, tie};
+use crate::untie::{TieReport, TieWeights, tie};
 use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,13 +57,13 @@ pub struct LoadReport {
 
 /// A model with its weights, ready to be traced.
 pub struct PreTrained {
-    architecture: Architecture,
+    spec: ModelSpec,
     attention: Attention,
     hidden_states: bool,
     attentions: bool,
-    config: BertConfig,
+    config: Config,
     dtype: Dtype,
-    model: Box<dyn Model>,
+    model: Model,
     parameters: Vec<(String, Tensor)>,
     report: LoadReport,
     /// Where it was loaded from, if from there.
@@ -81,7 +83,8 @@ impl PreTrained {
         let config = checkpoint.config().clone();
         let architecture = match options.architecture {
             Some(architecture) => architecture,
-            None => Architecture::from_config(&config)
+            None => config
+                .architecture()
                 .map_err(|error| error.at_path(&checkpoint.directory().join("config.json")))?,
         };
         if checkpoint.weights().is_none() && options.random_init.is_none() {
@@ -98,7 +101,7 @@ impl PreTrained {
     /// takes a `config.json` at least ([`Self::with_assets`]).
     pub fn from_state_dict(
         architecture: Architecture,
-        config: BertConfig,
+        config: Config,
         state: StateDict,
         options: &LoadOptions,
     ) -> Result<Self> {
@@ -112,33 +115,34 @@ impl PreTrained {
             (None, true) => Attention::Eager,
             (None, false) => Attention::Sdpa,
         };
+        let spec = config.model(architecture)?;
         let Prepared { state, dtype, renamed, pairs, mut ties } =
-            Prepared::new(architecture, &config, state, options.ties)?;
+            Prepared::new(&spec, &config, state, options.ties)?;
         let dtype = options.dtype.unwrap_or(dtype);
         let random = options
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
         let weights = Weights::new(state, dtype, random).checked();
-        let model = architecture.load(&weights, &config, AttentionForm::Padded(attention))?;
+        let model = Model::load(&weights, &spec, AttentionForm::Padded(attention))?;
         let loaded = weights.finish()?;
-        for pair in pairs {
+        for pair in &pairs {
             // Where both names were initialised, both get the first one's
             // values, as transformers ties after initialising.
             let new = |name: &str| {
                 let is_new = loaded.initialized.iter().any(|known| known == name);
                 loaded.parameters.iter().find(|(known, _)| is_new && known == name)
             };
-            if let (Some((_, source)), Some((_, target))) = (new(pair.source), new(pair.target)) {
+            if let (Some((_, source)), Some((_, target))) = (new(&pair.source), new(&pair.target)) {
                 let mut target = target.shallow_clone();
                 match options.ties {
                     TieWeights::Untie => target.f_copy_(source)?,
                     TieWeights::Keep => target.set_data(source),
                 }
-                ties.add(*pair, options.ties);
+                ties.add(pair, options.ties);
             }
         }
         let model = Self {
-            architecture,
+            spec,
             attention,
             hidden_states: options.hidden_states,
             attentions: options.attentions,
@@ -172,7 +176,7 @@ impl PreTrained {
             attentions: self.attentions,
             ..LoadOptions::default()
         };
-        Self::from_state_dict(self.architecture, self.config.clone(), state, &options)
+        Self::from_state_dict(self.architecture(), self.config.clone(), state, &options)
     }
 
     /// The tracer must not take two parameters for one: only those that are
@@ -194,7 +198,7 @@ impl PreTrained {
 
     /// The architecture.
     pub fn architecture(&self) -> Architecture {
-        self.architecture
+        self.spec.architecture
     }
 
     /// How attention is computed.
@@ -203,7 +207,7 @@ impl PreTrained {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &BertConfig {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 
@@ -257,24 +261,23 @@ impl PreTrained {
     /// What the model returns, in order: the outputs of its head, then hidden
     /// states, then attentions, if they were asked for.
     pub fn outputs(&self) -> Vec<OutputSpec> {
-        let c = &self.config;
-        let rows = match self.architecture.input_shape() {
+        let encoder = &self.spec.encoder;
+        let rows = match self.architecture().input_shape() {
             [Dim::Batch, Dim::Sequence] => Dim::Batch,
             _ => Dim::BatchChoice,
         };
-        let layers = |count: i64, name: &str, shape: &[Dim]| -> Vec<OutputSpec> {
+        let numbered = |count: usize, name: &str, shape: &[Dim]| -> Vec<OutputSpec> {
             let name = |i| format!("{name}.{i}");
             (0..count).map(|i| OutputSpec { name: name(i), shape: shape.to_vec() }).collect()
         };
-        let mut outputs = self.architecture.outputs(c);
+        let (mut outputs, layers) = (self.spec.outputs(), encoder.layers.len());
         if self.hidden_states {
-            let shape = [rows, Dim::Sequence, Dim::Fixed(c.hidden_size)];
-            outputs.extend(layers(c.num_hidden_layers + 1, "hidden_states", &shape));
+            let shape = [rows, Dim::Sequence, Dim::Fixed(encoder.hidden_size)];
+            outputs.extend(numbered(layers + 1, "hidden_states", &shape));
         }
         if self.attentions {
-            let heads = Dim::Fixed(c.num_attention_heads);
-            let shape = [rows, heads, Dim::Sequence, Dim::Sequence];
-            outputs.extend(layers(c.num_hidden_layers, "attentions", &shape));
+            let shape = [rows, Dim::Fixed(encoder.num_heads), Dim::Sequence, Dim::Sequence];
+            outputs.extend(numbered(layers, "attentions", &shape));
         }
         outputs
     }
@@ -312,21 +315,21 @@ pub(super) struct Prepared {
     pub(super) dtype: Dtype,
     pub(super) renamed: Vec<Renamed>,
     /// Those that the configuration ties.
-    pub(super) pairs: &'static [Tie],
+    pub(super) pairs: Vec<Tie>,
     pub(super) ties: TieReport,
 }
 
 impl Prepared {
     pub(super) fn new(
-        architecture: Architecture,
-        config: &BertConfig,
+        spec: &ModelSpec,
+        config: &Config,
         mut state: StateDict,
         ties: TieWeights,
     ) -> Result<Self> {
         let dtype = common_dtype(&state);
-        let renamed = state.rename(architecture.has_base_prefix())?;
-        let pairs = if config.tie_word_embeddings { architecture.ties() } else { &[] };
-        let ties = tie(&mut state, pairs, ties)?;
+        let renamed = state.rename(spec)?;
+        let pairs = if config.tie_word_embeddings { spec.ties() } else { Vec::new() };
+        let ties = tie(&mut state, &pairs, ties)?;
         Ok(Self { state, dtype, renamed, pairs, ties })
     }
 }

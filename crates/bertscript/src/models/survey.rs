@@ -1,12 +1,11 @@
 //! What a checkpoint holds for an architecture, before anything is made of it.
 
-use super::Architecture;
 use super::pretrained::Prepared;
 use crate::checkpoint::{Checkpoint, Renamed};
 use crate::error::Result;
-use crate::nn::{Attention, AttentionForm};
+use crate::family::Architecture;
 use crate::untie::TieWeights;
-use crate::weights::Weights;
+use crate::weights::{Init, Weights};
 use serde::Serialize;
 
 /// What exporting a checkpoint would find.
@@ -43,19 +42,22 @@ impl Survey {
         let config = checkpoint.config();
         let architecture = match architecture {
             Some(architecture) => architecture,
-            None => Architecture::from_config(config)
+            None => config
+                .architecture()
                 .map_err(|error| error.at_path(&checkpoint.directory().join("config.json")))?,
         };
-        let state = checkpoint.state_dict()?;
+        let (spec, state) = (config.model(architecture)?, checkpoint.state_dict()?);
         let Prepared { state, dtype, renamed, ties, .. } =
-            Prepared::new(architecture, config, state, TieWeights::Keep)?;
+            Prepared::new(&spec, config, state, TieWeights::Keep)?;
         let weights = Weights::new(state, dtype, None);
-        architecture.load(&weights, config, AttentionForm::Padded(Attention::default()))?;
+        for parameter in spec.parameters() {
+            let _ = weights.get(&parameter.name, &parameter.shape, Init::Zeros)?;
+        }
         let (parameters, missing, unexpected) = weights.survey();
         let files = checkpoint.assets()?.names().map(str::to_owned).collect();
         let file_name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);
         Ok(Self {
-            architecture: architecture.name().to_owned(),
+            architecture: architecture.name(),
             weights: checkpoint.weights().and_then(file_name),
             dtype: dtype.name().to_owned(),
             parameters,

@@ -183,7 +183,7 @@ impl Module {
         options: &EmbedOptions,
     ) -> Result<(usize, usize)> {
         pipeline.pools()?;
-        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size);
+        let hidden_size = self.archive().map_or(0, |archive| archive.config().hidden_size());
         let width = pipeline.dimension(hidden_size) as usize;
         let kept = options.truncate_dim.or(pipeline.truncate_dim).unwrap_or(width);
         if !(1..=width).contains(&kept) {

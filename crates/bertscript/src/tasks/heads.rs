@@ -1,46 +1,57 @@
-//! Which output of which architecture a task reads.
+//! Which output of which class a task reads.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::Architecture;
+use crate::family::{Architecture, Task};
 use crate::module::Module;
 
-/// A task: the architectures that it runs on, and the outputs that it reads of each.
-pub(super) struct Task<const N: usize = 1> {
+/// What a task on texts reads: the classes that it runs on, by what they are for, and the
+/// outputs of each.
+pub(super) struct Reads<const N: usize = 1> {
     name: &'static str,
-    outputs: &'static [(Architecture, [&'static str; N])],
+    outputs: &'static [(Task, [&'static str; N])],
 }
 
-pub(super) const EMBED: Task =
-    Task { name: "embed", outputs: &[(Architecture::BertModel, ["last_hidden_state"])] };
+pub(super) const EMBED: Reads =
+    Reads { name: "embed", outputs: &[(Task::Model, ["last_hidden_state"])] };
 
-pub(super) const CLASSIFY: Task = Task {
-    name: "classify",
-    outputs: &[(Architecture::BertForSequenceClassification, ["logits"])],
-};
+pub(super) const CLASSIFY: Reads =
+    Reads { name: "classify", outputs: &[(Task::SequenceClassification, ["logits"])] };
 
-pub(super) const NEXT_SENTENCE: Task = Task {
+pub(super) const NEXT_SENTENCE: Reads = Reads {
     name: "next_sentence",
     outputs: &[
-        (Architecture::BertForNextSentencePrediction, ["logits"]),
-        (Architecture::BertForPreTraining, ["seq_relationship_logits"]),
+        (Task::NextSentencePrediction, ["logits"]),
+        (Task::PreTraining, ["seq_relationship_logits"]),
     ],
 };
 
-pub(super) const ENTITIES: Task =
-    Task { name: "entities", outputs: &[(Architecture::BertForTokenClassification, ["logits"])] };
+pub(super) const ENTITIES: Reads =
+    Reads { name: "entities", outputs: &[(Task::TokenClassification, ["logits"])] };
 
-pub(super) const ANSWER: Task<2> = Task {
-    name: "answer",
-    outputs: &[(Architecture::BertForQuestionAnswering, ["start_logits", "end_logits"])],
-};
+pub(super) const ANSWER: Reads<2> =
+    Reads { name: "answer", outputs: &[(Task::QuestionAnswering, ["start_logits", "end_logits"])] };
 
-pub(super) const FILL_MASK: Task = Task {
+pub(super) const FILL_MASK: Reads = Reads {
     name: "fill_mask",
-    outputs: &[
-        (Architecture::BertForMaskedLM, ["logits"]),
-        (Architecture::BertForPreTraining, ["prediction_logits"]),
-    ],
+    outputs: &[(Task::MaskedLM, ["logits"]), (Task::PreTraining, ["prediction_logits"])],
 };
+
+impl<const N: usize> Reads<N> {
+    /// The classes, of a family where it has them.
+    fn classes(&self, of: Option<Architecture>) -> String {
+        let tasks = || self.outputs.iter().map(|(task, _)| *task);
+        let of_family = |own: Architecture| {
+            let classes =
+                Architecture::all().filter(|known| known.model_type() == own.model_type());
+            let classes = classes.filter(|known| tasks().any(|task| task == known.task()));
+            classes.map(Architecture::name).collect::<Vec<_>>()
+        };
+        match of.map(of_family) {
+            Some(classes) if !classes.is_empty() => classes.join(" or "),
+            _ => tasks().map(|task| format!("a class {task}")).collect::<Vec<_>>().join(" or "),
+        }
+    }
+}
 
 impl Module {
     /// The indices of the outputs that a task reads. An archive may have others beside
@@ -48,19 +59,19 @@ impl Module {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the model has no head for the task.
-    pub(super) fn outputs_of<const N: usize>(&self, task: &Task<N>) -> Result<[usize; N]> {
-        let Task { name, outputs } = task;
-        let known =
-            || outputs.iter().map(|(known, _)| known.name()).collect::<Vec<_>>().join(" or ");
+    pub(super) fn outputs_of<const N: usize>(&self, reads: &Reads<N>) -> Result<[usize; N]> {
+        let name = reads.name;
         let unsupported = |message| Error::new(ErrorKind::Unsupported, message);
         let Some(metadata) = self.metadata() else {
-            let message = format!("{name} needs a file that bertscript exported, of {}", known());
+            let classes = reads.classes(None);
+            let message = format!("{name} needs a file that bertscript exported, of {classes}");
             return Err(unsupported(message));
         };
         let architecture = metadata.architecture()?;
-        let found = outputs.iter().find(|(known, _)| *known == architecture);
+        let found = reads.outputs.iter().find(|(task, _)| *task == architecture.task());
         let Some((_, names)) = found else {
-            let message = format!("{name} needs {}, but the file is a {architecture}", known());
+            let classes = reads.classes(Some(architecture));
+            let message = format!("{name} needs {classes}, but the file is a {architecture}");
             return Err(unsupported(message));
         };
         let mut indices = [0; N];

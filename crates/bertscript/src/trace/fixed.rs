@@ -6,7 +6,8 @@
 
 use super::{Example, check_shape, register, returned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::models::{Architecture, Dim, ModelInputs, PreTrained};
+use crate::family::{Dim, Task};
+use crate::models::{ModelInputs, PreTrained};
 use crate::shapes::FixedShape;
 use std::fmt::Write;
 use torchscript::ScriptModule;
@@ -54,8 +55,8 @@ pub(super) fn verify(
 fn check_possible(model: &PreTrained, shapes: &[FixedShape]) -> Result<()> {
     let invalid = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
     let symbols = model.architecture().input_shape();
-    let longest = model.config().max_position_embeddings;
-    let choices = model.architecture() == Architecture::BertForMultipleChoice;
+    let longest = model.config().max_length();
+    let choices = model.architecture().task() == Task::MultipleChoice;
     if choices && model.outputs().len() > 1 {
         let message = "fixed shapes of multiple choice cannot return hidden states or attentions";
         return Err(Error::new(ErrorKind::Unsupported, message));
@@ -84,7 +85,7 @@ fn method(shape: &FixedShape) -> String {
 /// TorchScript source of `forward`.
 fn dispatcher(model: &PreTrained, shapes: &[FixedShape]) -> String {
     let symbols: Vec<_> = model.architecture().input_shape().iter().map(Dim::to_string).collect();
-    let pad = model.config().pad_token_id.unwrap_or(0);
+    let pad = model.config().pad_token_id().unwrap_or(0);
     let names: Vec<_> = shapes.iter().map(FixedShape::to_string).collect();
     let names = names.join(", ");
     let given = vec!["{}"; symbols.len()].join("x");

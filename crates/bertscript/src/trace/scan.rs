@@ -1,7 +1,7 @@
 //! Reading the code of a saved program for what must not be in it.
 
-use crate::config::BertConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::ModelSpec;
 use crate::shapes::Shapes;
 
 const VIEW: &str = "torch.view(";
@@ -26,15 +26,8 @@ const FORBIDDEN: [&str; 10] = [
 ///
 /// # Errors
 /// [`ErrorKind::Verification`] with the line.
-pub(crate) fn scan_code(
-    file: &str,
-    code: &str,
-    config: &BertConfig,
-    shapes: &Shapes,
-) -> Result<()> {
-    // The integer lists that the architecture itself needs.
-    let mut allowed =
-        vec![vec![config.hidden_size], vec![config.num_attention_heads, config.head_dim()]];
+pub(crate) fn scan_code(file: &str, code: &str, model: &ModelSpec, shapes: &Shapes) -> Result<()> {
+    let mut allowed = model.literals();
     allowed.extend(shapes.fixed().iter().map(|shape| shape.sizes().to_vec()));
     let is_pinned = |word: &str| word == VIEW && *shapes != Shapes::Any;
     for (number, line) in code.lines().enumerate() {
@@ -67,10 +60,13 @@ fn integer_lists(line: &str) -> impl Iterator<Item = Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn scan(line: &str) -> Result<()> {
         let config = br#"{"hidden_size": 32, "num_attention_heads": 4, "vocab_size": 100}"#;
-        scan_code("code/__torch__.py", line, &BertConfig::from_json(config).unwrap(), &Shapes::Any)
+        let config = Config::from_json(config).unwrap();
+        let model = config.model("BertModel".parse().unwrap()).unwrap();
+        scan_code("code/__torch__.py", line, &model, &Shapes::Any)
     }
 
     #[test]

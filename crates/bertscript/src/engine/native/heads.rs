@@ -1,104 +1,61 @@
-//! The layers above the encoder, by architecture.
+//! Pooler and heads, as a description has them.
 
-use super::layers::{Dense, copy, linear, norm, select};
+use super::linear::{Dense, copy, linear, norm, select};
 use super::scratch::Scratch;
-use crate::activation::Activation;
-use crate::config::BertConfig;
-use crate::error::Result;
-use crate::models::Architecture;
+use crate::error::{Error, ErrorKind, Result};
+use crate::family::OutputSpec;
+use crate::family::spec::{self, ModelSpec, OutputForm, Pooling};
+use crate::memory::with_capacity;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
 
-/// The layers of a head; those that an architecture lacks are none.
+/// What is computed of the encoder's hidden states.
 #[derive(Debug)]
-pub(super) struct TaskHead<E> {
-    /// `pooler.dense`
-    pooler: Option<Dense<E>>,
-    /// `cls.predictions`
-    predictions: Option<Predictions<E>>,
-    /// The layer after the pooler: `classifier` or `cls.seq_relationship`
-    of_text: Option<Linear<E>>,
-    /// The layer after every token: `classifier` or `qa_outputs`
-    of_token: Option<Linear<E>>,
-    /// Whether the columns of the last are outputs of their own.
-    columns_apart: bool,
-    /// Whether the hidden states and what the pooler makes of them are outputs.
-    bare: bool,
+pub(super) struct Heads<E> {
+    pooler: Option<Transform<E>>,
+    /// None of the model without a head, whose outputs are the hidden states and what the
+    /// pooler makes of them
+    heads: Vec<Head<E>>,
+    /// Whether it has a row for each token, of every output
+    per_token: Vec<bool>,
 }
 
 #[derive(Debug)]
-struct Predictions<E> {
-    transform: Dense<E>,
-    norm: LayerNorm,
-    decoder: Linear<E>,
+struct Head<E> {
+    pooling: Pooling,
+    transforms: Vec<Transform<E>>,
+    last: Linear<E>,
+    form: OutputForm,
 }
 
-impl<E: Element> TaskHead<E> {
-    pub(super) fn load(
-        w: &Weights,
-        architecture: Architecture,
-        config: &BertConfig,
-        isa: Isa,
-    ) -> Result<Self> {
-        use Architecture as A;
-        let hidden_size = config.hidden_size;
-        let base = if architecture.has_base_prefix() { w.sub("bert") } else { w.clone() };
-        let one = |w: Weights, outputs: i64| linear(isa, &[w], hidden_size, outputs);
-        let with_pooler = !matches!(
-            architecture,
-            A::BertForMaskedLM | A::BertForTokenClassification | A::BertForQuestionAnswering
-        );
-        let labels = config.labels.len() as i64;
+/// A linear layer, its activation, and perhaps a LayerNorm.
+#[derive(Debug)]
+struct Transform<E> {
+    dense: Dense<E>,
+    norm: Option<LayerNorm>,
+}
+
+impl<E: Element> Heads<E> {
+    pub(super) fn load(w: &Weights, spec: &ModelSpec, isa: Isa) -> Result<Self> {
+        let hidden_size = spec.encoder.hidden_size;
+        let base = w.sub_prefix(&spec.prefix());
+        let pooler = || Transform::load(&base, &spec.encoder.pooler, hidden_size, isa);
+        let heads = spec.heads.iter().map(|head| Head::load(w, head, hidden_size, isa));
         Ok(Self {
-            pooler: match with_pooler {
-                true => {
-                    let dense = one(base.sub("pooler").sub("dense"), hidden_size)?;
-                    Some(Dense::new(dense, Activation::Tanh))
-                }
-                false => None,
-            },
-            predictions: match architecture {
-                A::BertForMaskedLM | A::BertForPreTraining => {
-                    Some(Predictions::load(&w.sub("cls").sub("predictions"), config, isa)?)
-                }
-                _ => None,
-            },
-            of_text: match architecture {
-                A::BertForPreTraining | A::BertForNextSentencePrediction => {
-                    Some(one(w.sub("cls").sub("seq_relationship"), 2)?)
-                }
-                A::BertForSequenceClassification => Some(one(w.sub("classifier"), labels)?),
-                A::BertForMultipleChoice => Some(one(w.sub("classifier"), 1)?),
-                _ => None,
-            },
-            of_token: match architecture {
-                A::BertForTokenClassification => Some(one(w.sub("classifier"), labels)?),
-                A::BertForQuestionAnswering => Some(one(w.sub("qa_outputs"), 2)?),
-                _ => None,
-            },
-            columns_apart: architecture == A::BertForQuestionAnswering,
-            bare: architecture == A::BertModel,
+            pooler: spec.has_pooler().then(pooler).transpose()?,
+            heads: heads.collect::<Result<_>>()?,
+            per_token: spec.outputs().iter().map(OutputSpec::is_per_token).collect(),
         })
     }
 
-    /// The number of outputs, in the architecture's order: those of tokens, then that of
-    /// sequences.
+    /// The number of outputs.
     pub(super) fn num_outputs(&self) -> usize {
-        self.num_token_outputs() + usize::from(self.pooler.is_some())
-    }
-
-    fn num_token_outputs(&self) -> usize {
-        let columns = match &self.of_token {
-            Some(layer) if self.columns_apart => layer.outputs(),
-            Some(_) => 1,
-            None => 0,
-        };
-        usize::from(self.bare) + usize::from(self.predictions.is_some()) + columns
+        self.per_token.len()
     }
 
     /// Whether an output has a row for each token.
     pub(super) fn is_per_token(&self, output: usize) -> bool {
-        output < self.num_token_outputs()
+        self.per_token.get(output).copied().unwrap_or(false)
     }
 
     /// The wanted outputs of hidden states `[T,H]`, given the rows of the sequences' first
@@ -107,96 +64,130 @@ impl<E: Element> TaskHead<E> {
         &self,
         first_tokens: &[usize],
         is_wanted: &dyn Fn(usize) -> bool,
-        scratch: &mut Scratch<E>,
+        scratch: &Scratch<E>,
         team: &dyn Team,
     ) -> Result<Vec<Option<Matrix<f32>>>> {
-        let mut outputs = Vec::new();
-        let tokens = scratch.x.len();
-        if self.bare {
-            outputs.push(if is_wanted(0) { Some(copy(&scratch.x)?) } else { None });
-        }
-        if let Some(predictions) = &self.predictions {
-            let logits = match is_wanted(0) {
-                true => Some(predictions.forward(scratch, team)?),
-                false => None,
-            };
-            outputs.push(logits);
-        }
-        if let Some(layer) = &self.of_token {
-            let mut logits = Matrix::new(layer.outputs());
-            logits.set_rows(tokens)?;
-            layer.forward(team, scratch.copied.all(), Then::Keep, logits.all_mut())?;
-            match self.columns_apart {
-                true => {
-                    for column in 0..layer.outputs() {
-                        outputs.push(Some(select(&logits, 0..tokens, column..column + 1)?));
-                    }
-                }
-                false => outputs.push(Some(logits)),
+        let mut outputs = with_capacity(self.per_token.len())?;
+        let is_pooled = |output| !self.is_per_token(output) && is_wanted(output);
+        let pooled = match &self.pooler {
+            Some(pooler) if (0..self.per_token.len()).any(is_pooled) => {
+                let first = gather(&scratch.copied, first_tokens)?;
+                Some(pooler.forward::<f32>(team, &first)?)
             }
+            _ => None,
+        };
+        if self.heads.is_empty() {
+            outputs.push(if is_wanted(0) { Some(copy(&scratch.x)?) } else { None });
+            outputs.extend((self.per_token.len() > 1).then_some(pooled));
+            return Ok(outputs);
         }
-        if self.pooler.is_some() && is_wanted(outputs.len()) {
-            outputs.push(self.of_sequences(first_tokens, scratch, team)?);
+        for head in &self.heads {
+            let numbers = outputs.len()..outputs.len() + head.num_outputs();
+            if !numbers.clone().any(is_wanted) {
+                outputs.extend(numbers.map(|_| None));
+                continue;
+            }
+            let rows = match (head.pooling, &pooled) {
+                (Pooling::None, _) => None,
+                (Pooling::PoolerOutput, Some(pooled)) => Some(rounded(pooled)?),
+                (Pooling::PoolerOutput, None) => {
+                    return Err(Error::new(ErrorKind::Config, "the model has no pooler"));
+                }
+            };
+            let rows = rows.as_ref().unwrap_or(&scratch.copied);
+            outputs.extend(head.forward(team, rows)?.into_iter().map(Some));
         }
         Ok(outputs)
     }
+}
 
-    /// The output of sequences; none if there is none.
-    fn of_sequences(
-        &self,
-        firsts: &[usize],
-        scratch: &Scratch<E>,
-        team: &dyn Team,
-    ) -> Result<Option<Matrix<f32>>> {
-        let Some(pooler) = &self.pooler else { return Ok(None) };
-        let mut first = Matrix::<E>::new(scratch.x.width());
-        first.set_rows(firsts.len())?;
-        for (text, row) in firsts.iter().enumerate() {
-            for (to, from) in first.row_mut(text).iter_mut().zip(scratch.x.row(*row)) {
-                *to = E::from_f32(*from);
-            }
+impl<E: Element> Head<E> {
+    fn load(w: &Weights, spec: &spec::Head, hidden_size: i64, isa: Isa) -> Result<Self> {
+        let (mut transforms, mut width) = (Vec::new(), hidden_size);
+        for transform in &spec.transforms {
+            transforms.push(Transform::load(w, transform, width, isa)?);
+            width = transform.width;
         }
-        let mut pooled = Matrix::<f32>::new(pooler.outputs());
-        pooled.set_rows(first.len())?;
-        pooler.forward(team, first.all(), pooled.all_mut())?;
-        let Some(layer) = &self.of_text else { return Ok(Some(pooled)) };
-        for text in 0..first.len() {
-            for (to, from) in first.row_mut(text).iter_mut().zip(pooled.row(text)) {
-                *to = E::from_f32(*from);
-            }
+        let last = &spec.last;
+        if let Some(name) = &last.bias_alias {
+            // A second name of the last bias, which `forward` does not read.
+            let _ = w.get(name, &[last.width], Init::Zeros)?;
         }
-        let mut logits = Matrix::new(layer.outputs());
-        logits.set_rows(first.len())?;
-        layer.forward(team, first.all(), Then::Keep, logits.all_mut())?;
-        Ok(Some(logits))
+        let dense = linear(isa, &[w.sub(&last.dense.name)], width, last.width)?;
+        Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })
+    }
+
+    fn num_outputs(&self) -> usize {
+        match self.form {
+            OutputForm::Logits | OutputForm::Choices => 1,
+            OutputForm::StartEnd => 2,
+        }
+    }
+
+    /// `[N,H]` -> its outputs, `[N,..]`
+    fn forward(&self, team: &dyn Team, rows: &Matrix<E>) -> Result<Vec<Matrix<f32>>> {
+        let mut logits = Matrix::new(self.last.outputs());
+        logits.set_rows(rows.len())?;
+        let mut transformed: Option<Matrix<E>> = None;
+        for transform in &self.transforms {
+            let x = transformed.as_ref().unwrap_or(rows);
+            transformed = Some(transform.forward(team, x)?);
+        }
+        let x = transformed.as_ref().unwrap_or(rows);
+        self.last.forward(team, x.all(), Then::Keep, logits.all_mut())?;
+        Ok(match self.form {
+            OutputForm::Logits | OutputForm::Choices => vec![logits],
+            OutputForm::StartEnd => {
+                let column = |column| select(&logits, 0..logits.len(), column..column + 1);
+                vec![column(0)?, column(1)?]
+            }
+        })
     }
 }
 
-impl<E: Element> Predictions<E> {
-    fn load(w: &Weights, config: &BertConfig, isa: Isa) -> Result<Self> {
-        let (hidden_size, transform) = (config.hidden_size, w.sub("transform"));
-        let dense = linear(isa, &[transform.sub("dense")], hidden_size, hidden_size)?;
-        // A second name of the decoder's bias, which `forward` does not read.
-        let _ = w.get("bias", &[config.vocab_size], Init::Zeros)?;
-        Ok(Self {
-            transform: Dense::new(dense, config.hidden_act),
-            norm: norm(isa, &transform.sub("LayerNorm"), config)?,
-            decoder: linear(isa, &[w.sub("decoder")], hidden_size, config.vocab_size)?,
-        })
+impl<E: Element> Transform<E> {
+    fn load(w: &Weights, spec: &spec::Transform, inputs: i64, isa: Isa) -> Result<Self> {
+        let dense = linear(isa, &[w.sub(&spec.dense.name)], inputs, spec.width)?;
+        let norm = spec.norm.as_ref().map(|one| norm(isa, w, one, spec.width)).transpose()?;
+        Ok(Self { dense: Dense::new(dense, spec.activation), norm })
     }
 
-    /// Logits `[T,vocab_size]`
-    fn forward(&self, scratch: &Scratch<E>, team: &dyn Team) -> Result<Matrix<f32>> {
-        let tokens = scratch.x.len();
-        let mut x = Matrix::<f32>::new(self.transform.outputs());
-        x.set_rows(tokens)?;
-        self.transform.forward(team, scratch.copied.all(), x.all_mut())?;
-        let mut copied = Matrix::<E>::new(self.transform.outputs());
-        copied.set_rows(tokens)?;
-        self.norm.forward(team, x.all_mut(), copied.all_mut())?;
-        let mut logits = Matrix::new(self.decoder.outputs());
-        logits.set_rows(tokens)?;
-        self.decoder.forward(team, copied.all(), Then::Keep, logits.all_mut())?;
-        Ok(logits)
+    /// `[N,in]` -> `[N,width]`
+    fn forward<O: Element>(&self, team: &dyn Team, rows: &Matrix<E>) -> Result<Matrix<O>> {
+        let width = self.dense.outputs();
+        let mut out = Matrix::new(width);
+        out.set_rows(rows.len())?;
+        match &self.norm {
+            None => self.dense.forward(team, rows.all(), out.all_mut())?,
+            Some(norm) => {
+                let mut x = Matrix::<f32>::new(width);
+                x.set_rows(rows.len())?;
+                self.dense.forward(team, rows.all(), x.all_mut())?;
+                norm.forward(team, x.all_mut(), out.all_mut())?;
+            }
+        }
+        Ok(out)
     }
+}
+
+/// Some rows.
+fn gather<E: Element>(from: &Matrix<E>, rows: &[usize]) -> Result<Matrix<E>> {
+    let mut gathered = Matrix::new(from.width());
+    gathered.set_rows(rows.len())?;
+    for (to, row) in rows.iter().enumerate() {
+        gathered.row_mut(to).copy_from_slice(from.row(*row));
+    }
+    Ok(gathered)
+}
+
+/// The same, as inputs of products.
+fn rounded<E: Element>(from: &Matrix<f32>) -> Result<Matrix<E>> {
+    let mut rounded = Matrix::new(from.width());
+    rounded.set_rows(from.len())?;
+    for row in 0..from.len() {
+        for (to, value) in rounded.row_mut(row).iter_mut().zip(from.row(row)) {
+            *to = E::from_f32(*value);
+        }
+    }
+    Ok(rounded)
 }

@@ -63,7 +63,7 @@ impl Graphs {
         }
     }
 
-    /// As [`super::VarlenBert::forward`]; none if the batch is not small, or cannot be
+    /// As [`super::VarlenModel::forward`]; none if the batch is not small, or cannot be
     /// captured, which its ordinary run then explains.
     pub(super) fn forward(&self, layers: &Layers, batch: &Batch) -> Option<Result<Vec<Tensor>>> {
         let shape = shape(batch)?;

@@ -1,8 +1,8 @@
-//! Weights become layers.
+//! Weights become linear layers and norms.
 
 use crate::activation::Activation;
-use crate::config::BertConfig;
 use crate::error::Result;
+use crate::family::spec;
 use crate::memory::elements;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
@@ -71,12 +71,13 @@ fn with_values<R>(
     Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?)?)
 }
 
-pub(super) fn norm(isa: Isa, w: &Weights, config: &BertConfig) -> Result<LayerNorm> {
+pub(super) fn norm(isa: Isa, w: &Weights, spec: &spec::LayerNorm, width: i64) -> Result<LayerNorm> {
+    let own = w.sub(&spec.name);
     let [weight, bias] = ["weight", "bias"].map(|name| -> Result<Vec<f32>> {
-        let tensor = w.get(name, &[config.hidden_size], Init::Zeros)?;
+        let tensor = own.get(name, &[width], Init::Zeros)?;
         elements(&tensor.f_to_kind(Kind::Float)?)
     });
-    Ok(LayerNorm::new(isa, &weight?, &bias?, config.layer_norm_eps)?)
+    Ok(LayerNorm::new(isa, &weight?, &bias?, spec.eps)?)
 }
 
 /// A linear layer with an activation.

@@ -1,0 +1,163 @@
+//! An encoder and its heads, as a description has them, in prepacked weights.
+
+use super::embeddings::Embeddings;
+use super::heads::Heads;
+use super::layer::Layer;
+use super::linear::copy;
+use super::scratch::Scratch;
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::ModelSpec;
+use crate::memory::copied;
+use crate::weights::Weights;
+use bertscript_kernels::{Element, Isa, Matrix, Sequences, Team};
+use std::sync::Mutex;
+
+/// Embeddings, layers and heads, for inputs of products of type `E`.
+#[derive(Debug)]
+pub(super) struct Model<E> {
+    isa: Isa,
+    num_heads: usize,
+    /// `H`, and the width of the feed-forward layer
+    widths: [usize; 2],
+    embeddings: Embeddings,
+    layers: Vec<Layer<E>>,
+    heads: Heads<E>,
+    /// Memory of earlier calls, as many as ran at once.
+    scratch: Mutex<Vec<Scratch<E>>>,
+}
+
+impl<E: Element> Model<E> {
+    /// Prepacks the weights of a description. `read` is called when those of a layer were read.
+    pub(super) fn load(
+        w: &Weights,
+        spec: &ModelSpec,
+        int8: bool,
+        isa: Isa,
+        read: &dyn Fn(),
+    ) -> Result<Self> {
+        let encoder = &spec.encoder;
+        let base = w.sub_prefix(&spec.prefix());
+        let layers = encoder.layers.iter().map(|layer| {
+            let layer = Layer::load(&base, layer, encoder, isa, int8);
+            read();
+            layer
+        });
+        Ok(Self {
+            isa,
+            num_heads: encoder.num_heads as usize,
+            widths: [encoder.hidden_size as usize, encoder.intermediate_size as usize],
+            embeddings: Embeddings::load(&base, encoder, isa)?,
+            layers: layers.collect::<Result<_>>()?,
+            heads: Heads::load(w, spec, isa)?,
+            scratch: Mutex::default(),
+        })
+    }
+
+    /// See [`super::Prepacked::outputs`]. Those of the heads come first, then the hidden
+    /// states of every layer.
+    pub(super) fn outputs(
+        &self,
+        batch: &Batch,
+        wanted: &[usize],
+        team: &dyn Team,
+    ) -> Result<Vec<Matrix<f32>>> {
+        let of_heads = self.heads.num_outputs();
+        let mut outputs: Vec<Option<Matrix<f32>>> = Vec::new();
+        outputs.resize_with(of_heads + self.layers.len() + 1, || None);
+        self.with_scratch(|scratch| {
+            let mut first_tokens = copied(&batch.cu_seqlens()[..batch.len()])?;
+            let mut hidden_states = outputs.iter_mut().enumerate().skip(of_heads);
+            let keep = |x: &_| {
+                match hidden_states.next() {
+                    Some((index, to)) if wanted.contains(&index) => *to = Some(copy(x)?),
+                    _ => {}
+                }
+                Ok(())
+            };
+            let is_per_token =
+                |index: &usize| *index >= of_heads || self.heads.is_per_token(*index);
+            if wanted.iter().any(is_per_token) {
+                self.encode(batch, None, scratch, team, keep)?;
+            } else {
+                self.encode(batch, Some(&first_tokens), scratch, team, keep)?;
+                first_tokens.iter_mut().enumerate().for_each(|(text, row)| *row = text);
+            }
+            let wanted_of_heads = |index: usize| wanted.contains(&index);
+            let found = self.heads.forward(&first_tokens, &wanted_of_heads, scratch, team)?;
+            outputs.iter_mut().zip(found).for_each(|(to, found)| *to = found);
+            Ok(())
+        })?;
+        let wanted = wanted.iter().map(|index| {
+            let output = outputs.get_mut(*index).and_then(Option::take);
+            output.ok_or_else(|| {
+                Error::new(ErrorKind::Archive, format!("the model has no output {index}"))
+            })
+        });
+        wanted.collect()
+    }
+
+    /// See [`super::Prepacked::tokens`].
+    pub(super) fn tokens(
+        &self,
+        batch: &Batch,
+        output: usize,
+        tokens: &[usize],
+        team: &dyn Team,
+    ) -> Result<Matrix<f32>> {
+        let missing = || {
+            let message = format!("the output {output} of the model is not one of tokens");
+            Error::new(ErrorKind::Unsupported, message)
+        };
+        if !self.heads.is_per_token(output) {
+            return Err(missing());
+        }
+        self.with_scratch(|scratch| {
+            self.encode(batch, Some(tokens), scratch, team, |_| Ok(()))?;
+            let only = |index| index == output;
+            let found = self.heads.forward(&[], &only, scratch, team)?;
+            found.into_iter().nth(output).flatten().ok_or_else(missing)
+        })
+    }
+
+    fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> Result<R>) -> Result<R> {
+        let kept = self.scratch.lock().ok().and_then(|mut kept| kept.pop());
+        let mut scratch = kept.unwrap_or_else(|| Scratch::new(self.widths[0], self.widths[1]));
+        let result = run(&mut scratch);
+        // Where memory ran out, it had better be free.
+        if result.is_ok()
+            && let Ok(mut kept) = self.scratch.lock()
+        {
+            kept.push(scratch);
+        }
+        result
+    }
+
+    /// The hidden states of all tokens, or in the last layer of some only; `each`
+    /// sees those of every layer.
+    fn encode(
+        &self,
+        batch: &Batch,
+        tokens: Option<&[usize]>,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+        mut each: impl FnMut(&Matrix<f32>) -> Result<()>,
+    ) -> Result<()> {
+        scratch.set_rows(batch.num_tokens())?;
+        self.embeddings.forward(batch, scratch, team)?;
+        each(&scratch.x)?;
+        let (cu_seqlens, keys, num_heads) = (batch.cu_seqlens(), batch.keys(), self.num_heads);
+        let sequences = Sequences { cu_seqlens, keys, num_heads };
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.attend(self.isa, sequences, scratch, team)?;
+            if let Some(tokens) = tokens
+                && index + 1 == self.layers.len()
+            {
+                scratch.keep_rows(tokens)?;
+            }
+            layer.feed_forward(scratch, team)?;
+            each(&scratch.x)?;
+        }
+        Ok(())
+    }
+}

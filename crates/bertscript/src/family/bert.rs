@@ -1,0 +1,125 @@
+//! BERT, Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>.
+//!
+//! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>,
+//! and `configuration_bert.py` beside it
+
+use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, invalid};
+use super::spec::{
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Table,
+    Transform,
+};
+use super::{Family, Task};
+use crate::activation::Activation;
+use crate::error::Result;
+
+pub(super) const BERT: Family = Family {
+    model_type: "bert",
+    class: "Bert",
+    base_prefix: "bert",
+    tasks: &Task::ALL,
+    encoder,
+    heads,
+};
+
+fn encoder(keys: &Keys) -> Result<Encoder> {
+    keys.expect("position_embedding_type", "absolute")?;
+    let hidden_size = keys.size("hidden_size", 768, MAX_WIDTH)?;
+    let positions = keys.size("max_position_embeddings", 512, MAX_ROWS)?;
+    let eps = keys.float("layer_norm_eps", 1e-12)?;
+    let activation = keys.activation("hidden_act")?;
+    let table = |name: &str, rows, index| {
+        let name = format!("embeddings.{name}_embeddings");
+        Table { name, rows, index, padding_idx: None }
+    };
+    let words = Table {
+        padding_idx: keys.pad_token_id(0)?,
+        ..table("word", keys.vocab_size(30522)?, Index::Input)
+    };
+    let types = keys.size("type_vocab_size", 2, MAX_ROWS)?;
+    let layers = keys.size("num_hidden_layers", 12, MAX_LAYERS)?;
+    Ok(Encoder {
+        hidden_size,
+        num_heads: keys.size("num_attention_heads", 12, MAX_ATTENTION_HEADS)?,
+        intermediate_size: keys.size("intermediate_size", 3072, MAX_WIDTH)?,
+        max_length: positions,
+        embeddings: Embeddings {
+            tables: vec![
+                words,
+                table("token_type", types, Index::TokenType),
+                table("position", positions, Index::Position),
+            ],
+            norm: LayerNorm::new("embeddings.LayerNorm", eps),
+        },
+        layers: (0..layers).map(|index| layer(index, activation, eps)).collect(),
+        pooler: Transform {
+            dense: Linear::new("pooler.dense"),
+            width: hidden_size,
+            activation: Activation::Tanh,
+            norm: None,
+        },
+    })
+}
+
+fn layer(index: i64, activation: Activation, eps: f64) -> Layer {
+    let name = |name: &str| format!("encoder.layer.{index}.{name}");
+    let linear = |module: &str| Linear::new(name(module));
+    let norm = |module: &str| LayerNorm::new(name(module), eps);
+    Layer {
+        query_key_value: ["query", "key", "value"]
+            .map(|part| linear(&format!("attention.self.{part}"))),
+        attention_output: linear("attention.output.dense"),
+        attention_norm: norm("attention.output.LayerNorm"),
+        intermediate: linear("intermediate.dense"),
+        activation,
+        output: linear("output.dense"),
+        output_norm: norm("output.LayerNorm"),
+    }
+}
+
+fn heads(task: Task, bert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
+    let labels = || Ok::<_, crate::error::Error>(keys.labels()?.len() as i64);
+    let next_sentence = || Head::new(Pooling::PoolerOutput, "cls.seq_relationship", 2);
+    Ok(match task {
+        Task::Model => Vec::new(),
+        Task::PreTraining => vec![
+            Head { output: "prediction_logits", ..predictions(bert) },
+            Head { output: "seq_relationship_logits", ..next_sentence() },
+        ],
+        Task::MaskedLM => vec![predictions(bert)],
+        Task::NextSentencePrediction => vec![next_sentence()],
+        Task::SequenceClassification => {
+            vec![Head::new(Pooling::PoolerOutput, "classifier", labels()?)]
+        }
+        Task::TokenClassification => vec![Head::new(Pooling::None, "classifier", labels()?)],
+        Task::QuestionAnswering => {
+            let found = labels()?;
+            if found != 2 {
+                let message =
+                    format!("found {found} labels, expected 2: the start and the end of an answer");
+                return Err(invalid("id2label", &message));
+            }
+            let head = Head::new(Pooling::None, "qa_outputs", 2);
+            vec![Head { form: OutputForm::StartEnd, ..head }]
+        }
+        Task::MultipleChoice => {
+            let head = Head::new(Pooling::PoolerOutput, "classifier", 1);
+            vec![Head { form: OutputForm::Choices, ..head }]
+        }
+    })
+}
+
+/// `cls.predictions`
+fn predictions(bert: &Encoder) -> Head {
+    let layer = &bert.layers[0];
+    let transform = Transform {
+        dense: Linear::new("cls.predictions.transform.dense"),
+        width: bert.hidden_size,
+        activation: layer.activation,
+        norm: Some(LayerNorm::new("cls.predictions.transform.LayerNorm", layer.output_norm.eps)),
+    };
+    let mut head = Head::new(Pooling::None, "cls.predictions.decoder", bert.words().rows);
+    head.transforms.push(transform);
+    head.last.is_tied = true;
+    head.last.bias_alias = Some("cls.predictions.bias".to_owned());
+    head
+}

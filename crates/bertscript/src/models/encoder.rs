@@ -1,0 +1,238 @@
+//! Embeddings and layers, as a description has them.
+//!
+//! Shapes: `B` batch, `S` sequence, `H` hidden size. Dropout is the identity at inference and
+//! does not appear.
+
+#![deny(clippy::disallowed_methods)]
+
+use super::ModelInputs;
+use crate::activation::Activation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::{self, Index};
+use crate::nn::{
+    Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, VarlenBatch,
+    boolean_mask,
+};
+use crate::weights::Weights;
+use tch::{Kind, Tensor};
+
+/// Embeddings and layers.
+pub(super) struct Encoder {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+}
+
+/// What an encoder computed.
+pub(super) struct Encoded {
+    /// `[B,S,H]`
+    pub(super) last_hidden_state: Tensor,
+    /// The embeddings and the result of every layer, `[B,S,H]` each
+    pub(super) hidden_states: Vec<Tensor>,
+    /// The probabilities of every layer, `[B,heads,S,S]`; none from SDPA
+    pub(super) attentions: Vec<Tensor>,
+}
+
+impl Encoder {
+    pub(super) fn load(w: &Weights, spec: &spec::Encoder, form: AttentionForm) -> Result<Self> {
+        let layers = spec.layers.iter().map(|layer| Layer::load(w, layer, spec, form));
+        Ok(Self {
+            embeddings: Embeddings::load(w, &spec.embeddings, spec.hidden_size)?,
+            layers: layers.collect::<Result<_>>()?,
+        })
+    }
+
+    pub(super) fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
+        let padding = inputs.attention_mask.map(boolean_mask).transpose()?;
+        let mask = match (inputs.varlen, &padding) {
+            (Some(texts), _) => AttentionMask::Varlen(texts),
+            (None, Some(padding)) => AttentionMask::Padding(padding),
+            (None, None) => AttentionMask::Everything,
+        };
+        let embeddings = self.embeddings.forward(inputs)?;
+        let mut encoded = Encoded {
+            last_hidden_state: embeddings.shallow_clone(),
+            hidden_states: vec![embeddings],
+            attentions: Vec::new(),
+        };
+        for layer in &self.layers {
+            let (hidden_states, probabilities) = layer.forward(&encoded.last_hidden_state, mask)?;
+            encoded.hidden_states.push(hidden_states.shallow_clone());
+            encoded.attentions.extend(probabilities);
+            encoded.last_hidden_state = hidden_states;
+        }
+        Ok(encoded)
+    }
+}
+
+struct Embeddings {
+    tables: Vec<(Embedding, Index)>,
+    norm: LayerNorm,
+}
+
+impl Embeddings {
+    fn load(w: &Weights, spec: &spec::Embeddings, width: i64) -> Result<Self> {
+        let tables = spec.tables.iter().map(|table| {
+            let weight = w.sub(&table.name);
+            Ok((Embedding::load(&weight, table.rows, width, table.padding_idx)?, table.index))
+        });
+        Ok(Self {
+            tables: tables.collect::<Result<_>>()?,
+            norm: LayerNorm::load(&w.sub(&spec.norm.name), width, spec.norm.eps)?,
+        })
+    }
+
+    /// input_ids, token_type_ids `[B,S]` -> `[B,S,H]`
+    fn forward(&self, inputs: ModelInputs<'_>) -> Result<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for (table, index) in &self.tables {
+            let vectors = match index {
+                Index::Input => table.forward(inputs.input_ids)?,
+                Index::TokenType => table.forward(inputs.token_type_ids)?,
+                Index::Position => table.forward(&position_ids(inputs)?)?,
+            };
+            sum = Some(match sum {
+                Some(sum) => sum.f_add(&vectors)?,
+                None => vectors,
+            });
+        }
+        let empty = || Error::new(ErrorKind::Config, "the model has no embeddings");
+        self.norm.forward(&sum.ok_or_else(empty)?)
+    }
+}
+
+/// Positions 0, 1, 2, .., `[1,S]`.
+fn position_ids(inputs: ModelInputs<'_>) -> Result<Tensor> {
+    if let Some(varlen) = inputs.varlen {
+        return Ok(varlen.position_ids.shallow_clone());
+    }
+    // Made from the ids: `arange` would bake in S and the device. One row serves the whole
+    // batch.
+    let row = inputs.input_ids.f_narrow(0, 0, 1)?;
+    Ok(row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?)
+}
+
+struct Layer {
+    attention: SelfAttention,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    activation: Activation,
+    output: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Layer {
+    fn load(
+        w: &Weights,
+        layer: &spec::Layer,
+        encoder: &spec::Encoder,
+        form: AttentionForm,
+    ) -> Result<Self> {
+        let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
+        let linear = |spec: &spec::Linear, inputs, outputs| {
+            Linear::load(&w.sub(&spec.name), inputs, outputs)
+        };
+        let norm = |spec: &spec::LayerNorm| LayerNorm::load(&w.sub(&spec.name), hidden, spec.eps);
+        Ok(Self {
+            attention: SelfAttention::load(w, layer, encoder, form)?,
+            attention_output: linear(&layer.attention_output, hidden, hidden)?,
+            attention_norm: norm(&layer.attention_norm)?,
+            intermediate: linear(&layer.intermediate, hidden, wide)?,
+            activation: layer.activation,
+            output: linear(&layer.output, wide, hidden)?,
+            output_norm: norm(&layer.output_norm)?,
+        })
+    }
+
+    /// `[B,S,H]` -> `[B,S,H]`, and the probabilities
+    fn forward(&self, x: &Tensor, mask: AttentionMask<'_>) -> Result<(Tensor, Option<Tensor>)> {
+        let (context, probabilities) = self.attention.forward(x, mask)?;
+        let sum = self.attention_output.forward(&context)?.f_add(x)?;
+        let attended = self.attention_norm.forward(&sum)?;
+        let intermediate = self.activation.forward(&self.intermediate.forward(&attended)?)?;
+        let sum = self.output.forward(&intermediate)?.f_add(&attended)?;
+        Ok((self.output_norm.forward(&sum)?, probabilities))
+    }
+}
+
+struct SelfAttention {
+    projections: Projections,
+    /// Their number, and the width of one
+    heads: [i64; 2],
+}
+
+/// Query, key and value
+enum Projections {
+    /// For rows of one length: three layers, which the tracer knows by their names
+    Separate([Linear; 3], Attention),
+    /// For one row of several texts: one layer, three times as wide
+    Fused(Linear),
+}
+
+impl SelfAttention {
+    fn load(
+        w: &Weights,
+        layer: &spec::Layer,
+        encoder: &spec::Encoder,
+        form: AttentionForm,
+    ) -> Result<Self> {
+        let hidden = encoder.hidden_size;
+        let [query, key, value] = layer
+            .query_key_value
+            .each_ref()
+            .map(|spec| Linear::load(&w.sub(&spec.name), hidden, hidden));
+        let layers = [query?, key?, value?];
+        Ok(Self {
+            projections: match form {
+                AttentionForm::Padded(attention) => Projections::Separate(layers, attention),
+                AttentionForm::Varlen => Projections::Fused(Linear::concatenated(&layers)?),
+            },
+            heads: [encoder.num_heads, encoder.head_dim()],
+        })
+    }
+
+    /// hidden_states `[B,S,H]` -> `[B,S,H]`, and the probabilities `[B,heads,S,S]` if
+    /// the attention has them
+    fn forward(
+        &self,
+        hidden_states: &Tensor,
+        mask: AttentionMask<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let mask = match mask {
+            AttentionMask::Everything => None,
+            AttentionMask::Padding(mask) => Some(mask),
+            AttentionMask::Varlen(texts) => return self.varlen(hidden_states, texts),
+        };
+        let Projections::Separate([query, key, value], attention) = &self.projections else {
+            return Err(wrong_form("rows of one length"));
+        };
+        let query = self.split_heads(&query.forward(hidden_states)?)?;
+        let key = self.split_heads(&key.forward(hidden_states)?)?;
+        let value = self.split_heads(&value.forward(hidden_states)?)?;
+        let (context, probabilities) =
+            attention.forward([&query, &key, &value], mask, self.heads[1])?;
+        Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
+    }
+
+    /// hidden_states `[1,T,H]` -> `[1,T,H]`
+    fn varlen(
+        &self,
+        hidden_states: &Tensor,
+        texts: &VarlenBatch,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let Projections::Fused(qkv) = &self.projections else {
+            return Err(wrong_form("one row of several texts"));
+        };
+        Ok((texts.attention(&qkv.forward(hidden_states)?, self.heads)?, None))
+    }
+
+    /// `[B,S,H]` -> `[B,heads,S,head_dim]`
+    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
+    }
+}
+
+fn wrong_form(found: &str) -> Error {
+    let message = format!("the model was loaded for batches of another form than {found}");
+    Error::new(ErrorKind::InvalidInput, message)
+}

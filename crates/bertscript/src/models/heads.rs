@@ -1,0 +1,93 @@
+//! Pooler and heads, as a description has them.
+
+#![deny(clippy::disallowed_methods)]
+
+use crate::activation::Activation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::{self, OutputForm, Pooling};
+use crate::nn::{LayerNorm, Linear, VarlenBatch};
+use crate::weights::{Init, Weights};
+use tch::Tensor;
+
+/// A linear layer, its activation, and perhaps a LayerNorm.
+pub(super) struct Transform {
+    dense: Linear,
+    activation: Activation,
+    norm: Option<LayerNorm>,
+}
+
+impl Transform {
+    pub(super) fn load(w: &Weights, spec: &spec::Transform, in_features: i64) -> Result<Self> {
+        let norm =
+            |norm: &spec::LayerNorm| LayerNorm::load(&w.sub(&norm.name), spec.width, norm.eps);
+        Ok(Self {
+            dense: Linear::load(&w.sub(&spec.dense.name), in_features, spec.width)?,
+            activation: spec.activation,
+            norm: spec.norm.as_ref().map(norm).transpose()?,
+        })
+    }
+
+    /// `[.., in]` -> `[.., width]`
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.activation.forward(&self.dense.forward(x)?)?;
+        self.norm.as_ref().map_or(Ok(x.shallow_clone()), |norm| norm.forward(&x))
+    }
+}
+
+/// The first token of each text: `[B,S,H]` -> `[B,H]`
+pub(super) fn first_tokens(hidden_states: &Tensor, varlen: Option<&VarlenBatch>) -> Result<Tensor> {
+    Ok(match varlen {
+        Some(texts) => hidden_states.f_squeeze_dim(0)?.f_index_select(0, &texts.first_tokens)?,
+        None => hidden_states.f_select(1, 0)?,
+    })
+}
+
+/// A head.
+pub(super) struct Head {
+    pooling: Pooling,
+    transforms: Vec<Transform>,
+    last: Linear,
+    form: OutputForm,
+}
+
+impl Head {
+    pub(super) fn load(w: &Weights, spec: &spec::Head, hidden_size: i64) -> Result<Self> {
+        let (mut transforms, mut width) = (Vec::new(), hidden_size);
+        for transform in &spec.transforms {
+            transforms.push(Transform::load(w, transform, width)?);
+            width = transform.width;
+        }
+        let last = &spec.last;
+        if let Some(name) = &last.bias_alias {
+            // A second name of the last bias, which `forward` does not read. It belongs to
+            // the state dict.
+            let _ = w.get(name, &[last.width], Init::Zeros)?;
+        }
+        let dense = Linear::load(&w.sub(&last.dense.name), width, last.width)?;
+        Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })
+    }
+
+    /// last_hidden_state `[B,S,H]`, pooler_output `[B,H]` -> its outputs
+    pub(super) fn forward(
+        &self,
+        last_hidden_state: &Tensor,
+        pooler_output: Option<&Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let rows = match (self.pooling, pooler_output) {
+            (Pooling::None, _) => last_hidden_state,
+            (Pooling::PoolerOutput, Some(pooled)) => pooled,
+            (Pooling::PoolerOutput, None) => {
+                return Err(Error::new(ErrorKind::Config, "the model has no pooler"));
+            }
+        };
+        let mut x = rows.shallow_clone();
+        for transform in &self.transforms {
+            x = transform.forward(&x)?;
+        }
+        let logits = self.last.forward(&x)?;
+        Ok(match self.form {
+            OutputForm::Logits | OutputForm::Choices => vec![logits],
+            OutputForm::StartEnd => vec![logits.f_select(-1, 0)?, logits.f_select(-1, 1)?],
+        })
+    }
+}
