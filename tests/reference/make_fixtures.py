@@ -4,6 +4,7 @@ Run by `cargo xtask fixtures`. The same versions give the same bytes, but for th
 files, whose storages are named by their addresses in memory.
 """
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    ErnieModel,
 )
 from transformers.activations import ACT2FN
 
@@ -37,30 +39,45 @@ CONFIG = dict(
 )
 
 
+# Fixtures of other families: their classes, seeds, and what the configuration says beside CONFIG.
+FAMILIES = {
+    "ernie": (ErnieModel, 20, dict(use_task_id=True)),
+}
+
+
 def build(cls, seed, attention="sdpa", **options):
     torch.manual_seed(seed)
-    config = BertConfig(**CONFIG, **options)
+    config = cls.config_class(**{**CONFIG, **options})
     model = cls._from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
     perturb(model)
     return model
 
 
 def inputs(model):
-    """Three rows of lengths 11, 7 and 1, with segments; of multiple choice, six in pairs."""
+    """Three rows of lengths 11, 7 and 1, with segments; of multiple choice, six in pairs.
+
+    Where positions are counted after the padding id, one is in the middle of a text.
+    """
     generator = torch.Generator().manual_seed(0)
-    choice = isinstance(model, BertForMultipleChoice)
+    choice = type(model).__name__.endswith("MultipleChoice")
     lengths, width = [11, 7, 1] + [3, 10, 5] * choice, 11
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
     ids = torch.randint(1, CONFIG["vocab_size"], mask.shape, generator=generator) * mask
+    if pad := model.config.pad_token_id:
+        ids = torch.where(mask.bool(), ids, pad)
+        ids[0, 3] = pad
     types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
+    types = types.clamp(max=getattr(model.config, "type_vocab_size", 1) - 1)
     named = dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
     return {name: tensor.view(3, 2, width) if choice else tensor for name, tensor in named.items()}
 
 
 def run(model, **options):
+    arguments = inputs(model)
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        del arguments["token_type_ids"]
     with torch.no_grad():
-        outputs = model(**inputs(model), **options)
-    return flatten(outputs)
+        return flatten(model(**arguments, **options))
 
 
 def write(directory, model, state, outputs, architecture=True, save=FORMS["safetensors"], **keys):
@@ -82,6 +99,20 @@ def write(directory, model, state, outputs, architecture=True, save=FORMS["safet
     text.update(keys)
     (directory / "config.json").write_text(json.dumps(text, indent=2) + "\n")
     save(state, directory)
+    save_file(inputs(model), directory / "inputs.safetensors")
+    save_file(outputs, directory / "outputs.safetensors")
+
+
+def write_family(directory, model):
+    """A model of another family than BERT, with the config.json that transformers writes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.loads(model.config.to_json_string(use_diff=True)) | dict(
+        architectures=[type(model).__name__], model_type=model.config.model_type
+    )
+    text.pop("transformers_version", None)
+    (directory / "config.json").write_text(json.dumps(text, indent=2) + "\n")
+    outputs = run(model)
+    FORMS["safetensors"](model.state_dict(), directory)
     save_file(inputs(model), directory / "inputs.safetensors")
     save_file(outputs, directory / "outputs.safetensors")
 
@@ -166,6 +197,9 @@ def main(root):
     model = build(BertForTokenClassification, 16, attention="eager", hidden_act="gelu")
     outputs = run(model, output_hidden_states=True, output_attentions=True)
     write(root / "eager-everything", model, model.state_dict(), outputs)
+
+    for name, (cls, seed, options) in FAMILIES.items():
+        write_family(root / name, build(cls, seed, max_position_embeddings=48, **options))
 
     x = torch.linspace(-12, 12, 241)
     activations = {name: ACT2FN[name](x).clone() for name in ACTIVATIONS}

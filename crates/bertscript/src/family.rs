@@ -6,6 +6,7 @@
 //! parameters, their shapes and ties, and the outputs of a model are derived from it.
 
 mod bert;
+mod ernie;
 mod keys;
 mod labels;
 pub(crate) mod spec;
@@ -89,7 +90,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 1] = [bert::BERT];
+pub(crate) static FAMILIES: [Family; 2] = [bert::BERT, ernie::ERNIE];
 
 impl Family {
     /// The family of a `model_type`.

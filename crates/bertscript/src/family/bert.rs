@@ -21,7 +21,8 @@ pub(super) const BERT: Family = Family {
     heads,
 };
 
-fn encoder(keys: &Keys) -> Result<Encoder> {
+/// BERT's encoder, of which others are made. Defaults are those of `BertConfig`.
+pub(super) fn encoder(keys: &Keys) -> Result<Encoder> {
     keys.expect("position_embedding_type", "absolute")?;
     let hidden_size = keys.size("hidden_size", 768, MAX_WIDTH)?;
     let positions = keys.size("max_position_embeddings", 512, MAX_ROWS)?;
@@ -76,7 +77,7 @@ fn layer(index: i64, activation: Activation, eps: f64) -> Layer {
     }
 }
 
-fn heads(task: Task, bert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
+pub(super) fn heads(task: Task, bert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     let labels = || Ok::<_, crate::error::Error>(keys.labels()?.len() as i64);
     let next_sentence = || Head::new(Pooling::PoolerOutput, "cls.seq_relationship", 2);
     Ok(match task {

@@ -74,6 +74,8 @@ pub(crate) enum Index {
     TokenType,
     /// 0, 1, 2, ..
     Position,
+    /// The first row, for every token
+    Zero,
 }
 
 /// A layer with its norms after each sum (post-norm), Vaswani et al. 2017,

@@ -89,6 +89,7 @@ impl Embeddings {
                 Index::Input => table.forward(inputs.input_ids)?,
                 Index::TokenType => table.forward(inputs.token_type_ids)?,
                 Index::Position => table.forward(&position_ids(inputs)?)?,
+                Index::Zero => table.forward(&inputs.input_ids.f_zeros_like()?)?,
             };
             sum = Some(match sum {
                 Some(sum) => sum.f_add(&vectors)?,

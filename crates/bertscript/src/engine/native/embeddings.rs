@@ -40,9 +40,10 @@ impl Embeddings {
     ) -> Result<()> {
         for (number, (table, index)) in self.tables.iter().enumerate() {
             let ids = match index {
-                Index::Input => batch.input_ids(),
-                Index::TokenType => batch.token_type_ids(),
-                Index::Position => batch.position_ids(),
+                Index::Input => Some(batch.input_ids()),
+                Index::TokenType => Some(batch.token_type_ids()),
+                Index::Position => Some(batch.position_ids()),
+                Index::Zero => None,
             };
             let add = number > 0;
             match table.get().f_kind()? {
@@ -57,12 +58,13 @@ impl Embeddings {
     }
 }
 
-/// Each id's row of a table becomes a row of `x`, or is added to it.
-fn look_up<W: Element>(table: &[W], ids: &[i64], add: bool, x: &mut Matrix<f32>) {
-    for (token, id) in ids.iter().enumerate() {
+/// The row of each token's id, or the first one without ids, becomes a row of `x`, or is added
+/// to it.
+fn look_up<W: Element>(table: &[W], ids: Option<&[i64]>, add: bool, x: &mut Matrix<f32>) {
+    for token in 0..x.len() {
         let row = x.row_mut(token);
         // A batch is within bounds: ids are below the tables' lengths.
-        let start = *id as usize * row.len();
+        let start = ids.map_or(0, |ids| ids[token] as usize) * row.len();
         let values = &table[start..start + row.len()];
         match add {
             true => row.iter_mut().zip(values).for_each(|(to, from)| *to += from.to_f32()),
