@@ -22,7 +22,16 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
+    ElectraForMaskedLM,
+    ElectraForMultipleChoice,
+    ElectraForPreTraining,
     ErnieModel,
+    RobertaForMaskedLM,
+    RobertaModel,
+    XLMRobertaForSequenceClassification,
 )
 from transformers.activations import ACT2FN
 
@@ -39,15 +48,29 @@ CONFIG = dict(
 )
 
 
+# What DistilBERT calls them.
+DISTILBERT = dict(hidden_size="dim", num_hidden_layers="n_layers", num_attention_heads="n_heads", intermediate_size="hidden_dim")
 # Fixtures of other families: their classes, seeds, and what the configuration says beside CONFIG.
 FAMILIES = {
     "ernie": (ErnieModel, 20, dict(use_task_id=True)),
+    "roberta": (RobertaModel, 21, dict(layer_norm_eps=1e-5)),
+    "roberta-masked-lm": (RobertaForMaskedLM, 22, dict(hidden_act="relu")),
+    "xlm-roberta-classification": (XLMRobertaForSequenceClassification, 23, dict(type_vocab_size=1, num_labels=3)),
+    "distilbert-masked-lm": (DistilBertForMaskedLM, 24, dict(activation="relu")),
+    "distilbert-classification": (DistilBertForSequenceClassification, 25, dict(num_labels=3)),
+    "electra-pretraining": (ElectraForPreTraining, 26, dict(embedding_size=16)),
+    "electra-masked-lm": (ElectraForMaskedLM, 27, dict(embedding_size=16, hidden_act="relu")),
+    "electra-multiple-choice": (ElectraForMultipleChoice, 28, dict(embedding_size=32)),
 }
 
 
 def build(cls, seed, attention="sdpa", **options):
     torch.manual_seed(seed)
-    config = cls.config_class(**{**CONFIG, **options})
+    keys = {**CONFIG, **options}
+    if cls.config_class is DistilBertConfig:
+        keys = {DISTILBERT.get(key, key): value for key, value in keys.items()}
+        del keys["type_vocab_size"]
+    config = cls.config_class(**keys)
     model = cls._from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
     perturb(model)
     return model
@@ -67,7 +90,7 @@ def inputs(model):
         ids = torch.where(mask.bool(), ids, pad)
         ids[0, 3] = pad
     types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
-    types = types.clamp(max=getattr(model.config, "type_vocab_size", 1) - 1)
+    types = types.clamp(max=getattr(model.config, "type_vocab_size", 1) - 1)  # DistilBERT has none
     named = dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
     return {name: tensor.view(3, 2, width) if choice else tensor for name, tensor in named.items()}
 

@@ -18,7 +18,8 @@ def perturb(model):
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("bias") or "LayerNorm" in name:
+            # DistilBERT's and the heads' are spelled layer_norm.
+            if name.endswith("bias") or "layernorm" in name.lower().replace("_", ""):
                 parameter += 0.1 * torch.randn_like(parameter)
             elif "embeddings" not in name and "decoder" not in name:
                 parameter *= 5

@@ -40,7 +40,7 @@ const fn golden(name: &'static str, class: &'static str) -> Golden {
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 18] = [
+pub const GOLDENS: [Golden; 26] = [
     golden("model", "BertModel"),
     golden("model-eps", "BertModel"),
     golden("model-bf16", "BertModel"),
@@ -58,6 +58,14 @@ pub const GOLDENS: [Golden; 18] = [
     golden("question-answering", "BertForQuestionAnswering"),
     golden("multiple-choice", "BertForMultipleChoice"),
     golden("ernie", "ErnieModel"),
+    golden("roberta", "RobertaModel"),
+    golden("roberta-masked-lm", "RobertaForMaskedLM"),
+    golden("xlm-roberta-classification", "XLMRobertaForSequenceClassification"),
+    golden("distilbert-masked-lm", "DistilBertForMaskedLM"),
+    golden("distilbert-classification", "DistilBertForSequenceClassification"),
+    golden("electra-pretraining", "ElectraForPreTraining"),
+    golden("electra-masked-lm", "ElectraForMaskedLM"),
+    golden("electra-multiple-choice", "ElectraForMultipleChoice"),
     Golden { name: "eager-everything", class: "BertForTokenClassification", everything: true },
 ];
 

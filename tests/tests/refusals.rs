@@ -213,7 +213,7 @@ fn configurations_that_are_not_supported_or_not_possible() {
     type Case = (&'static str, serde_json::Value, &'static [&'static str]);
     let cases: Vec<Case> = vec![
         ("hidden_act", "swiglu".into(), &["hidden_act", "\"swiglu\"", "gelu_new"]),
-        ("model_type", "roberta".into(), &["model_type", "\"roberta\"", "\"bert\""]),
+        ("model_type", "gpt2".into(), &["model_type", "\"gpt2\"", "\"bert\""]),
         (
             "position_embedding_type",
             "relative_key".into(),

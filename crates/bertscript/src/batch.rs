@@ -7,6 +7,7 @@ pub(crate) use inputs::{CheckedInputs, Unpadded};
 
 use crate::archive::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::Positions;
 use crate::memory::{collect, copied, with_capacity};
 use crate::text::Encoding;
 use bertscript_kernels::Keys;
@@ -41,21 +42,25 @@ impl Batch {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] with the text, for what the tokenizer knows and the
     /// model does not.
-    pub(crate) fn from_encodings(encodings: &[&Encoding], limits: &Limits) -> Result<Self> {
+    pub(crate) fn from_encodings(
+        encodings: &[&Encoding],
+        limits: &Limits,
+        positions: Positions,
+    ) -> Result<Self> {
         let tokens = encodings.iter().map(|encoding| encoding.len()).sum();
         let mut batch = Self::with_capacity(encodings.len(), tokens)?;
         for encoding in encodings {
             check(encoding, limits)?;
             batch.input_ids.extend_from_slice(&encoding.input_ids);
             batch.token_type_ids.extend_from_slice(&encoding.token_type_ids);
-            batch.end_sequence(0..encoding.len(), Keys::All);
+            batch.end_sequence(positions.of(&encoding.input_ids), Keys::All);
         }
         Ok(batch)
     }
 
     /// Ends a sequence, whose ids are in place, with the positions of its tokens.
-    fn end_sequence(&mut self, positions: impl IntoIterator<Item = usize>, keys: Keys) {
-        self.position_ids.extend(positions.into_iter().map(|position| position as i64));
+    fn end_sequence(&mut self, position_ids: impl IntoIterator<Item = i64>, keys: Keys) {
+        self.position_ids.extend(position_ids);
         self.cu_seqlens.push(self.position_ids.len());
         self.keys.push(keys);
     }
@@ -146,11 +151,16 @@ fn check(encoding: &Encoding, limits: &Limits) -> Result<()> {
 #[cfg(test)]
 impl Batch {
     /// A batch for tests.
-    pub(crate) fn new(ids: &[i64], types: &[i64], lengths: &[usize]) -> Self {
+    pub(crate) fn new(ids: &[i64], types: &[i64], lengths: &[usize], positions: Positions) -> Self {
         let mut batch = Self::with_capacity(lengths.len(), ids.len()).unwrap();
         batch.input_ids.extend_from_slice(ids);
         batch.token_type_ids.extend_from_slice(types);
-        lengths.iter().for_each(|length| batch.end_sequence(0..*length, Keys::All));
+        let mut rest = ids;
+        for length in lengths {
+            let (own, others) = rest.split_at(*length);
+            batch.end_sequence(positions.of(own), Keys::All);
+            rest = others;
+        }
         batch
     }
 }

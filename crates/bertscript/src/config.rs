@@ -1,7 +1,8 @@
 //! `config.json`.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{Encoder, ModelSpec};
+use crate::family::model::ModelSpec;
+use crate::family::spec::{Encoder, Positions};
 use crate::family::{Architecture, Family, Keys};
 
 /// The largest BERT has four billion.
@@ -90,6 +91,11 @@ impl Config {
     /// The maximum sequence length.
     pub fn max_length(&self) -> i64 {
         self.encoder.max_length
+    }
+
+    /// How the tokens of a sequence are numbered.
+    pub(crate) fn positions(&self) -> Positions {
+        self.encoder.positions()
     }
 
     /// The id of the padding token.
@@ -208,6 +214,27 @@ mod tests {
         assert_eq!(operations("BertForPreTraining"), encoder + words + pooler + 4. * 384.);
         assert_eq!(operations("BertForQuestionAnswering"), encoder + 4. * 128. * 384.);
         assert_eq!(operations("BertForMultipleChoice"), encoder + pooler + 2. * 384.);
+    }
+
+    #[test]
+    fn positions_after_the_padding_id_leave_fewer() {
+        let longest =
+            |text: &str| Config::from_json(text.as_bytes()).map(|config| config.max_length());
+        let roberta = r#"{"model_type": "roberta", "max_position_embeddings": 514}"#;
+        assert_eq!(longest(roberta).unwrap(), 512);
+        let of_bge = roberta.replace("514", "8194");
+        assert_eq!(longest(&of_bge).unwrap(), 8192);
+        for (text, found) in [
+            (roberta.replace("514", "2"), "max_position_embeddings: found 2 with pad_token_id 1"),
+            (roberta.replace('}', r#", "pad_token_id": null}"#), "pad_token_id: found null"),
+            (
+                roberta.replace('}', r#", "pad_token_id": -1}"#),
+                "max_position_embeddings: found 514",
+            ),
+        ] {
+            let error = longest(&text).unwrap_err().to_string();
+            assert!(error.starts_with(found), "{error}");
+        }
     }
 
     #[test]

@@ -6,9 +6,13 @@
 //! parameters, their shapes and ties, and the outputs of a model are derived from it.
 
 mod bert;
+mod distilbert;
+mod electra;
 mod ernie;
 mod keys;
 mod labels;
+pub(crate) mod model;
+mod roberta;
 pub(crate) mod spec;
 
 pub(crate) use keys::Keys;
@@ -90,7 +94,16 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 2] = [bert::BERT, ernie::ERNIE];
+pub(crate) static FAMILIES: [Family; 8] = [
+    bert::BERT,
+    ernie::ERNIE,
+    roberta::ROBERTA,
+    roberta::XLM_ROBERTA,
+    roberta::CAMEMBERT,
+    roberta::DATA2VEC_TEXT,
+    distilbert::DISTILBERT,
+    electra::ELECTRA,
+];
 
 impl Family {
     /// The family of a `model_type`.

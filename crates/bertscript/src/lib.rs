@@ -173,7 +173,7 @@ pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision, shutdown_threads};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
-pub use family::spec::{ModelSpec, Tie};
+pub use family::model::{ModelSpec, Tie};
 pub use family::{Architecture, Dim, OutputSpec, Task};
 pub use models::{LoadOptions, LoadReport, PreTrained, Survey};
 pub use module::Module;

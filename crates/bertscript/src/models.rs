@@ -11,11 +11,11 @@ pub use survey::Survey;
 
 use crate::error::Result;
 use crate::family::Task;
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::nn::{AttentionForm, VarlenBatch};
 use crate::weights::Weights;
 use encoder::Encoder;
-use heads::{Head, Transform, first_tokens};
+use heads::{Head, Rows, Transform};
 use tch::Tensor;
 
 /// The inputs of a model, as tensors of one device.
@@ -71,10 +71,10 @@ impl Model {
     pub(crate) fn load(w: &Weights, spec: &ModelSpec, form: AttentionForm) -> Result<Self> {
         let hidden_size = spec.encoder.hidden_size;
         let base = w.sub_prefix(&spec.prefix());
-        let pooler = || Transform::load(&base, &spec.encoder.pooler, hidden_size);
+        let pooler = |pooler| Transform::load(&base, pooler, hidden_size);
         Ok(Self {
             encoder: Encoder::load(&base, &spec.encoder, form)?,
-            pooler: spec.has_pooler().then(pooler).transpose()?,
+            pooler: spec.pooler().map(pooler).transpose()?,
             heads: spec
                 .heads
                 .iter()
@@ -105,18 +105,17 @@ impl Model {
     fn forward_sequences(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
         let encoded = self.encoder.forward(inputs)?;
         let last_hidden_state = &encoded.last_hidden_state;
-        let pooler_output = match &self.pooler {
-            Some(pooler) => Some(pooler.forward(&first_tokens(last_hidden_state, inputs.varlen)?)?),
-            None => None,
-        };
+        let mut rows = Rows { last_hidden_state, varlen: inputs.varlen, pooler_output: None };
+        if let Some(pooler) = &self.pooler {
+            rows.pooler_output = Some(pooler.forward(&rows.first_tokens()?)?);
+        }
         let mut outputs = Vec::new();
+        for head in &self.heads {
+            outputs.extend(head.forward(&rows)?);
+        }
         if self.heads.is_empty() {
             outputs.push(last_hidden_state.shallow_clone());
-            outputs.extend(pooler_output);
-        } else {
-            for head in &self.heads {
-                outputs.extend(head.forward(last_hidden_state, pooler_output.as_ref())?);
-            }
+            outputs.extend(rows.pooler_output);
         }
         let (hidden_states, attentions) = (encoded.hidden_states, encoded.attentions);
         Ok(ModelOutputs { outputs, hidden_states, attentions })

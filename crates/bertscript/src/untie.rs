@@ -11,7 +11,7 @@
 
 use crate::checkpoint::StateDict;
 use crate::error::Result;
-use crate::family::spec::Tie;
+use crate::family::model::Tie;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tch::Tensor;

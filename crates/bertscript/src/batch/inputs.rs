@@ -4,6 +4,7 @@ use super::{Batch, out_of_bounds};
 use crate::archive::Metadata;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::Positions;
 use crate::memory::{filled, with_capacity};
 use crate::tensor::{ElementType, Tensor};
 use crate::text::check_padded;
@@ -192,7 +193,7 @@ impl CheckedInputs<'_> {
     /// The tokens that the mask keeps, and the first token of each row, whose hidden state
     /// the pooler reads: masked, it is a query and no key. A row of zeros attends to
     /// `keys_of_empty_rows`.
-    pub(crate) fn unpad(&self, keys_of_empty_rows: Keys) -> Result<Unpadded> {
+    pub(crate) fn unpad(&self, keys_of_empty_rows: Keys, positions: Positions) -> Result<Unpadded> {
         let inputs = &self.on_host;
         let shape = inputs.input_ids.shape();
         let length = shape.last().copied().unwrap_or(0).max(1);
@@ -223,7 +224,11 @@ impl CheckedInputs<'_> {
                 batch.token_type_ids.push(types[index]);
                 indices.push((mask[column] != 0).then_some(index));
             }
-            batch.end_sequence((0..length).filter(|column| is_kept(*column)), keys);
+            // Of all tokens of the row, masked ones too.
+            let row_ids = &ids[row * length..(row + 1) * length];
+            let position_ids = positions.of(row_ids).enumerate();
+            let kept = position_ids.filter(|(column, _)| is_kept(*column));
+            batch.end_sequence(kept.map(|(_, position)| position), keys);
         }
         Ok(Unpadded { batch, shape: shape.to_vec(), indices })
     }

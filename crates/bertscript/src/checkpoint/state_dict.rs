@@ -1,7 +1,7 @@
 //! Tensors by name, and what names have been called over the years.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tch::Tensor;

@@ -25,7 +25,7 @@ use crate::batch::{Batch, CheckedInputs, Unpadded};
 use crate::device::Dtype;
 use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::memory::collect;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -67,7 +67,7 @@ impl NativeEngine {
 
 impl Engine for NativeEngine {
     fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
-        let unpadded = inputs.unpad(self.source.keys_of_empty_rows()?)?;
+        let unpadded = self.source.unpad(inputs)?;
         let infos = &self.source.metadata()?.outputs;
         let wanted = collect(0..infos.len())?;
         let lengths = collect(unpadded.batch.lengths())?;
@@ -242,25 +242,29 @@ mod tests {
     use crate::checkpoint::StateDict;
     use crate::config::Config;
     use crate::family::Architecture;
+    use crate::family::spec::Positions;
     use crate::weights::RandomInit;
     use bertscript_kernels::Solo;
 
-    fn config() -> Config {
-        let config = br#"{"vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "intermediate_size": 96}"#;
-        Config::from_json(config).unwrap()
+    fn spec(architecture: Architecture) -> ModelSpec {
+        let model_type = architecture.model_type();
+        let config = format!(
+            r#"{{"model_type": "{model_type}", "vocab_size": 300, "hidden_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
+            "embedding_size": 32, "hidden_dim": 96}}"#
+        );
+        Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
 
     fn load(architecture: Architecture) -> Prepacked {
         let random = RandomInit { seed: 1, initializer_range: 0.2 };
         let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
-        let spec = config().model(architecture).unwrap();
-        Prepacked::load(&weights, &spec, false, &|| ()).unwrap()
+        Prepacked::load(&weights, &spec(architecture), false, &|| ()).unwrap()
     }
 
     fn batch() -> Batch {
         let ids: Vec<i64> = (0..61).map(|token| 1 + token * 7 % 299).collect();
-        Batch::new(&ids, &[0; 61], &[3, 1, 40, 17])
+        Batch::new(&ids, &[0; 61], &[3, 1, 40, 17], Positions::FromZero)
     }
 
     fn bits(row: &[f32]) -> Vec<u32> {
@@ -295,7 +299,7 @@ mod tests {
         for architecture in Architecture::all() {
             let model = load(architecture);
             // Those of the head, the embeddings and both layers.
-            let last = config().model(architecture).unwrap().outputs().len() + 2;
+            let last = spec(architecture).outputs().len() + 2;
             let all: Vec<_> = (0..=last).collect();
             let whole = model.outputs(&batch, &all, &Solo).unwrap();
             for wanted in [vec![0], vec![last], vec![last, 0], vec![last - 2]] {

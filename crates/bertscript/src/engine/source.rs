@@ -3,10 +3,11 @@
 use super::native::PrepackedCache;
 use super::varlen::VarlenModel;
 use crate::archive::{Archive, ArchiveFile, Metadata};
+use crate::batch::{CheckedInputs, Unpadded};
 use crate::checkpoint::StateDict;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::weights::Weights;
 use bertscript_kernels::Keys;
 use once_cell::sync::OnceCell;
@@ -170,13 +171,14 @@ impl Source {
         archive.config().model(archive.metadata().architecture()?)
     }
 
-    /// What the tokens of a row attend to whose mask is all zero, as the attention of the
-    /// archive's code has it.
-    pub(super) fn keys_of_empty_rows(&self) -> Result<Keys> {
-        Ok(match self.metadata()?.attention.parse()? {
+    /// Inputs without padding. The tokens of a row whose mask is all zero attend to what they
+    /// attend to in the archive's code.
+    pub(super) fn unpad(&self, inputs: &CheckedInputs<'_>) -> Result<Unpadded> {
+        let keys_of_empty_rows = match self.metadata()?.attention.parse()? {
             crate::nn::Attention::Sdpa => Keys::None,
             crate::nn::Attention::Eager => Keys::Uniform,
-        })
+        };
+        inputs.unpad(keys_of_empty_rows, self.archive()?.config().positions())
     }
 
     /// The parameters, by the names of the code's `state_dict`, on the device and in the

@@ -12,7 +12,7 @@ use crate::batch::{Batch, CheckedInputs};
 use crate::device::Dtype;
 use crate::error::Result;
 use crate::family::OutputSpec;
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::memory::collect;
 use crate::models::{Model, ModelInputs};
 use crate::nn::{AttentionForm, VarlenBatch, VarlenKernel, VarlenShape};
@@ -48,7 +48,7 @@ impl VarlenEngine {
 
 impl Engine for VarlenEngine {
     fn run(&self, inputs: &CheckedInputs<'_>) -> Result<Outputs> {
-        let unpadded = inputs.unpad(self.source.keys_of_empty_rows()?)?;
+        let unpadded = self.source.unpad(inputs)?;
         let infos = &self.source.metadata()?.outputs;
         let _inference = InferenceMode::enter();
         let rows = self.model()?.forward(&unpadded.batch)?;
@@ -209,15 +209,22 @@ mod tests {
     use super::*;
     use crate::checkpoint::StateDict;
     use crate::config::Config;
+    use crate::family::spec::Positions;
     use crate::family::{Architecture, Task};
     use crate::models::ModelOutputs;
     use crate::nn::Attention;
     use crate::weights::RandomInit;
     use tch::Device;
 
-    const CONFIG: &[u8] = br#"{"hidden_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
-        "max_position_embeddings": 16, "id2label": {"0": "a", "1": "b"}}"#;
+    fn spec(architecture: Architecture) -> ModelSpec {
+        let model_type = architecture.model_type();
+        let config = format!(
+            r#"{{"model_type": "{model_type}", "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
+            "max_position_embeddings": 18, "embedding_size": 16, "hidden_dim": 48}}"#
+        );
+        Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
+    }
 
     fn random() -> Weights {
         let random = RandomInit { seed: 7, initializer_range: 0.2 };
@@ -236,14 +243,14 @@ mod tests {
 
     #[test]
     fn sequences_in_one_row_are_as_each_alone() {
-        let config = Config::from_json(CONFIG).unwrap();
         let lengths = vec![5, 1, 16, 5];
         let input_ids: Vec<i64> = (0..27).map(|n| (n * 37 + 5) % 100).collect();
         let token_type_ids: Vec<i64> = (0..27).map(|n| (n / 3) % 2).collect();
-        let batch = Batch::new(&input_ids, &token_type_ids, &lengths);
         for architecture in Architecture::all() {
             let form = AttentionForm::Padded(Attention::Sdpa);
-            let spec = config.model(architecture).unwrap();
+            let spec = spec(architecture);
+            let positions = spec.encoder.positions();
+            let batch = Batch::new(&input_ids, &token_type_ids, &lengths, positions);
             let padded = Model::load(&random(), &spec, form).unwrap();
             let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
             let outputs = model.forward(&batch).unwrap();
@@ -279,9 +286,8 @@ mod tests {
     /// What a graph computes for a batch of a smaller shape.
     #[test]
     fn tokens_and_sequences_left_over_change_nothing() {
-        let config = Config::from_json(CONFIG).unwrap();
         let (ids, types) = ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1]);
-        let batch = Batch::new(&ids, &types, &[4, 2]);
+        let batch = Batch::new(&ids, &types, &[4, 2], Positions::FromZero);
         let exact = VarlenShape { tokens: 6, sequences: 2 };
         let wider = VarlenShape { tokens: 16, sequences: 5 };
         assert_eq!(
@@ -289,7 +295,7 @@ mod tests {
             [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
         );
         assert_eq!(buffer(wider, &batch).unwrap()[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
-        let spec = config.model("BertForPreTraining".parse().unwrap()).unwrap();
+        let spec = spec("BertForPreTraining".parse().unwrap());
         let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
         let run = |shape: VarlenShape, lengths: &[usize]| {
             let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());

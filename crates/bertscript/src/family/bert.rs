@@ -5,8 +5,8 @@
 
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, invalid};
 use super::spec::{
-    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Table,
-    Transform,
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
+    Table, Transform,
 };
 use super::{Family, Task};
 use crate::activation::Activation;
@@ -17,14 +17,32 @@ pub(super) const BERT: Family = Family {
     class: "Bert",
     base_prefix: "bert",
     tasks: &Task::ALL,
-    encoder,
+    encoder: |keys| encoder(keys, &DEFAULTS),
     heads,
 };
 
-/// BERT's encoder, of which others are made. Defaults are those of `BertConfig`.
-pub(super) fn encoder(keys: &Keys) -> Result<Encoder> {
+/// What a configuration class has where `config.json` has nothing.
+pub(super) struct Defaults {
+    pub(super) vocab_size: i64,
+    pub(super) hidden_size: i64,
+    pub(super) num_heads: i64,
+    pub(super) intermediate_size: i64,
+    pub(super) pad_token_id: i64,
+}
+
+/// Those of `BertConfig`.
+pub(super) const DEFAULTS: Defaults = Defaults {
+    vocab_size: 30522,
+    hidden_size: 768,
+    num_heads: 12,
+    intermediate_size: 3072,
+    pad_token_id: 0,
+};
+
+/// BERT's encoder, of which others are made.
+pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
     keys.expect("position_embedding_type", "absolute")?;
-    let hidden_size = keys.size("hidden_size", 768, MAX_WIDTH)?;
+    let hidden_size = keys.size("hidden_size", defaults.hidden_size, MAX_WIDTH)?;
     let positions = keys.size("max_position_embeddings", 512, MAX_ROWS)?;
     let eps = keys.float("layer_norm_eps", 1e-12)?;
     let activation = keys.activation("hidden_act")?;
@@ -33,31 +51,33 @@ pub(super) fn encoder(keys: &Keys) -> Result<Encoder> {
         Table { name, rows, index, padding_idx: None }
     };
     let words = Table {
-        padding_idx: keys.pad_token_id(0)?,
-        ..table("word", keys.vocab_size(30522)?, Index::Input)
+        padding_idx: keys.pad_token_id(defaults.pad_token_id)?,
+        ..table("word", keys.vocab_size(defaults.vocab_size)?, Index::Input)
     };
     let types = keys.size("type_vocab_size", 2, MAX_ROWS)?;
     let layers = keys.size("num_hidden_layers", 12, MAX_LAYERS)?;
     Ok(Encoder {
         hidden_size,
-        num_heads: keys.size("num_attention_heads", 12, MAX_ATTENTION_HEADS)?,
-        intermediate_size: keys.size("intermediate_size", 3072, MAX_WIDTH)?,
+        num_heads: keys.size("num_attention_heads", defaults.num_heads, MAX_ATTENTION_HEADS)?,
+        intermediate_size: keys.size("intermediate_size", defaults.intermediate_size, MAX_WIDTH)?,
         max_length: positions,
         embeddings: Embeddings {
+            width: hidden_size,
             tables: vec![
                 words,
                 table("token_type", types, Index::TokenType),
-                table("position", positions, Index::Position),
+                table("position", positions, Index::Position(Positions::FromZero)),
             ],
             norm: LayerNorm::new("embeddings.LayerNorm", eps),
+            projection: None,
         },
         layers: (0..layers).map(|index| layer(index, activation, eps)).collect(),
-        pooler: Transform {
+        pooler: Some(Transform {
             dense: Linear::new("pooler.dense"),
             width: hidden_size,
             activation: Activation::Tanh,
             norm: None,
-        },
+        }),
     })
 }
 
@@ -78,7 +98,6 @@ fn layer(index: i64, activation: Activation, eps: f64) -> Layer {
 }
 
 pub(super) fn heads(task: Task, bert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
-    let labels = || Ok::<_, crate::error::Error>(keys.labels()?.len() as i64);
     let next_sentence = || Head::new(Pooling::PoolerOutput, "cls.seq_relationship", 2);
     Ok(match task {
         Task::Model => Vec::new(),
@@ -89,11 +108,13 @@ pub(super) fn heads(task: Task, bert: &Encoder, keys: &Keys) -> Result<Vec<Head>
         Task::MaskedLM => vec![predictions(bert)],
         Task::NextSentencePrediction => vec![next_sentence()],
         Task::SequenceClassification => {
-            vec![Head::new(Pooling::PoolerOutput, "classifier", labels()?)]
+            vec![Head::new(Pooling::PoolerOutput, "classifier", keys.num_labels()?)]
         }
-        Task::TokenClassification => vec![Head::new(Pooling::None, "classifier", labels()?)],
+        Task::TokenClassification => {
+            vec![Head::new(Pooling::None, "classifier", keys.num_labels()?)]
+        }
         Task::QuestionAnswering => {
-            let found = labels()?;
+            let found = keys.num_labels()?;
             if found != 2 {
                 let message =
                     format!("found {found} labels, expected 2: the start and the end of an answer");
@@ -118,9 +139,5 @@ fn predictions(bert: &Encoder) -> Head {
         activation: layer.activation,
         norm: Some(LayerNorm::new("cls.predictions.transform.LayerNorm", layer.output_norm.eps)),
     };
-    let mut head = Head::new(Pooling::None, "cls.predictions.decoder", bert.words().rows);
-    head.transforms.push(transform);
-    head.last.is_tied = true;
-    head.last.bias_alias = Some("cls.predictions.bias".to_owned());
-    head
+    Head::of_words(bert, transform, "cls.predictions.decoder", Some("cls.predictions.bias"))
 }

@@ -12,7 +12,7 @@ pub(super) const ERNIE: Family =
     Family { model_type: "ernie", class: "Ernie", base_prefix: "ernie", encoder, ..bert::BERT };
 
 fn encoder(keys: &Keys) -> Result<Encoder> {
-    let mut ernie = bert::encoder(keys)?;
+    let mut ernie = bert::encoder(keys, &bert::DEFAULTS)?;
     if keys.flag("use_task_id", false)? {
         ernie.embeddings.tables.push(Table {
             name: "embeddings.task_type_embeddings".to_owned(),

@@ -36,6 +36,21 @@ impl Keys {
         self.0.get(key)
     }
 
+    /// Of two names of one key, that which is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if both are, with different values.
+    pub(super) fn either<'a>(&self, [own, other]: [&'a str; 2]) -> Result<&'a str> {
+        match (self.value(own), self.value(other)) {
+            (Some(one), Some(two)) if one != two => {
+                let (one, two) = (shown(one), shown(two));
+                Err(invalid(own, &format!("found {one}, but {two} of {other}, which is the same")))
+            }
+            (None, Some(_)) => Ok(other),
+            _ => Ok(own),
+        }
+    }
+
     /// A size, 1 to `most`.
     pub(super) fn size(&self, key: &str, default: i64, most: i64) -> Result<i64> {
         let Some(value) = self.value(key) else { return Ok(default) };
@@ -104,6 +119,11 @@ impl Keys {
         labels::read(self)
     }
 
+    /// The number of labels.
+    pub(super) fn num_labels(&self) -> Result<i64> {
+        Ok(self.labels()?.len() as i64)
+    }
+
     /// Refuses a key that has another value than this one.
     ///
     /// # Errors
@@ -169,6 +189,16 @@ mod tests {
         }
         assert_eq!(keys("{}").pad_token_id(1).unwrap(), Some(1));
         assert_eq!(keys(r#"{"pad_token_id": null}"#).pad_token_id(1).unwrap(), None);
+    }
+
+    #[test]
+    fn two_names_of_one_key_agree() {
+        assert_eq!(keys(r#"{"dim": 3}"#).either(["dim", "hidden_size"]).unwrap(), "dim");
+        let other = keys(r#"{"hidden_size": 3}"#);
+        assert_eq!(other.either(["dim", "hidden_size"]).unwrap(), "hidden_size");
+        let both = keys(r#"{"dim": 3, "hidden_size": 4}"#);
+        let error = both.either(["dim", "hidden_size"]).unwrap_err().to_string();
+        assert_eq!(error, "dim: found 3, but 4 of hidden_size, which is the same");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::ModelInputs;
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{self, Index};
+use crate::family::spec::{self, Index, Positions};
 use crate::nn::{
     Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, VarlenBatch,
     boolean_mask,
@@ -67,10 +67,14 @@ impl Encoder {
 struct Embeddings {
     tables: Vec<(Embedding, Index)>,
     norm: LayerNorm,
+    projection: Option<Linear>,
 }
 
 impl Embeddings {
-    fn load(w: &Weights, spec: &spec::Embeddings, width: i64) -> Result<Self> {
+    fn load(w: &Weights, spec: &spec::Embeddings, hidden_size: i64) -> Result<Self> {
+        let width = spec.width;
+        let projection =
+            |linear: &spec::Linear| Linear::load(&w.sub(&linear.name), width, hidden_size);
         let tables = spec.tables.iter().map(|table| {
             let weight = w.sub(&table.name);
             Ok((Embedding::load(&weight, table.rows, width, table.padding_idx)?, table.index))
@@ -78,6 +82,7 @@ impl Embeddings {
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,
             norm: LayerNorm::load(&w.sub(&spec.norm.name), width, spec.norm.eps)?,
+            projection: spec.projection.as_ref().map(projection).transpose()?,
         })
     }
 
@@ -88,7 +93,7 @@ impl Embeddings {
             let vectors = match index {
                 Index::Input => table.forward(inputs.input_ids)?,
                 Index::TokenType => table.forward(inputs.token_type_ids)?,
-                Index::Position => table.forward(&position_ids(inputs)?)?,
+                Index::Position(positions) => table.forward(&position_ids(*positions, inputs)?)?,
                 Index::Zero => table.forward(&inputs.input_ids.f_zeros_like()?)?,
             };
             sum = Some(match sum {
@@ -97,19 +102,28 @@ impl Embeddings {
             });
         }
         let empty = || Error::new(ErrorKind::Config, "the model has no embeddings");
-        self.norm.forward(&sum.ok_or_else(empty)?)
+        let x = self.norm.forward(&sum.ok_or_else(empty)?)?;
+        self.projection.as_ref().map_or(Ok(x.shallow_clone()), |linear| linear.forward(&x))
     }
 }
 
-/// Positions 0, 1, 2, .., `[1,S]`.
-fn position_ids(inputs: ModelInputs<'_>) -> Result<Tensor> {
+/// The position of each token, `[B,S]`, or `[1,S]` where they are the same in every row.
+fn position_ids(positions: Positions, inputs: ModelInputs<'_>) -> Result<Tensor> {
     if let Some(varlen) = inputs.varlen {
         return Ok(varlen.position_ids.shallow_clone());
     }
-    // Made from the ids: `arange` would bake in S and the device. One row serves the whole
-    // batch.
-    let row = inputs.input_ids.f_narrow(0, 0, 1)?;
-    Ok(row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?)
+    // Made from the ids: `arange` would bake in S and the device.
+    Ok(match positions {
+        Positions::FromZero => {
+            let row = inputs.input_ids.f_narrow(0, 0, 1)?;
+            row.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?
+        }
+        Positions::AfterPad { pad } => {
+            // Of bool, as a cast would bake in the device.
+            let counted = inputs.input_ids.f_ne(pad)?;
+            counted.f_cumsum(1, Kind::Int64)?.f_mul(&counted)?.f_add_scalar(pad)?
+        }
+    })
 }
 
 struct Layer {

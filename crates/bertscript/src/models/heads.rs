@@ -34,12 +34,27 @@ impl Transform {
     }
 }
 
-/// The first token of each text: `[B,S,H]` -> `[B,H]`
-pub(super) fn first_tokens(hidden_states: &Tensor, varlen: Option<&VarlenBatch>) -> Result<Tensor> {
-    Ok(match varlen {
-        Some(texts) => hidden_states.f_squeeze_dim(0)?.f_index_select(0, &texts.first_tokens)?,
-        None => hidden_states.f_select(1, 0)?,
-    })
+/// What heads read of an encoder.
+pub(super) struct Rows<'a> {
+    /// `[B,S,H]`
+    pub(super) last_hidden_state: &'a Tensor,
+    /// The sequences, if they are in one row `[1,T]`
+    pub(super) varlen: Option<&'a VarlenBatch>,
+    /// `[B,H]`
+    pub(super) pooler_output: Option<Tensor>,
+}
+
+impl Rows<'_> {
+    /// The first token of each sequence: `[B,H]`
+    pub(super) fn first_tokens(&self) -> Result<Tensor> {
+        let hidden_states = self.last_hidden_state;
+        Ok(match self.varlen {
+            Some(texts) => {
+                hidden_states.f_squeeze_dim(0)?.f_index_select(0, &texts.first_tokens)?
+            }
+            None => hidden_states.f_select(1, 0)?,
+        })
+    }
 }
 
 /// A head.
@@ -67,26 +82,23 @@ impl Head {
         Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })
     }
 
-    /// last_hidden_state `[B,S,H]`, pooler_output `[B,H]` -> its outputs
-    pub(super) fn forward(
-        &self,
-        last_hidden_state: &Tensor,
-        pooler_output: Option<&Tensor>,
-    ) -> Result<Vec<Tensor>> {
-        let rows = match (self.pooling, pooler_output) {
-            (Pooling::None, _) => last_hidden_state,
-            (Pooling::PoolerOutput, Some(pooled)) => pooled,
-            (Pooling::PoolerOutput, None) => {
-                return Err(Error::new(ErrorKind::Config, "the model has no pooler"));
+    /// Its outputs.
+    pub(super) fn forward(&self, rows: &Rows<'_>) -> Result<Vec<Tensor>> {
+        let no_pooler = || Error::new(ErrorKind::Config, "the model has no pooler");
+        let mut x = match self.pooling {
+            Pooling::None => rows.last_hidden_state.shallow_clone(),
+            Pooling::FirstToken => rows.first_tokens()?,
+            Pooling::PoolerOutput => {
+                rows.pooler_output.as_ref().ok_or_else(no_pooler)?.shallow_clone()
             }
         };
-        let mut x = rows.shallow_clone();
         for transform in &self.transforms {
             x = transform.forward(&x)?;
         }
         let logits = self.last.forward(&x)?;
         Ok(match self.form {
             OutputForm::Logits | OutputForm::Choices => vec![logits],
+            OutputForm::Squeezed => vec![logits.f_select(-1, 0)?],
             OutputForm::StartEnd => vec![logits.f_select(-1, 0)?, logits.f_select(-1, 1)?],
         })
     }

@@ -6,7 +6,7 @@ use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{ModelSpec, Tie};
+use crate::family::model::{ModelSpec, Tie};
 use crate::family::{Architecture, Dim, OutputSpec};
 use crate::nn::{Attention, AttentionForm};
 use crate::untie::{TieReport, TieWeights, tie};

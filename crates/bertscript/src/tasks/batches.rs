@@ -4,6 +4,7 @@ use super::options::{Cancel, LongTexts};
 use crate::batch::Batch;
 use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::spec::Positions;
 use crate::memory::{collect, copied, reserve};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Encoding, Text, Truncation};
@@ -71,6 +72,8 @@ impl Module {
     ) -> Result<Vec<(Vec<usize>, R)>> {
         let _entered = self.enter()?;
         let limits = &self.exported()?.limits;
+        let positions =
+            self.archive().map_or(Positions::FromZero, |archive| archive.config().positions());
         let order = by_length(encodings)?;
         let lengths = collect(order.iter().map(|index| encodings[*index].len()))?;
         let results = Mutex::new(Vec::new());
@@ -79,7 +82,7 @@ impl Module {
             let first = sequences.start;
             let indices = &order[sequences];
             let texts = collect(indices.iter().map(|index| &encodings[*index]))?;
-            let batch = Batch::from_encodings(&texts, limits)?;
+            let batch = Batch::from_encodings(&texts, limits, positions)?;
             let result = each(indices, &BatchOf { module: self, batch: &batch, team })?;
             let entry = (first, (copied(indices)?, result));
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@ use super::encoding::Text;
 use super::tokenizer::invalid;
 use crate::assets::Assets;
 use crate::checkpoint::SENTENCE_FILES;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
 use serde::Deserialize;
@@ -63,25 +64,34 @@ impl SentenceConfig {
 }
 
 /// `max_seq_length` of sentence-transformers, or else `model_max_length` of
-/// transformers, but no more than the model has positions. A `max_length` in
+/// transformers, but no more than the model's longest sequence. A `max_length` in
 /// `tokenizer.json` is what somebody once asked for, not a limit.
 pub(super) fn max_length(assets: &Assets) -> Result<usize> {
     #[derive(Default, Deserialize)]
     struct Tokenizer {
         model_max_length: Option<f64>,
     }
-    #[derive(Default, Deserialize)]
-    struct Model {
-        max_position_embeddings: Option<f64>,
-    }
     let sentence = SentenceConfig::read(assets)?;
     let tokenizer: Tokenizer = assets.json("tokenizer_config.json")?.unwrap_or_default();
-    let model: Model = assets.json("config.json")?.unwrap_or_default();
-    let positions = model.max_position_embeddings.unwrap_or(512.);
+    let positions = longest_sequence(assets)?;
     let wanted = sentence.max_seq_length.or(tokenizer.model_max_length);
     // "No limit" is written as 1e30.
     let wanted = wanted.filter(|wanted| *wanted >= 1.).unwrap_or(positions);
     Ok(wanted.min(positions) as usize)
+}
+
+/// The maximum sequence length of the model; of one that this library does not know, as many
+/// as it has positions.
+fn longest_sequence(assets: &Assets) -> Result<f64> {
+    #[derive(Default, Deserialize)]
+    struct Model {
+        max_position_embeddings: Option<f64>,
+    }
+    if let Some(Ok(config)) = assets.get("config.json").map(Config::from_json) {
+        return Ok(config.max_length() as f64);
+    }
+    let model: Model = assets.json("config.json")?.unwrap_or_default();
+    Ok(model.max_position_embeddings.unwrap_or(512.))
 }
 
 #[cfg(test)]

@@ -55,35 +55,52 @@ const XLM_ROBERTA: Class = Class {
     ],
 };
 
+/// The class that transformers registers for a `model_type`.
+fn registered_class(model_type: &str) -> Option<&'static str> {
+    Some(match model_type {
+        "bert" | "ernie" | "electra" => "BertTokenizer",
+        "distilbert" => "DistilBertTokenizer",
+        "roberta" | "data2vec-text" => "RobertaTokenizer",
+        "xlm-roberta" => "XLMRobertaTokenizer",
+        "camembert" => "CamembertTokenizer",
+        _ => return None,
+    })
+}
+
 impl Class {
-    /// The class that `tokenizer_class` names; without one that of `config.json`, which is
-    /// BERT's. A tokenizer.json alone is read as it is.
-    fn of(name: Option<&str>, assets: &Assets) -> Result<Self> {
-        Ok(match name {
-            None if assets.get("config.json").is_none()
-                && assets.get("tokenizer.json").is_some() =>
-            {
-                TOKENIZERS_BACKEND
+    /// The class that `tokenizer_class` names; without one that of the `model_type` in
+    /// `config.json`, whose default is BERT. A tokenizer.json alone is read as it is.
+    fn of(name: Option<&str>, model: &Map<String, Value>, assets: &Assets) -> Result<Self> {
+        let has_model = assets.get("config.json").is_some();
+        let model_type = model.get("model_type").and_then(Value::as_str).unwrap_or("bert");
+        let name = match name.or_else(|| registered_class(model_type)) {
+            None => return Ok(TOKENIZERS_BACKEND),
+            Some(_) if name.is_none() && !has_model && assets.get("tokenizer.json").is_some() => {
+                return Ok(TOKENIZERS_BACKEND);
             }
-            None => BERT,
-            Some("PreTrainedTokenizerFast" | "TokenizersBackend") => TOKENIZERS_BACKEND,
-            Some(name) => match name.strip_suffix("Fast").unwrap_or(name) {
-                "BertTokenizer"
-                | "ConvBertTokenizer"
-                | "LxmertTokenizer"
-                | "MobileBertTokenizer"
-                | "SqueezeBertTokenizer" => BERT,
-                "DistilBertTokenizer" => Self { has_token_types: false, ..BERT },
-                "XLMRobertaTokenizer" => XLM_ROBERTA,
-                _ => {
-                    let message = format!(
-                        "tokenizer_class: found {name:?}, expected BertTokenizer, \
-                         DistilBertTokenizer, XLMRobertaTokenizer, PreTrainedTokenizerFast or \
-                         TokenizersBackend"
-                    );
-                    return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
-                }
-            },
+            Some(name) => name,
+        };
+        if name == "PreTrainedTokenizerFast" {
+            return Ok(TOKENIZERS_BACKEND);
+        }
+        Ok(match name.strip_suffix("Fast").unwrap_or(name) {
+            "TokenizersBackend" => TOKENIZERS_BACKEND,
+            "BertTokenizer"
+            | "ConvBertTokenizer"
+            | "ElectraTokenizer"
+            | "LxmertTokenizer"
+            | "MobileBertTokenizer"
+            | "SqueezeBertTokenizer" => BERT,
+            "DistilBertTokenizer" => Self { has_token_types: false, ..BERT },
+            "XLMRobertaTokenizer" => XLM_ROBERTA,
+            _ => {
+                let message = format!(
+                    "tokenizer_class: found {name:?}, expected BertTokenizer, \
+                     DistilBertTokenizer, ElectraTokenizer, XLMRobertaTokenizer, \
+                     PreTrainedTokenizerFast or TokenizersBackend"
+                );
+                return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
+            }
         })
     }
 }
@@ -101,7 +118,7 @@ impl Settings {
         let named = |values: &Map<String, Value>| {
             values.get("tokenizer_class")?.as_str().map(str::to_owned)
         };
-        let class = Class::of(named(&values).or_else(|| named(&model)).as_deref(), assets)?;
+        let class = Class::of(named(&values).or_else(|| named(&model)).as_deref(), &model, assets)?;
         rename_extra_tokens(&mut values);
         if !values.contains_key("added_tokens_decoder") {
             // The older file has the last word, and none once tokens have their flags here.

@@ -1,7 +1,7 @@
 //! Reading the code of a saved program for what must not be in it.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::shapes::Shapes;
 
 const VIEW: &str = "torch.view(";

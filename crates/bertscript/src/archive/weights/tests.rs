@@ -97,7 +97,8 @@ fn weights_are_those_that_libtorch_loads() {
         }
     }
     assert_eq!(kinds, HashSet::from([Kind::Float, Kind::BFloat16, Kind::Half]));
-    assert_eq!(architectures.len(), Architecture::all().count());
+    let of_bert = Architecture::all().filter(|known| known.model_type() == "bert");
+    assert!(of_bert.into_iter().all(|known| architectures.contains(&known.name())));
     assert!(tied > 0);
 }
 

@@ -1,26 +1,30 @@
 //! The sum of each token's vectors.
 
-use super::linear::norm;
+use super::linear::{linear, norm, round};
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::family::spec::{self, Index};
 use crate::weights::{Init, Weights};
-use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Matrix, Team};
+use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
 use tch::Kind;
 use torchscript::SharedTensor;
 
 /// Embeddings, whose tables are read where they lie.
 #[derive(Debug)]
-pub(super) struct Embeddings {
+pub(super) struct Embeddings<E> {
     /// In the order of additions
     tables: Vec<(SharedTensor, Index)>,
     norm: LayerNorm,
+    /// From the width of the tables to that of hidden states
+    projection: Option<Linear<E>>,
 }
 
-impl Embeddings {
+impl<E: Element> Embeddings<E> {
     pub(super) fn load(w: &Weights, encoder: &spec::Encoder, isa: Isa) -> Result<Self> {
-        let (embeddings, width) = (&encoder.embeddings, encoder.hidden_size);
+        let embeddings = &encoder.embeddings;
+        let (width, hidden) = (embeddings.width, encoder.hidden_size);
+        let projection = |one: &spec::Linear| linear(isa, &[w.sub(&one.name)], width, hidden);
         let tables = embeddings.tables.iter().map(|table| {
             let weight = w.sub(&table.name).get("weight", &[table.rows, width], Init::Zeros)?;
             Ok((SharedTensor::new(weight.f_contiguous()?), table.index))
@@ -28,32 +32,47 @@ impl Embeddings {
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,
             norm: norm(isa, w, &embeddings.norm, width)?,
+            projection: embeddings.projection.as_ref().map(projection).transpose()?,
         })
     }
 
     /// -> `[T,H]`
-    pub(super) fn forward<E: Element>(
+    pub(super) fn forward(
         &self,
         batch: &Batch,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<()> {
+        let Scratch { x, copied, .. } = scratch;
+        let Some(projection) = &self.projection else {
+            self.sum(batch, x)?;
+            return Ok(self.norm.forward(team, x.all_mut(), copied.all_mut())?);
+        };
+        let mut narrow = Matrix::<f32>::new(projection.inputs());
+        let mut rounded = Matrix::<E>::new(projection.inputs());
+        narrow.set_rows(x.len())?;
+        rounded.set_rows(x.len())?;
+        self.sum(batch, &mut narrow)?;
+        self.norm.forward(team, narrow.all_mut(), rounded.all_mut())?;
+        projection.forward(team, rounded.all(), Then::Keep, x.all_mut())?;
+        round(x, copied);
+        Ok(())
+    }
+
+    fn sum(&self, batch: &Batch, x: &mut Matrix<f32>) -> Result<()> {
         for (number, (table, index)) in self.tables.iter().enumerate() {
             let ids = match index {
                 Index::Input => Some(batch.input_ids()),
                 Index::TokenType => Some(batch.token_type_ids()),
-                Index::Position => Some(batch.position_ids()),
+                Index::Position(_) => Some(batch.position_ids()),
                 Index::Zero => None,
             };
             let add = number > 0;
             match table.get().f_kind()? {
-                Kind::BFloat16 => {
-                    look_up(Bf16::from_bits(table.as_bf16()?), ids, add, &mut scratch.x);
-                }
-                _ => look_up(table.as_f32()?, ids, add, &mut scratch.x),
+                Kind::BFloat16 => look_up(Bf16::from_bits(table.as_bf16()?), ids, add, x),
+                _ => look_up(table.as_f32()?, ids, add, x),
             }
         }
-        self.norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut())?;
         Ok(())
     }
 }

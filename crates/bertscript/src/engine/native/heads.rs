@@ -1,10 +1,11 @@
 //! Pooler and heads, as a description has them.
 
-use super::linear::{Dense, copy, linear, norm, select};
+use super::linear::{Dense, copy, linear, norm, round, select};
 use super::scratch::Scratch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::OutputSpec;
-use crate::family::spec::{self, ModelSpec, OutputForm, Pooling};
+use crate::family::model::ModelSpec;
+use crate::family::spec::{self, OutputForm, Pooling};
 use crate::memory::with_capacity;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
@@ -39,10 +40,10 @@ impl<E: Element> Heads<E> {
     pub(super) fn load(w: &Weights, spec: &ModelSpec, isa: Isa) -> Result<Self> {
         let hidden_size = spec.encoder.hidden_size;
         let base = w.sub_prefix(&spec.prefix());
-        let pooler = || Transform::load(&base, &spec.encoder.pooler, hidden_size, isa);
+        let pooler = |pooler| Transform::load(&base, pooler, hidden_size, isa);
         let heads = spec.heads.iter().map(|head| Head::load(w, head, hidden_size, isa));
         Ok(Self {
-            pooler: spec.has_pooler().then(pooler).transpose()?,
+            pooler: spec.pooler().map(pooler).transpose()?,
             heads: heads.collect::<Result<_>>()?,
             per_token: spec.outputs().iter().map(OutputSpec::is_per_token).collect(),
         })
@@ -68,12 +69,13 @@ impl<E: Element> Heads<E> {
         team: &dyn Team,
     ) -> Result<Vec<Option<Matrix<f32>>>> {
         let mut outputs = with_capacity(self.per_token.len())?;
-        let is_pooled = |output| !self.is_per_token(output) && is_wanted(output);
-        let pooled = match &self.pooler {
-            Some(pooler) if (0..self.per_token.len()).any(is_pooled) => {
-                let first = gather(&scratch.copied, first_tokens)?;
-                Some(pooler.forward::<f32>(team, &first)?)
-            }
+        let of_sequence = |output| !self.is_per_token(output) && is_wanted(output);
+        let first = match (0..self.per_token.len()).any(of_sequence) {
+            true => Some(gather(&scratch.copied, first_tokens)?),
+            false => None,
+        };
+        let pooled: Option<Matrix<f32>> = match (&self.pooler, &first) {
+            (Some(pooler), Some(first)) => Some(pooler.forward(team, first)?),
             _ => None,
         };
         if self.heads.is_empty() {
@@ -87,14 +89,18 @@ impl<E: Element> Heads<E> {
                 outputs.extend(numbers.map(|_| None));
                 continue;
             }
-            let rows = match (head.pooling, &pooled) {
-                (Pooling::None, _) => None,
-                (Pooling::PoolerOutput, Some(pooled)) => Some(rounded(pooled)?),
-                (Pooling::PoolerOutput, None) => {
-                    return Err(Error::new(ErrorKind::Config, "the model has no pooler"));
+            let missing = || Error::new(ErrorKind::Config, "the model has no pooler");
+            let mut rounded = Matrix::new(scratch.copied.width());
+            let rows = match head.pooling {
+                Pooling::None => &scratch.copied,
+                Pooling::FirstToken => first.as_ref().ok_or_else(missing)?,
+                Pooling::PoolerOutput => {
+                    let pooled = pooled.as_ref().ok_or_else(missing)?;
+                    rounded.set_rows(pooled.len())?;
+                    round(pooled, &mut rounded);
+                    &rounded
                 }
             };
-            let rows = rows.as_ref().unwrap_or(&scratch.copied);
             outputs.extend(head.forward(team, rows)?.into_iter().map(Some));
         }
         Ok(outputs)
@@ -119,7 +125,7 @@ impl<E: Element> Head<E> {
 
     fn num_outputs(&self) -> usize {
         match self.form {
-            OutputForm::Logits | OutputForm::Choices => 1,
+            OutputForm::Logits | OutputForm::Squeezed | OutputForm::Choices => 1,
             OutputForm::StartEnd => 2,
         }
     }
@@ -136,7 +142,7 @@ impl<E: Element> Head<E> {
         let x = transformed.as_ref().unwrap_or(rows);
         self.last.forward(team, x.all(), Then::Keep, logits.all_mut())?;
         Ok(match self.form {
-            OutputForm::Logits | OutputForm::Choices => vec![logits],
+            OutputForm::Logits | OutputForm::Squeezed | OutputForm::Choices => vec![logits],
             OutputForm::StartEnd => {
                 let column = |column| select(&logits, 0..logits.len(), column..column + 1);
                 vec![column(0)?, column(1)?]
@@ -178,16 +184,4 @@ fn gather<E: Element>(from: &Matrix<E>, rows: &[usize]) -> Result<Matrix<E>> {
         gathered.row_mut(to).copy_from_slice(from.row(*row));
     }
     Ok(gathered)
-}
-
-/// The same, as inputs of products.
-fn rounded<E: Element>(from: &Matrix<f32>) -> Result<Matrix<E>> {
-    let mut rounded = Matrix::new(from.width());
-    rounded.set_rows(from.len())?;
-    for row in 0..from.len() {
-        for (to, value) in rounded.row_mut(row).iter_mut().zip(from.row(row)) {
-            *to = E::from_f32(*value);
-        }
-    }
-    Ok(rounded)
 }

@@ -124,3 +124,12 @@ pub(super) fn select(
     }
     Ok(selected)
 }
+
+/// The same values, as inputs of products.
+pub(super) fn round<E: Element>(from: &Matrix<f32>, to: &mut Matrix<E>) {
+    for row in 0..from.len() {
+        for (to, value) in to.row_mut(row).iter_mut().zip(from.row(row)) {
+            *to = E::from_f32(*value);
+        }
+    }
+}

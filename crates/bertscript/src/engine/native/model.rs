@@ -7,7 +7,7 @@ use super::linear::copy;
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::ModelSpec;
+use crate::family::model::ModelSpec;
 use crate::memory::copied;
 use crate::weights::Weights;
 use bertscript_kernels::{Element, Isa, Matrix, Sequences, Team};
@@ -20,7 +20,7 @@ pub(super) struct Model<E> {
     num_heads: usize,
     /// `H`, and the width of the feed-forward layer
     widths: [usize; 2],
-    embeddings: Embeddings,
+    embeddings: Embeddings<E>,
     layers: Vec<Layer<E>>,
     heads: Heads<E>,
     /// Memory of earlier calls, as many as ran at once.

@@ -1,0 +1,166 @@
+"""The live check of families: every class of every model_type that is described, against transformers.
+
+Names, shapes and ties of parameters; outputs of the traced program at other shapes than its own, and of
+the native engine; configurations that state every key, and those that leave out what has its default
+value. (The varlen engine is compared with the traced model for each class by a test beside it.)
+"""
+
+import inspect
+import json
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from live import as_tuple, assert_equal, at_tokens, cli, export
+
+SIZES = dict(
+    vocab_size=99,
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=200,
+)
+DISTILBERT = dict(vocab_size=99, dim=32, n_layers=3, n_heads=4, hidden_dim=48, max_position_embeddings=200)
+# The beginning of the class names, the configuration, and what makes it another model.
+VARIANTS = [
+    ("Bert", SIZES, {}),
+    ("Ernie", SIZES, {}),
+    ("Ernie", SIZES, dict(use_task_id=True)),
+    ("Roberta", SIZES, {}),
+    ("XLMRoberta", SIZES, dict(type_vocab_size=1)),
+    ("Camembert", SIZES, dict(pad_token_id=3)),
+    ("Data2VecText", SIZES, dict(hidden_act="relu")),
+    ("DistilBert", DISTILBERT, {}),
+    ("Electra", SIZES, dict(embedding_size=16)),
+    ("Electra", SIZES, dict(embedding_size=32, summary_activation="tanh")),
+]
+TASKS = [
+    "Model",
+    "ForPreTraining",
+    "ForMaskedLM",
+    "ForNextSentencePrediction",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+]
+CLASSES = [
+    pytest.param(name + task, {**sizes, **options}, id=f"{name}{task}-{number}")
+    for number, (name, sizes, options) in enumerate(VARIANTS)
+    for task in TASKS
+    if hasattr(transformers, name + task)
+]
+
+
+def random_model(name, keys):
+    torch.manual_seed(0)
+    cls = getattr(transformers, name)
+    labels = 2 if name.endswith("QuestionAnswering") else 3
+    config = cls.config_class(**keys, num_labels=labels, architectures=[name])
+    model = cls._from_config(config, attn_implementation="sdpa", dtype=torch.float32).eval()
+    with torch.no_grad():
+        # Every parameter has a part in the result, the zeros and ones of a new model too.
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+def write(directory, model, every_key):
+    directory.mkdir()
+    text = json.loads(model.config.to_json_string(use_diff=not every_key)) | dict(
+        architectures=model.config.architectures, model_type=model.config.model_type
+    )
+    if not every_key:
+        defaults = type(model.config)().to_dict()
+        text = {key: value for key, value in text.items() if key == "model_type" or defaults.get(key) != value}
+    (directory / "config.json").write_text(json.dumps(text))
+    # A tied tensor stands in the file once, as transformers saves it.
+    state = model.state_dict()
+    tied = model._tied_weights_keys or {}
+    save_file({name: state[name].contiguous() for name in sorted(set(state) - set(tied))}, directory / "model.safetensors")
+    return directory
+
+
+def example(model, batch, length, full=False):
+    """Ids of the whole vocabulary, the padding's too, rows of different lengths, and token types."""
+    lengths = torch.tensor([length if full or row == 0 else max(1, length - 3 * row) for row in range(batch)])
+    mask = (torch.arange(length) < lengths.unsqueeze(1)).long()
+    types = 1
+    if "token_type_ids" in inspect.signature(model.forward).parameters:
+        types = getattr(model.config, "type_vocab_size", 1)
+    inputs = dict(
+        input_ids=torch.randint(0, model.config.vocab_size, (batch, length)),
+        attention_mask=mask,
+        token_type_ids=torch.randint(0, types, (batch, length)),
+    )
+    if type(model).__name__.endswith("MultipleChoice"):
+        inputs = {name: torch.stack([tensor, tensor.flip(0)], 1) for name, tensor in inputs.items()}
+    return inputs
+
+
+def expected(model, inputs):
+    takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    with torch.no_grad():
+        return model(**{name: tensor for name, tensor in inputs.items() if takes_types or name != "token_type_ids"})
+
+
+@pytest.mark.parametrize("name,keys", CLASSES)
+def test_a_class_is_that_of_transformers(tmp_path, name, keys):
+    model = random_model(name, keys)
+    directory = write(tmp_path / "every_key", model, every_key=True)
+    survey = json.loads(cli("inspect", directory, "--json"))
+    assert (survey["missing"], survey["unexpected"], survey["renamed"]) == ([], [], []), survey
+    assert set(survey["tied"]) == set(model._tied_weights_keys or {})
+    file = export(directory)
+    program = torch.jit.load(file)
+    shapes = {name: tuple(tensor.shape) for name, tensor in program.state_dict().items()}
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+    torch.manual_seed(1)
+    for batch, length in [(1, 1), (3, 7), (2, 19), (2, 150)]:
+        inputs = example(model, batch, length)
+        assert_equal(program(**inputs), expected(model, inputs))
+        del inputs["attention_mask"]
+        assert_equal(program(**inputs), expected(model, inputs))
+
+    inputs = example(model, 5, 40)
+    reference = expected(model, inputs)
+    unmasked = {key: at_tokens(value, inputs["attention_mask"]) for key, value in reference.items()}
+    save_file(inputs, tmp_path / "in.safetensors")
+    cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors")
+    found = load_file(tmp_path / "out.safetensors")
+    assert set(found) == set(reference.keys())
+    assert_equal(tuple(at_tokens(found[key], inputs["attention_mask"]) for key in reference.keys()), unmasked)
+
+
+@pytest.mark.parametrize("name,keys", CLASSES)
+def test_absent_keys_have_the_defaults_of_transformers(tmp_path, name, keys):
+    model = random_model(name, keys)
+    full, sparse = (write(tmp_path / word, model, every_key=word == "full") for word in ["full", "sparse"])
+    assert len((sparse / "config.json").read_text()) < len((full / "config.json").read_text())
+    digests = [json.loads(cli("inspect", export(directory), "--json"))["metadata"] for directory in (full, sparse)]
+    for metadata in digests:
+        metadata.pop("files", None)
+    assert digests[0] == digests[1]
+    inputs = example(model, 2, 9)
+    found = [torch.jit.load(directory / "exported.pt")(**inputs) for directory in (full, sparse)]
+    assert all(torch.equal(*pair) for pair in zip(*map(as_tuple, found)))
+
+
+@pytest.mark.parametrize("name,longest", [("RobertaModel", 198), ("CamembertModel", 198), ("BertModel", 200), ("DistilBertModel", 200)])
+def test_the_longest_sequence_runs_and_a_longer_one_is_refused(tmp_path, name, longest):
+    model = random_model(name, DISTILBERT if name.startswith("DistilBert") else SIZES)
+    file = export(write(tmp_path / "model", model, every_key=True))
+    inputs = example(model, 2, longest, full=True)
+    reference = expected(model, inputs)
+    save_file(inputs, tmp_path / "in.safetensors")
+    for engine in ["native", "torchscript"]:
+        cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors", "--engine", engine)
+        found = load_file(tmp_path / "out.safetensors")
+        assert_equal(tuple(found[key] for key in reference.keys()), reference)
+    save_file(example(model, 1, longest + 1, full=True), tmp_path / "in.safetensors")
+    with pytest.raises(AssertionError, match=f"found sequence length {longest + 1}, expected 1 to {longest}"):
+        cli("run", file, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors")
