@@ -66,6 +66,35 @@ def special_tokens_map(**values):
     return {"special_tokens_map.json": values}
 
 
+def byte_level(**model):
+    """tokenizer.json of RoBERTa, whose pre-tokenizer and post-processor do not count."""
+    tokens = "<s> <pad> </s> <unk> a b \u0120 A \u00c3 \u00a9 < > x y [ ] / s ab \u0120a \u0120ab <mask>".split()
+    file = tokenizer_json(
+        normalizer=dict(type="Lowercase"),
+        pre_tokenizer=dict(type="ByteLevel", add_prefix_space=True, trim_offsets=False, use_regex=False),
+        decoder=dict(type="ByteLevel", add_prefix_space=True, trim_offsets=True, use_regex=True),
+        model=dict(
+            type="BPE",
+            vocab={token: number for number, token in enumerate(tokens)},
+            merges=["a b", "\u0120 a", "\u0120a b"],
+            **model,
+        ),
+        added_tokens=[added(token, number) for number, token in enumerate(tokens[:4])]
+        + [added("<mask>", tokens.index("<mask>"), lstrip=True)],
+    )
+    return file
+
+
+def vocabulary_and_merges():
+    model = byte_level()["tokenizer.json"]["model"]
+    return {"vocab.json": model["vocab"], "merges.txt": as_lines(["#version: 0.2", *model["merges"]])}
+
+
+def of_type(model_type):
+    return {"config.json": dict(model_type=model_type)}
+
+
+ROBERTA = settings(tokenizer_class="RobertaTokenizer")
 VOCAB_TXT = {"vocab.txt": as_lines(WORDS)}
 LEFT = dict(
     padding=dict(strategy="BatchLongest", direction="Left", pad_to_multiple_of=None, pad_id=0, pad_type_id=0)
@@ -90,6 +119,25 @@ DIRECTORIES = {
     "DistilBertTokenizer": tokenizer_json() | settings(tokenizer_class="DistilBertTokenizer"),
     "MobileBertTokenizer": tokenizer_json() | settings(tokenizer_class="MobileBertTokenizerFast"),
     "XLMRobertaTokenizer": unigram() | settings(tokenizer_class="XLMRobertaTokenizer"),
+    "RobertaTokenizer": byte_level() | ROBERTA,
+    "RobertaTokenizer of other options": byte_level(dropout=0.5, unk_token="<unk>", fuse_unk=True) | ROBERTA,
+    "RobertaTokenizer with add_prefix_space": byte_level()
+    | settings(tokenizer_class="RobertaTokenizerFast", add_prefix_space=True),
+    "RobertaTokenizer without trim_offsets": byte_level()
+    | settings(tokenizer_class="RobertaTokenizer", trim_offsets=False),
+    "RobertaTokenizer with flags": byte_level()
+    | ROBERTA
+    | special_tokens_map(mask_token=dict(content="<mask>", lstrip=True, normalized=False)),
+    "RobertaTokenizer and model_input_names": byte_level()
+    | settings(tokenizer_class="RobertaTokenizer", model_input_names=NAMES),
+    "vocab.json and merges.txt": vocabulary_and_merges() | ROBERTA,
+    "roberta without a class": byte_level() | of_type("roberta"),
+    "roberta without a class, of two files": vocabulary_and_merges() | of_type("roberta"),
+    "xlm-roberta without a class": unigram() | of_type("xlm-roberta"),
+    "distilbert without a class": tokenizer_json() | of_type("distilbert"),
+    "electra without a class": VOCAB_TXT | of_type("electra"),
+    "ElectraTokenizer": VOCAB_TXT | of_type("electra") | settings(tokenizer_class="ElectraTokenizerFast"),
+    "ernie without a class": VOCAB_TXT | of_type("ernie"),
     "model_input_names of BertTokenizer": VOCAB_TXT | settings(model_input_names=["input_ids", "attention_mask"]),
     "model_input_names of a fast tokenizer": tokenizer_json()
     | settings(tokenizer_class=FAST, model_input_names=NAMES),
@@ -155,7 +203,9 @@ def test_special_tokens_are_recognised_if_a_call_says_so(tmp_path):
 UNREAD = {
     "BertJapaneseTokenizer": VOCAB_TXT | settings(tokenizer_class="BertJapaneseTokenizer"),
     "MyTokenizer": tokenizer_json() | settings(tokenizer_class="MyTokenizer"),
-    "RobertaTokenizer": tokenizer_json() | {"config.json": dict(model_type="bert", tokenizer_class="RobertaTokenizer")},
+    "WordPiece": tokenizer_json() | {"config.json": dict(model_type="bert", tokenizer_class="RobertaTokenizer")},
+    "merges.txt": vocabulary_and_merges() | {"merges.txt": None} | ROBERTA,
+    "CamembertTokenizer": unigram() | of_type("camembert"),
     "vocab.txt": VOCAB_TXT | settings(tokenizer_class=FAST),
     "cls_token": VOCAB_TXT | settings(cls_token=None),
     "BPE": tokenizer_json(model=dict(type="BPE", vocab={"[UNK]": 0, "a": 1}, merges=[])),

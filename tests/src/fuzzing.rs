@@ -175,16 +175,16 @@ pub fn tokenizer_json(data: &[u8]) {
 
 /// `vocab.txt`, and what may stand beside it.
 pub fn vocab(data: &[u8]) {
-    tokenizer(&assets(
-        data,
-        &[
-            "vocab.txt",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "added_tokens.json",
-            "sentence_bert_config.json",
-        ],
-    ));
+    let names = [
+        "vocab.txt",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "sentence_bert_config.json",
+        "vocab.json",
+        "merges.txt",
+    ];
+    tokenizer(&assets(data, &names));
 }
 
 /// The files of sentence-transformers, from an archive and from a directory.

@@ -9,7 +9,7 @@ pub(crate) fn describe(
     config: &Config,
 ) -> Vec<(&'static str, String)> {
     let has_tokenizer =
-        ["tokenizer.json", "vocab.txt"].iter().any(|name| assets.get(name).is_some());
+        ["tokenizer.json", "vocab.txt", "vocab.json"].iter().any(|name| assets.get(name).is_some());
     if !has_tokenizer {
         return vec![("text", "no tokenizer: runs on token ids only".to_owned())];
     }

@@ -52,7 +52,10 @@ impl Batch {
         for encoding in encodings {
             check(encoding, limits)?;
             batch.input_ids.extend_from_slice(&encoding.input_ids);
-            batch.token_type_ids.extend_from_slice(&encoding.token_type_ids);
+            match has_types(limits) {
+                true => batch.token_type_ids.extend_from_slice(&encoding.token_type_ids),
+                false => batch.token_type_ids.extend(encoding.token_type_ids.iter().map(|_| 0)),
+            }
             batch.end_sequence(positions.of(&encoding.input_ids), Keys::All);
         }
         Ok(batch)
@@ -134,13 +137,20 @@ fn out_of_bounds(values: &[i64], count: i64) -> Option<(usize, i64)> {
     values.iter().copied().enumerate().find(|(_, value)| !(0..count).contains(value))
 }
 
+/// Whether the model tells texts of a pair apart, as its tokenizer may do.
+fn has_types(limits: &Limits) -> bool {
+    limits.type_vocab_size > 1
+}
+
 fn check(encoding: &Encoding, limits: &Limits) -> Result<()> {
     let (length, max) = (encoding.len(), limits.max_position_embeddings);
     let message = if length as i64 > max {
         format!("found {length} tokens, expected at most {max}")
     } else if let Some((_, id)) = out_of_bounds(&encoding.input_ids, limits.vocab_size) {
         format!("found token {id}, expected 0 to {}", limits.vocab_size - 1)
-    } else if let Some((_, id)) = out_of_bounds(&encoding.token_type_ids, limits.type_vocab_size) {
+    } else if let Some((_, id)) = out_of_bounds(&encoding.token_type_ids, limits.type_vocab_size)
+        && has_types(limits)
+    {
         format!("found token type {id}, expected 0 to {}", limits.type_vocab_size - 1)
     } else {
         return Ok(());

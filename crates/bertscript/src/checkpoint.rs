@@ -26,10 +26,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files that text needs, which go into an archive when they are there.
-const TEXT_FILES: [&str; 5] = [
+const TEXT_FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "special_tokens_map.json",
     "added_tokens.json",
 ];

@@ -1,5 +1,6 @@
 //! From text to token ids.
 
+mod byte_level;
 mod chars;
 mod charsmap;
 mod encoding;

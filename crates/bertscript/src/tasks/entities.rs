@@ -260,8 +260,12 @@ fn tokens<'a>(
             index,
             scores: &scores[index],
             place: Place { bytes, chars },
-            // A continuation is written with ##, so it is longer than its text.
-            is_subword: !unknown && token.chars().count() != chars.1 - chars.0,
+            is_subword: !unknown
+                && match tokenizer.marks_subwords() {
+                    // A continuation is written with ##, so it is longer than its text.
+                    true => token.chars().count() != chars.1 - chars.0,
+                    false => is_inside_word(text, bytes.0),
+                },
             word: match unknown {
                 true => text.get(bytes.0..bytes.1).unwrap_or(token).to_owned(),
                 false => token.clone(),
@@ -269,6 +273,15 @@ fn tokens<'a>(
         }
     };
     of_text.map(token).collect()
+}
+
+/// Whether a token that starts here continues a word: neither the character before nor the
+/// first of its own is a space. (What the pipeline of transformers takes for a word where a
+/// tokenizer does not mark continuations.)
+fn is_inside_word(text: &str, start: usize) -> bool {
+    let start = (0..=start).rev().find(|byte| text.is_char_boundary(*byte)).unwrap_or(0);
+    let (before, from) = text.split_at(start.min(text.len()));
+    before.chars().next_back().is_some_and(|character| character != ' ') && !from.starts_with(' ')
 }
 
 /// The words of tokens, each with one label.

@@ -16,12 +16,21 @@ const FILE: &str = "tokenizer_config.json";
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// What a tokenizer is built of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The vocabulary, whatever else `tokenizer.json` says
+    WordPiece,
+    /// The vocabulary and the merges, whatever else `tokenizer.json` says
+    ByteLevelBpe,
+    /// `tokenizer.json` as it is
+    File,
+}
+
 /// A tokenizer class of transformers.
 #[derive(Debug, Clone, Copy)]
 struct Class {
-    /// Whether it builds WordPiece from the vocabulary, whatever else `tokenizer.json`
-    /// says; the others are that file as it is.
-    is_word_piece: bool,
+    kind: Kind,
     /// Whether `token_type_ids` are among its `model_input_names`.
     has_token_types: bool,
     /// Its special tokens unless a file names others.
@@ -29,7 +38,7 @@ struct Class {
 }
 
 const BERT: Class = Class {
-    is_word_piece: true,
+    kind: Kind::WordPiece,
     has_token_types: true,
     tokens: &[
         ("unk_token", "[UNK]"),
@@ -39,10 +48,9 @@ const BERT: Class = Class {
         ("mask_token", "[MASK]"),
     ],
 };
-const TOKENIZERS_BACKEND: Class =
-    Class { is_word_piece: false, has_token_types: false, tokens: &[] };
+const TOKENIZERS_BACKEND: Class = Class { kind: Kind::File, has_token_types: false, tokens: &[] };
 const XLM_ROBERTA: Class = Class {
-    is_word_piece: false,
+    kind: Kind::File,
     has_token_types: false,
     tokens: &[
         ("bos_token", "<s>"),
@@ -58,8 +66,7 @@ const XLM_ROBERTA: Class = Class {
 /// The class that transformers registers for a `model_type`.
 fn registered_class(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
-        "bert" | "ernie" | "electra" => "BertTokenizer",
-        "distilbert" => "DistilBertTokenizer",
+        "bert" | "ernie" | "electra" | "distilbert" => "BertTokenizer",
         "roberta" | "data2vec-text" => "RobertaTokenizer",
         "xlm-roberta" => "XLMRobertaTokenizer",
         "camembert" => "CamembertTokenizer",
@@ -93,11 +100,14 @@ impl Class {
             | "SqueezeBertTokenizer" => BERT,
             "DistilBertTokenizer" => Self { has_token_types: false, ..BERT },
             "XLMRobertaTokenizer" => XLM_ROBERTA,
+            "RobertaTokenizer" | "LongformerTokenizer" | "BartTokenizer" => {
+                Self { kind: Kind::ByteLevelBpe, ..XLM_ROBERTA }
+            }
             _ => {
                 let message = format!(
                     "tokenizer_class: found {name:?}, expected BertTokenizer, \
-                     DistilBertTokenizer, ElectraTokenizer, XLMRobertaTokenizer, \
-                     PreTrainedTokenizerFast or TokenizersBackend"
+                     DistilBertTokenizer, ElectraTokenizer, RobertaTokenizer, \
+                     XLMRobertaTokenizer, PreTrainedTokenizerFast or TokenizersBackend"
                 );
                 return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
             }
@@ -132,9 +142,9 @@ impl Settings {
         Ok(Self { class, values })
     }
 
-    /// Whether the tokenizer is WordPiece, built from its vocabulary.
-    pub(super) fn is_word_piece(&self) -> bool {
-        self.class.is_word_piece
+    /// What the tokenizer is built of.
+    pub(super) fn kind(&self) -> Kind {
+        self.class.kind
     }
 
     /// Whether the model is told which of two texts a token is of.

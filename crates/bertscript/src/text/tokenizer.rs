@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
-    Decoder as _, Encoding as Raw, PaddingDirection, PaddingParams, PostProcessor,
+    Decoder as _, Encoding as Raw, ModelWrapper, PaddingDirection, PaddingParams, PostProcessor,
     PostProcessorWrapper, TruncationDirection, TruncationParams,
 };
 
@@ -133,6 +133,17 @@ impl Tokenizer {
     /// The id of `[MASK]` and the text that stands for it.
     pub fn mask_token(&self) -> Option<(i64, &str)> {
         self.mask.as_ref().map(|(id, token)| (*id, token.as_str()))
+    }
+
+    /// Whether its tokens tell where a word is continued, as `##` does.
+    pub(crate) fn marks_subwords(&self) -> bool {
+        match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            ModelWrapper::BPE(model) => {
+                model.continuing_subword_prefix.as_ref().is_some_and(|prefix| !prefix.is_empty())
+            }
+            _ => false,
+        }
     }
 
     /// The id of a token of the vocabulary.

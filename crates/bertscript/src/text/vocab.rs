@@ -2,13 +2,13 @@
 //!
 //! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
 
+use super::byte_level::{self, added_tokens};
 use super::limits::SentenceConfig;
-use super::settings::Settings;
+use super::settings::{Kind, Settings};
 use super::{charsmap, growth};
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use ahash::AHashMap;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
@@ -34,22 +34,23 @@ pub(super) fn build(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
 
 fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
     let in_json = |error: Error| error.at("tokenizer.json");
-    match (assets.get("tokenizer.json"), assets.get("vocab.txt")) {
-        (Some(text), _) if settings.is_word_piece() => {
+    match (settings.kind(), assets.get("tokenizer.json"), assets.get("vocab.txt")) {
+        (Kind::ByteLevelBpe, ..) => byte_level::from_files(assets, settings),
+        (Kind::WordPiece, Some(text), _) => {
             let file = Vocabulary::from_json(text).map_err(in_json)?;
             word_piece(file, assets, settings)
         }
-        (Some(text), _) => {
+        (Kind::WordPiece, None, Some(text)) => {
+            let vocab = read_vocab(text).map_err(|error| error.at("vocab.txt"))?;
+            word_piece(Vocabulary { vocab, ..Vocabulary::default() }, assets, settings)
+        }
+        (Kind::File, Some(text), _) => {
             let mut tokenizer = from_json(text).map_err(in_json)?;
             let tokens = settings.added_tokens(assets, Vec::new(), &tokenizer)?;
             tokenizer.add_tokens(tokens).map_err(failed)?;
             Ok(tokenizer)
         }
-        (None, Some(text)) if settings.is_word_piece() => {
-            let vocab = read_vocab(text).map_err(|error| error.at("vocab.txt"))?;
-            word_piece(Vocabulary { vocab, ..Vocabulary::default() }, assets, settings)
-        }
-        (None, found) => {
+        (_, None, found) => {
             let expected = match found {
                 Some(_) => "the tokenizer's class needs tokenizer.json, found only vocab.txt",
                 None => "no tokenizer is here: neither tokenizer.json nor vocab.txt",
@@ -96,13 +97,7 @@ impl Vocabulary {
         let vocab = model.insert("vocab".to_owned(), Value::Object(Map::new()));
         let vocab = serde_json::from_value(vocab.unwrap_or_default()).map_err(invalid)?;
         let added = file.get_mut("added_tokens").map(Value::take).unwrap_or_default();
-        let mut added_tokens = Vec::new();
-        for token in added.as_array().into_iter().flatten() {
-            let id = token["id"].as_u64();
-            let id =
-                id.ok_or_else(|| failed("added_tokens: found a token without an id".into()))?;
-            added_tokens.push((id, AddedToken::deserialize(token).map_err(invalid)?));
-        }
+        let added_tokens = added_tokens(&added)?;
         file["added_tokens"] = Value::Array(Vec::new());
         let rest = Tokenizer::from_bytes(file.to_string()).map_err(failed)?;
         let (padding, truncation) = (rest.get_padding().cloned(), rest.get_truncation().cloned());
