@@ -4,6 +4,7 @@
 //! and `PreTrainedTokenizerBase._from_pretrained`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py>
 
 use crate::assets::Assets;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -66,10 +67,23 @@ const XLM_ROBERTA: Class = Class {
 /// The class that transformers registers for a `model_type`.
 fn registered_class(model_type: &str) -> Option<&'static str> {
     Some(match model_type {
-        "bert" | "ernie" | "electra" | "distilbert" => "BertTokenizer",
-        "roberta" | "data2vec-text" => "RobertaTokenizer",
-        "xlm-roberta" => "XLMRobertaTokenizer",
+        "bert" | "convbert" | "distilbert" | "electra" | "ernie" | "layoutlm" | "lxmert"
+        | "megatron-bert" | "mobilebert" | "nezha" | "nomic_bert" | "qdqbert" | "realm"
+        | "retribert" | "squeezebert" | "visual_bert" => "BertTokenizer",
+        "bart"
+        | "data2vec-text"
+        | "ibert"
+        | "lilt"
+        | "longformer"
+        | "mega"
+        | "mra"
+        | "roberta"
+        | "roberta-prelayernorm" => "RobertaTokenizer",
+        "gte" | "jina_embeddings_v3" | "xlm-roberta" | "xmod" => "XLMRobertaTokenizer",
         "camembert" => "CamembertTokenizer",
+        "mpnet" => "MPNetTokenizer",
+        "albert" | "yoso" => "AlbertTokenizer",
+        "deberta-v2" => "DebertaV2Tokenizer",
         _ => return None,
     })
 }
@@ -77,12 +91,20 @@ fn registered_class(model_type: &str) -> Option<&'static str> {
 impl Class {
     /// The class that `tokenizer_class` names; without one that of the `model_type` in
     /// `config.json`, whose default is BERT. A tokenizer.json alone is read as it is.
-    fn of(name: Option<&str>, model: &Map<String, Value>, assets: &Assets) -> Result<Self> {
-        let has_model = assets.get("config.json").is_some();
-        let model_type = model.get("model_type").and_then(Value::as_str).unwrap_or("bert");
-        let name = match name.or_else(|| registered_class(model_type)) {
+    fn of(stated_class: Option<&str>, model: &Map<String, Value>, assets: &Assets) -> Result<Self> {
+        let config = assets.get("config.json").map(Config::from_json);
+        let has_model = config.is_some();
+        let stated = || model.get("model_type").and_then(Value::as_str).unwrap_or("bert");
+        // Of a model that this library knows, also where only its class is named.
+        let config = config.and_then(Result::ok);
+        let model_type = config.as_ref().map_or_else(stated, Config::model_type);
+        let name = match stated_class.or_else(|| registered_class(model_type)) {
             None => return Ok(TOKENIZERS_BACKEND),
-            Some(_) if name.is_none() && !has_model && assets.get("tokenizer.json").is_some() => {
+            Some(_)
+                if stated_class.is_none()
+                    && !has_model
+                    && assets.get("tokenizer.json").is_some() =>
+            {
                 return Ok(TOKENIZERS_BACKEND);
             }
             Some(name) => name,
@@ -104,10 +126,16 @@ impl Class {
                 Self { kind: Kind::ByteLevelBpe, ..XLM_ROBERTA }
             }
             _ => {
+                let found = match stated_class {
+                    Some(_) => format!("tokenizer_class: found {name:?}"),
+                    None => {
+                        format!("found no tokenizer_class, and {name:?} is that of {model_type}")
+                    }
+                };
                 let message = format!(
-                    "tokenizer_class: found {name:?}, expected BertTokenizer, \
-                     DistilBertTokenizer, ElectraTokenizer, RobertaTokenizer, \
-                     XLMRobertaTokenizer, PreTrainedTokenizerFast or TokenizersBackend"
+                    "{found}, expected BertTokenizer, DistilBertTokenizer, ElectraTokenizer, \
+                     RobertaTokenizer, XLMRobertaTokenizer, PreTrainedTokenizerFast or \
+                     TokenizersBackend"
                 );
                 return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
             }

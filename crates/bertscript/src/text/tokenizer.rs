@@ -53,12 +53,12 @@ impl Tokenizer {
         Self::from_assets(&tokenizer_assets(path)?).map_err(|error| error.at_path(path))
     }
 
-    /// Builds the tokenizer of a checkpoint or an archive: from
-    /// `tokenizer.json`, or from `vocab.txt` as transformers does.
+    /// Builds the tokenizer of a checkpoint or an archive as transformers builds its class:
+    /// from `tokenizer.json`, or from `vocab.txt`, or `vocab.json` and `merges.txt`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if there is neither, [`ErrorKind::Config`]
-    /// for a malformed file.
+    /// [`ErrorKind::Unsupported`] if none is there, and for a class that is not read;
+    /// [`ErrorKind::Config`] for a malformed file.
     pub fn from_assets(assets: &Assets) -> Result<Self> {
         let settings = Settings::read(assets)?;
         let mut inner = contained(|| build(assets, &settings))?;
@@ -98,8 +98,8 @@ impl Tokenizer {
         })
     }
 
-    /// The maximum length of a sequence, special tokens included: the least of
-    /// `max_seq_length`, `model_max_length` and `max_position_embeddings`.
+    /// The maximum length of a sequence, special tokens included: `max_seq_length`, or else
+    /// `model_max_length`, but at most the longest sequence of the model.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
