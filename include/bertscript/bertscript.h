@@ -2474,7 +2474,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param truncated gets 1 for each text that was truncated, and 0 for the
  *        others, `count` of them; may be NULL
  *
- * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
+ * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no model without a head or has no
  * tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
  * with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the tensor; the caller may free the texts after the call.
@@ -2575,7 +2575,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param out gets the labels
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
- * `BertForSequenceClassification` or has no tokenizer;
+ * `..ForSequenceClassification` or has no tokenizer;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the labels; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
@@ -2606,7 +2606,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param out gets the labels
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
- * `BertForNextSentencePrediction` or `BertForPreTraining`, or has no tokenizer;
+ * `..ForNextSentencePrediction` or `..ForPreTraining`, or has no tokenizer;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the labels; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
@@ -2703,7 +2703,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param out gets the entities
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
- * `BertForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
+ * `..ForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
  * with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the entities; the caller may free the texts after the call.
  * Thread safety: any number of threads at once.
@@ -2800,7 +2800,7 @@ BERTSCRIPT_API void bertscript_entities_free(bertscript_entities *entities) BERT
  * @param out gets the answers
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
- * `BertForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
+ * `..ForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
  * for a question that leaves no room for its context;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the answers; the caller may free the texts after the call.
@@ -2895,8 +2895,8 @@ BERTSCRIPT_API void bertscript_answers_free(bertscript_answers *answers) BERTSCR
  *        `targets`, and `split_special_tokens`, which must not be 1; NULL for none
  * @param out gets the fillings
  *
- * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertForMaskedLM` or
- * `BertForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
+ * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `..ForMaskedLM` or
+ * `..ForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
  * text without a mask, or a target that is no token;
  * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
  * Ownership: the caller frees the fillings; the caller may free the texts after the call.

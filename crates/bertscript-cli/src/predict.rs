@@ -140,14 +140,16 @@ impl Task {
             bail!("the program does not say what model it is: bertscript did not export it");
         };
         let architecture = metadata.architecture()?;
+        let has = |name: &str| metadata.outputs.iter().any(|output| output.name == name);
         Ok(match architecture.task() {
             ModelTask::SequenceClassification => Self::Classify,
             ModelTask::TokenClassification => Self::Entities,
             ModelTask::QuestionAnswering => Self::Answer,
-            ModelTask::MaskedLM | ModelTask::PreTraining => Self::FillMask,
+            ModelTask::MaskedLM => Self::FillMask,
+            ModelTask::PreTraining if has("prediction_logits") => Self::FillMask,
             ModelTask::NextSentencePrediction => Self::NextSentence,
             ModelTask::Model => Self::Similarity,
-            ModelTask::MultipleChoice => {
+            ModelTask::PreTraining | ModelTask::MultipleChoice => {
                 bail!(
                     "there is no text task for {architecture}; `bertscript run` runs it on tensors"
                 )

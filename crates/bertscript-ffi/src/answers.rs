@@ -71,7 +71,7 @@ impl bertscript_answers {
 /// @param out gets the answers
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
-/// `BertForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
+/// `..ForQuestionAnswering` or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT`
 /// for a question that leaves no room for its context;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the answers; the caller may free the texts after the call.

@@ -55,7 +55,7 @@ impl bertscript_classifications {
 /// @param out gets the labels
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
-/// `BertForSequenceClassification` or has no tokenizer;
+/// `..ForSequenceClassification` or has no tokenizer;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the labels; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn bertscript_module_classify(
 /// @param out gets the labels
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
-/// `BertForNextSentencePrediction` or `BertForPreTraining`, or has no tokenizer;
+/// `..ForNextSentencePrediction` or `..ForPreTraining`, or has no tokenizer;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the labels; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.

@@ -25,7 +25,7 @@ use std::ffi::c_char;
 /// @param truncated gets 1 for each text that was truncated, and 0 for the
 ///        others, `count` of them; may be NULL
 ///
-/// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertModel` or has no
+/// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no model without a head or has no
 /// tokenizer, or no pipeline where `pooling` is not set; `BERTSCRIPT_INVALID_UTF8`
 /// with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the tensor; the caller may free the texts after the call.

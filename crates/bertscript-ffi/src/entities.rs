@@ -73,7 +73,7 @@ impl bertscript_entities {
 /// @param out gets the entities
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no
-/// `BertForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
+/// `..ForTokenClassification` or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
 /// with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the entities; the caller may free the texts after the call.
 /// Thread safety: any number of threads at once.

@@ -66,8 +66,8 @@ impl bertscript_fillings {
 ///        `targets`, and `split_special_tokens`, which must not be 1; NULL for none
 /// @param out gets the fillings
 ///
-/// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `BertForMaskedLM` or
-/// `BertForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
+/// Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `..ForMaskedLM` or
+/// `..ForPreTraining`, or has no tokenizer; `BERTSCRIPT_INVALID_ARGUMENT` for a
 /// text without a mask, or a target that is no token;
 /// `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
 /// Ownership: the caller frees the fillings; the caller may free the texts after the call.

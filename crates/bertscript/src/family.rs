@@ -78,7 +78,7 @@ impl fmt::Display for Task {
     }
 }
 
-/// A family of encoders: one row of [`FAMILIES`], one short file of its own.
+/// A family of encoders: one row of [`FAMILIES`], in a short file with those that are alike.
 pub(crate) struct Family {
     /// `model_type` of `config.json`
     pub(crate) model_type: &'static str,

@@ -165,7 +165,7 @@ impl Metadata {
             outputs: outputs.collect(),
             limits: Limits::of(config),
             shapes: shapes.clone(),
-            labels: if has_labels { config.labels.clone() } else { Vec::new() },
+            labels: if has_labels { config.labels().to_vec() } else { Vec::new() },
             problem_type: config.problem_type.clone().filter(|_| has_labels),
             tied_groups: groups(&ties.tied),
             untied_groups: groups(&ties.untied),
@@ -216,16 +216,20 @@ impl Metadata {
                 "limits: found {found}, expected those of config.json, {expected}"
             ));
         }
+        let Ok(architecture) = self.architecture() else { return Ok(()) };
+        if let Err(error) = config.model(architecture) {
+            return invalid(format!("architecture: {error}"));
+        }
         let found = self.inputs.first().map_or(&[][..], |input| &input.shape);
-        let expected = self.architecture().map(|class| symbols(class.input_shape()));
-        match expected {
-            Ok(expected) if found != expected => invalid(format!(
+        let expected = symbols(architecture.input_shape());
+        match found == expected {
+            false => invalid(format!(
                 "inputs: found the shape [{}], expected [{}] of {}",
                 found.join(", "),
                 expected.join(", "),
                 self.architecture
             )),
-            _ => Ok(()),
+            true => Ok(()),
         }
     }
 

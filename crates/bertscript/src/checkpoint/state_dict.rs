@@ -129,10 +129,14 @@ fn modern_layer_norm(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::family::Architecture;
+    use std::collections::BTreeSet;
 
     fn model(architecture: &str) -> ModelSpec {
-        let config = Config::from_json(br#"{"num_hidden_layers": 1}"#).unwrap();
-        config.model(architecture.parse().unwrap()).unwrap()
+        let architecture: Architecture = architecture.parse().unwrap();
+        let text =
+            format!(r#"{{"model_type": "{}", "num_hidden_layers": 1}}"#, architecture.model_type());
+        Config::from_json(text.as_bytes()).unwrap().model(architecture).unwrap()
     }
 
     fn state(names: &[&str]) -> StateDict {
@@ -181,6 +185,29 @@ mod tests {
                 "cls.predictions.bias"
             ]
         );
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "calls libtorch")]
+    fn every_family_has_its_prefix() {
+        for (family, prefix, name) in [
+            ("Roberta", "roberta.", "encoder.layer.0.output.dense.bias"),
+            ("Data2VecText", "data2vec_text.", "embeddings.LayerNorm.bias"),
+            ("DistilBert", "distilbert.", "transformer.layer.0.ffn.lin1.bias"),
+            ("Electra", "electra.", "embeddings_project.bias"),
+        ] {
+            let full = format!("{prefix}{name}");
+            let old = format!("{prefix}embeddings.position_ids");
+            let mut bare = state(&[name, "classifier.bias"]);
+            bare.rename(&model(&format!("{family}ForTokenClassification"))).unwrap();
+            assert_eq!(
+                bare.names().collect::<BTreeSet<_>>(),
+                BTreeSet::from([&full[..], "classifier.bias"])
+            );
+            let mut prefixed = state(&[&full, &old]);
+            prefixed.rename(&model(&format!("{family}Model"))).unwrap();
+            assert_eq!(prefixed.names().collect::<Vec<_>>(), [name]);
+        }
     }
 
     #[test]

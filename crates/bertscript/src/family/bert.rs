@@ -3,7 +3,9 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>,
 //! and `configuration_bert.py` beside it
 
-use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, invalid};
+use super::keys::{
+    Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads, invalid,
+};
 use super::spec::{
     Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
     Table, Transform,
@@ -55,10 +57,12 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
         ..table("word", keys.vocab_size(defaults.vocab_size)?, Index::Input)
     };
     let types = keys.size("type_vocab_size", 2, MAX_ROWS)?;
+    let num_heads = keys.size("num_attention_heads", defaults.num_heads, MAX_ATTENTION_HEADS)?;
+    check_heads(("hidden_size", hidden_size), ("num_attention_heads", num_heads))?;
     let layers = keys.size("num_hidden_layers", 12, MAX_LAYERS)?;
     Ok(Encoder {
         hidden_size,
-        num_heads: keys.size("num_attention_heads", defaults.num_heads, MAX_ATTENTION_HEADS)?,
+        num_heads,
         intermediate_size: keys.size("intermediate_size", defaults.intermediate_size, MAX_WIDTH)?,
         max_length: positions,
         embeddings: Embeddings {

@@ -4,7 +4,7 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/modeling_distilbert.py>,
 //! and `configuration_distilbert.py` beside it
 
-use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH};
+use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
 use super::spec::{
     Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
     Table, Transform,
@@ -31,7 +31,9 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     let positions = keys.size("max_position_embeddings", 512, MAX_ROWS)?;
     let activation = keys.activation("activation")?;
     let layers = size(["n_layers", "num_hidden_layers"], 6, MAX_LAYERS)?;
-    let num_heads = size(["n_heads", "num_attention_heads"], 12, MAX_ATTENTION_HEADS)?;
+    let (hidden_names, heads_names) = (["dim", "hidden_size"], ["n_heads", "num_attention_heads"]);
+    let num_heads = size(heads_names, 12, MAX_ATTENTION_HEADS)?;
+    check_heads((keys.either(hidden_names)?, hidden_size), (keys.either(heads_names)?, num_heads))?;
     let table = |name: &str, rows, index, padding_idx| {
         let name = format!("embeddings.{name}_embeddings");
         Table { name, rows, index, padding_idx }

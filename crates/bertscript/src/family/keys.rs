@@ -1,5 +1,6 @@
-//! The keys of a `config.json`, read one by one. An absent key, or one that is null, has the
-//! default of transformers' configuration class; what is not understood is refused by name.
+//! The keys of a `config.json`, read one by one. An absent key has the default of transformers'
+//! configuration class, and so has a null, but for `pad_token_id` and `num_labels`; what is not
+//! understood is refused by name.
 
 use super::labels;
 use crate::activation::{ACTIVATIONS, Activation};
@@ -160,6 +161,17 @@ fn expected(key: &str, found: &Value, what: &str) -> Error {
 fn unsupported(key: &str, found: &Value, only: &str) -> Error {
     let message = format!("{key}: found {}, but only {only} is supported", shown(found));
     Error::new(ErrorKind::Unsupported, message)
+}
+
+/// Refuses heads that are not all of one width; both with the names of their keys.
+pub(super) fn check_heads(
+    (hidden_key, hidden_size): (&str, i64),
+    (heads_key, heads): (&str, i64),
+) -> Result<()> {
+    if hidden_size % heads == 0 {
+        return Ok(());
+    }
+    Err(invalid(hidden_key, &format!("{hidden_size} is no multiple of {heads_key}, {heads}")))
 }
 
 /// A value as a message shows it: not more of it than fits a line.

@@ -201,7 +201,7 @@ impl ModelSpec {
     /// Floating-point operations of products, a multiplication and an addition each, for one
     /// sequence of `length` tokens, `S`:
     ///
-    /// `L x (2 S (4 H^2 + 2 H I) + 4 S^2 H)` and the heads
+    /// `L x (2 S (4 H^2 + 2 H I) + 4 S^2 H)`, pooler, heads and a projection of embeddings
     ///
     /// with `L` layers of width `H` and feed-forward width `I`: query, key, value and output
     /// are `H x H`, the feed-forward layer is `H x I` twice, scores and context take `2 S^2 H`

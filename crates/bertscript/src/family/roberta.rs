@@ -49,6 +49,9 @@ fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
     let Some(pad) = roberta.words().padding_idx else {
         return Err(invalid("pad_token_id", "found null, expected the id of the padding token"));
     };
+    if pad < 0 {
+        return Err(invalid("pad_token_id", &format!("found {pad}, expected at least 0")));
+    }
     let positions = roberta.max_length;
     if !(0..positions - 1).contains(&pad) {
         let message = format!(

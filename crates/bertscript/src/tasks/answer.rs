@@ -103,7 +103,7 @@ impl Module {
     /// context)`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the file is no `BertForQuestionAnswering`
+    /// [`ErrorKind::Unsupported`] if the file is no `..ForQuestionAnswering`
     /// or has no tokenizer; [`ErrorKind::InvalidInput`] for a text without a
     /// context, or a question that leaves no room for one.
     pub fn answer<'a, T: Into<Text<'a>>>(

@@ -100,7 +100,7 @@ impl Module {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the file is no
-    /// `BertForSequenceClassification` or has no tokenizer.
+    /// `..ForSequenceClassification` or has no tokenizer.
     pub fn classify<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,
@@ -119,8 +119,8 @@ impl Module {
     /// `is_next` and `not_next`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the file is no `BertForNextSentencePrediction`
-    /// or `BertForPreTraining`, or has no tokenizer; [`ErrorKind::InvalidInput`]
+    /// [`ErrorKind::Unsupported`] if the file is no `..ForNextSentencePrediction`
+    /// or `..ForPreTraining`, or has no tokenizer; [`ErrorKind::InvalidInput`]
     /// for a text without a second one.
     pub fn next_sentence<'a, T: Into<Text<'a>>>(
         &self,

@@ -123,7 +123,7 @@ impl Module {
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the file cannot embed: it has no tokenizer,
     /// or no pipeline and `pooling` is not given, or is another architecture than
-    /// `BertModel`.
+    /// model without a head.
     pub fn embed<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,

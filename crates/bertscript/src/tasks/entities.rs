@@ -156,7 +156,7 @@ impl Module {
     /// Finds entities in texts.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the file is no `BertForTokenClassification`
+    /// [`ErrorKind::Unsupported`] if the file is no `..ForTokenClassification`
     /// or has no tokenizer.
     pub fn entities<'a, T: Into<Text<'a>>>(
         &self,

@@ -77,8 +77,8 @@ impl Module {
     /// most probable tokens. A mask is written as the tokenizer has it, `[MASK]`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the file is no `BertForMaskedLM` or
-    /// `BertForPreTraining` or has no tokenizer; [`ErrorKind::InvalidInput`] for
+    /// [`ErrorKind::Unsupported`] if the file is no `..ForMaskedLM` or
+    /// `..ForPreTraining` or has no tokenizer; [`ErrorKind::InvalidInput`] for
     /// a text without a mask, or a target that is no token.
     pub fn fill_mask<'a, T: Into<Text<'a>>>(
         &self,

@@ -1,6 +1,8 @@
 //! Which output of which class a task reads.
 
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::model::ModelSpec;
 use crate::family::{Architecture, Task};
 use crate::module::Module;
 
@@ -37,18 +39,26 @@ pub(super) const FILL_MASK: Reads = Reads {
 };
 
 impl<const N: usize> Reads<N> {
+    /// The names of the outputs that it reads of a model; none if that has no such outputs.
+    fn of(&self, model: &ModelSpec) -> Option<[&'static str; N]> {
+        let task = model.architecture.task();
+        let (_, names) = self.outputs.iter().find(|(known, _)| *known == task)?;
+        let outputs = model.outputs();
+        let has = |name: &&str| outputs.iter().any(|output| output.name == **name);
+        names.iter().all(has).then_some(*names)
+    }
+
     /// The classes, of a family where it has them.
-    fn classes(&self, of: Option<Architecture>) -> String {
+    fn classes(&self, config: Option<&Config>) -> String {
         let tasks = || self.outputs.iter().map(|(task, _)| *task);
-        let of_family = |own: Architecture| {
-            let classes =
-                Architecture::all().filter(|known| known.model_type() == own.model_type());
-            let classes = classes.filter(|known| tasks().any(|task| task == known.task()));
-            classes.map(Architecture::name).collect::<Vec<_>>()
+        let of_family = |config: &Config| {
+            let models = Architecture::all().filter_map(|class| config.model(class).ok());
+            let models = models.filter(|model| self.of(model).is_some());
+            models.map(|model| model.architecture.name()).collect::<Vec<_>>()
         };
-        match of.map(of_family) {
+        match config.map(of_family) {
             Some(classes) if !classes.is_empty() => classes.join(" or "),
-            _ => tasks().map(|task| format!("a class {task}")).collect::<Vec<_>>().join(" or "),
+            _ => tasks().map(|task| format!("a class ..{task}")).collect::<Vec<_>>().join(" or "),
         }
     }
 }
@@ -62,15 +72,15 @@ impl Module {
     pub(super) fn outputs_of<const N: usize>(&self, reads: &Reads<N>) -> Result<[usize; N]> {
         let name = reads.name;
         let unsupported = |message| Error::new(ErrorKind::Unsupported, message);
-        let Some(metadata) = self.metadata() else {
+        let Some(archive) = self.archive() else {
             let classes = reads.classes(None);
             let message = format!("{name} needs a file that bertscript exported, of {classes}");
             return Err(unsupported(message));
         };
+        let (metadata, config) = (archive.metadata(), archive.config());
         let architecture = metadata.architecture()?;
-        let found = reads.outputs.iter().find(|(task, _)| *task == architecture.task());
-        let Some((_, names)) = found else {
-            let classes = reads.classes(Some(architecture));
+        let Some(names) = reads.of(&config.model(architecture)?) else {
+            let classes = reads.classes(Some(config));
             let message = format!("{name} needs {classes}, but the file is a {architecture}");
             return Err(unsupported(message));
         };
