@@ -90,7 +90,10 @@ fn merges_of_json(merges: Value) -> Result<Vec<(String, String)>> {
         let message = format!("model: merge {number}: expected two parts");
         Error::new(ErrorKind::Config, message)
     };
-    let Value::Array(merges) = merges else { return Ok(Vec::new()) };
+    let Value::Array(merges) = merges else {
+        let message = "model: found no list of merges, expected one";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    };
     check(HEADROOM + merges.len() * NEEDED_PER_MERGE)?;
     let pairs = merges.into_iter().enumerate().map(|(number, merge)| match merge {
         Value::String(merge) => two_parts(&merge).ok_or_else(|| invalid(number)),
@@ -163,6 +166,9 @@ mod tests {
         let pairs = pairs.map(|(first, second)| (first.to_owned(), second.to_owned()));
         assert_eq!(read_merges(b"#version: 0.2\na b\nab c\n").unwrap(), pairs);
         assert_eq!(merges_of_json(json!(["a b", ["ab", "c"]])).unwrap(), pairs);
+        // transformers would make them up of the vocabulary.
+        let error = merges_of_json(Value::Null).unwrap_err().to_string();
+        assert!(error.contains("found no list of merges"), "{error}");
         for wrong in [json!(["a b", "ab"]), json!([["a"]]), json!([1])] {
             let error = merges_of_json(wrong).unwrap_err().to_string();
             assert!(error.starts_with("model: merge "), "{error}");
