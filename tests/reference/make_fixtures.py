@@ -29,6 +29,8 @@ from transformers import (
     ElectraForMultipleChoice,
     ElectraForPreTraining,
     ErnieModel,
+    MPNetForMaskedLM,
+    MPNetModel,
     RobertaForMaskedLM,
     RobertaModel,
     XLMRobertaForSequenceClassification,
@@ -61,6 +63,8 @@ FAMILIES = {
     "electra-pretraining": (ElectraForPreTraining, 26, dict(embedding_size=16)),
     "electra-masked-lm": (ElectraForMaskedLM, 27, dict(embedding_size=16, hidden_act="relu")),
     "electra-multiple-choice": (ElectraForMultipleChoice, 28, dict(embedding_size=32)),
+    "mpnet": (MPNetModel, 29, {}),
+    "mpnet-masked-lm": (MPNetForMaskedLM, 30, dict(hidden_act="relu")),
 }
 
 
@@ -71,6 +75,8 @@ def build(cls, seed, attention="sdpa", **options):
         keys = {DISTILBERT.get(key, key): value for key, value in keys.items()}
         del keys["type_vocab_size"]
     config = cls.config_class(**keys)
+    if not cls._supports_sdpa:
+        attention = "eager"
     model = cls._from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
     perturb(model)
     return model
@@ -90,7 +96,8 @@ def inputs(model):
         ids = torch.where(mask.bool(), ids, pad)
         ids[0, 3] = pad
     types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
-    types = types.clamp(max=getattr(model.config, "type_vocab_size", 1) - 1)  # DistilBERT has none
+    has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    types = types.clamp(max=model.config.type_vocab_size - 1 if has_types else 0)
     named = dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
     return {name: tensor.view(3, 2, width) if choice else tensor for name, tensor in named.items()}
 

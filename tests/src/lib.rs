@@ -40,7 +40,7 @@ const fn golden(name: &'static str, class: &'static str) -> Golden {
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 26] = [
+pub const GOLDENS: [Golden; 28] = [
     golden("model", "BertModel"),
     golden("model-eps", "BertModel"),
     golden("model-bf16", "BertModel"),
@@ -66,6 +66,8 @@ pub const GOLDENS: [Golden; 26] = [
     golden("electra-pretraining", "ElectraForPreTraining"),
     golden("electra-masked-lm", "ElectraForMaskedLM"),
     golden("electra-multiple-choice", "ElectraForMultipleChoice"),
+    golden("mpnet", "MPNetModel"),
+    golden("mpnet-masked-lm", "MPNetForMaskedLM"),
     Golden { name: "eager-everything", class: "BertForTokenClassification", everything: true },
 ];
 

@@ -20,6 +20,7 @@ pub(crate) struct Batch {
     input_ids: Vec<i64>,
     token_type_ids: Vec<i64>,
     position_ids: Vec<i64>,
+    columns: Vec<i64>,
     cu_seqlens: Vec<usize>,
     keys: Vec<Keys>,
 }
@@ -32,6 +33,7 @@ impl Batch {
             input_ids: with_capacity(tokens)?,
             token_type_ids: with_capacity(tokens)?,
             position_ids: with_capacity(tokens)?,
+            columns: with_capacity(tokens)?,
             cu_seqlens,
             keys: with_capacity(sequences)?,
         })
@@ -56,14 +58,18 @@ impl Batch {
                 true => batch.token_type_ids.extend_from_slice(&encoding.token_type_ids),
                 false => batch.token_type_ids.extend(encoding.token_type_ids.iter().map(|_| 0)),
             }
-            batch.end_sequence(positions.of(&encoding.input_ids), Keys::All);
+            batch.end_sequence(positions.of(&encoding.input_ids).enumerate(), Keys::All);
         }
         Ok(batch)
     }
 
-    /// Ends a sequence, whose ids are in place, with the positions of its tokens.
-    fn end_sequence(&mut self, position_ids: impl IntoIterator<Item = i64>, keys: Keys) {
-        self.position_ids.extend(position_ids);
+    /// Ends a sequence, whose ids are in place, with the columns and the positions of its
+    /// tokens.
+    fn end_sequence(&mut self, positions: impl IntoIterator<Item = (usize, i64)>, keys: Keys) {
+        for (column, position) in positions {
+            self.columns.push(column as i64);
+            self.position_ids.push(position);
+        }
         self.cu_seqlens.push(self.position_ids.len());
         self.keys.push(keys);
     }
@@ -76,6 +82,7 @@ impl Batch {
             input_ids: copied(&self.input_ids[first..last])?,
             token_type_ids: copied(&self.token_type_ids[first..last])?,
             position_ids: copied(&self.position_ids[first..last])?,
+            columns: copied(&self.columns[first..last])?,
             cu_seqlens: collect(starts.iter().map(|start| start - first))?,
             keys: copied(&self.keys[sequences])?,
         })
@@ -101,9 +108,14 @@ impl Batch {
         &self.token_type_ids
     }
 
-    /// `[T]`
+    /// What the table of positions is looked up by, `[T]`
     pub(crate) fn position_ids(&self) -> &[i64] {
         &self.position_ids
+    }
+
+    /// Where each token is in its sequence, masked tokens counted, `[T]`: 0, 1, 2 ..
+    pub(crate) fn columns(&self) -> &[i64] {
+        &self.columns
     }
 
     /// The index of each sequence's first token, and `T`: `[N+1]`
@@ -168,7 +180,7 @@ impl Batch {
         let mut rest = ids;
         for length in lengths {
             let (own, others) = rest.split_at(*length);
-            batch.end_sequence(positions.of(own), Keys::All);
+            batch.end_sequence(positions.of(own).enumerate(), Keys::All);
             rest = others;
         }
         batch

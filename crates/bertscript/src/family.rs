@@ -12,6 +12,7 @@ mod ernie;
 mod keys;
 mod labels;
 pub(crate) mod model;
+mod mpnet;
 mod roberta;
 pub(crate) mod spec;
 
@@ -94,7 +95,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 8] = [
+pub(crate) static FAMILIES: [Family; 9] = [
     bert::BERT,
     ernie::ERNIE,
     roberta::ROBERTA,
@@ -103,6 +104,7 @@ pub(crate) static FAMILIES: [Family; 8] = [
     roberta::DATA2VEC_TEXT,
     distilbert::DISTILBERT,
     electra::ELECTRA,
+    mpnet::MPNET,
 ];
 
 impl Family {

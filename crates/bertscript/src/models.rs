@@ -1,6 +1,7 @@
 //! The model that is traced, and that the varlen engine runs: one interpreter of the
 //! descriptions in [`crate::family`].
 
+mod attention;
 mod encoder;
 mod heads;
 mod pretrained;

@@ -9,11 +9,13 @@ mod attention;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod relative_bias;
 mod varlen;
 
 pub use attention::Attention;
-pub(crate) use attention::{AttentionForm, AttentionMask, boolean_mask};
+pub(crate) use attention::{AttentionForm, Scores, boolean_mask};
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
-pub(crate) use varlen::{VarlenBatch, VarlenKernel, VarlenShape};
+pub(crate) use relative_bias::RelativeBias;
+pub(crate) use varlen::{Sequences, VarlenBatch, VarlenBias, VarlenKernel, VarlenShape};

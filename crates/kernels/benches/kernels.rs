@@ -147,7 +147,7 @@ fn one_attention<E: Element>(
     let tokens = length * lengths.len();
     let (qkv, mut out) = (filled::<E>(tokens, 3 * 384), filled::<E>(tokens, 384));
     let cu_seqlens: Vec<_> = (0..=lengths.len()).map(|text| text * length).collect();
-    let texts = Sequences { cu_seqlens: &cu_seqlens, keys: &[], num_heads: 384 / head_dim };
+    let texts = Sequences::new(&cu_seqlens, 384 / head_dim);
     group.throughput(Throughput::Elements(4 * (tokens * length * 384) as u64));
     group.bench_function(id::<E>(isa, &format!("{length}/{head_dim}")), |bencher| {
         bencher.iter(|| attention(isa, &Solo, qkv.all(), texts, out.all_mut()));

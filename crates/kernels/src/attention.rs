@@ -1,6 +1,8 @@
 //! Attention over the sequences of an unpadded batch.
 
+mod panels;
 mod products;
+mod relative;
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
@@ -8,13 +10,16 @@ use crate::element::Element;
 use crate::isa::{Isa, Kernel};
 use crate::math;
 use crate::matrix::{Line, Rows, RowsMut};
-use crate::memory::{OutOfMemory, zeros};
+use crate::memory::{OutOfMemory, filled, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
+use panels::{lay_out_keys, lay_out_values};
 #[cfg(target_arch = "x86_64")]
 use products::InTiles;
 use products::{InVectors, Products, TILE_DEPTH};
+pub use relative::RelativeBias;
+use relative::{Relative, Visible};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -47,19 +52,35 @@ pub struct Sequences<'a> {
     pub keys: &'a [Keys],
     /// The number of heads.
     pub num_heads: usize,
+    /// The position of each token in its sequence, ascending, `[T]`; empty if nothing
+    /// depends on it.
+    pub positions: &'a [i64],
+    /// What is added to scores.
+    pub bias: Option<RelativeBias<'a>>,
+    /// The greatest distance at which one token attends to another, if there is one.
+    pub window: Option<usize>,
+}
+
+impl<'a> Sequences<'a> {
+    /// Sequences whose tokens attend to all others.
+    pub fn new(cu_seqlens: &'a [usize], num_heads: usize) -> Self {
+        Self { cu_seqlens, keys: &[], num_heads, positions: &[], bias: None, window: None }
+    }
 }
 
 /// Scaled dot-product attention: query, key and value side by side, `[T,3H]`
 /// for sequences of `T` tokens together -> `[T,H]`. Every token attends to the
-/// tokens of its own sequence that are [`Keys`]; the scale is the inverse square root
-/// of a head's dimension. Of bfloat16, the attention probabilities are rounded, too.
+/// tokens of its own sequence that are [`Keys`], and within the window; the scale is the
+/// inverse square root of a head's dimension. A token that attends to nothing has the context
+/// zero. Of bfloat16, the attention probabilities are rounded, too.
 ///
 /// # Errors
 /// If memory runs out.
 ///
 /// # Panics
 /// If the lengths are not those of the rows, the heads do not share the columns,
-/// the dimension of a head is odd with bfloat16, or the CPU lacks the instructions.
+/// the dimension of a head is odd with bfloat16, bias or window have no positions, or the CPU
+/// lacks the instructions.
 pub fn attention<E: Element>(
     isa: Isa,
     team: &dyn Team,
@@ -67,7 +88,7 @@ pub fn attention<E: Element>(
     sequences: Sequences<'_>,
     out: RowsMut<'_, E>,
 ) -> Result<(), OutOfMemory> {
-    let Sequences { cu_seqlens, keys, num_heads } = sequences;
+    let Sequences { cu_seqlens, keys, num_heads, .. } = sequences;
     let count = cu_seqlens.len().saturating_sub(1);
     let is_ascending = cu_seqlens.windows(2).all(|pair| pair[0] <= pair[1]);
     assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
@@ -79,21 +100,27 @@ pub fn attention<E: Element>(
     assert!(heads_fit, "{num_heads} heads of {} values", out.width);
     let head_dim = out.width / num_heads;
     assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
+    sequences.check_positions();
     let lengths = || cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
     let work: usize = lengths().map(|length| length * length).sum::<usize>() * out.width;
     let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
-    let scratch = || Scratch::new(lengths().max().unwrap_or(0), head_dim);
+    let scratch =
+        || Scratch::new(lengths().max().unwrap_or(0), head_dim, sequences.greatest_distance());
     share(team, count * num_heads, scratch, |scratch, index| {
         let (sequence, head) = (index / num_heads, index % num_heads);
         let (first, end) = (cu_seqlens[sequence], cu_seqlens[sequence + 1]);
         let (queries, mut keys_of) = (first..end, first..end);
         let mut scale = (head_dim as f32).sqrt().recip();
+        let mut relative = sequences.relative(queries.clone(), head, scale);
         match keys.get(sequence).copied().unwrap_or_default() {
             Keys::All => {}
             Keys::AllButFirst => keys_of.start = end.min(first + 1),
             Keys::None => keys_of.start = end,
-            // Not zero: beyond the last key scores are infinite.
-            Keys::Uniform => scale = f32::MIN_POSITIVE,
+            Keys::Uniform => {
+                // Not zero: beyond the last key scores are infinite.
+                scale = f32::MIN_POSITIVE;
+                relative = Relative::default();
+            }
         }
         let column = head * head_dim;
         // SAFETY: available; rows and columns are a sequence's and a head's, and no
@@ -108,6 +135,7 @@ pub fn attention<E: Element>(
                 column,
                 head_dim,
                 scale,
+                relative,
                 scratch,
             };
             isa.run(head);
@@ -128,10 +156,12 @@ struct Scratch {
     powers: Vec<Line>,
     /// For each query of a tile, the sum of some columns.
     sums: Vec<Line>,
+    /// For each distance, what is added to a score.
+    bias: Vec<f32>,
 }
 
 impl Scratch {
-    fn new(longest: usize, head_dim: usize) -> Result<Self, OutOfMemory> {
+    fn new(longest: usize, head_dim: usize, distance: Option<usize>) -> Result<Self, OutOfMemory> {
         // As wide as the widest panels and types, whatever is used.
         let keys = longest.next_multiple_of(MAX_NR);
         let columns = head_dim.next_multiple_of(MAX_NR);
@@ -141,6 +171,8 @@ impl Scratch {
             scores: zeros(4 * MAX_MR * keys)?,
             powers: zeros(4 * MAX_MR * keys)?,
             sums: zeros(4 * MAX_MR * MAX_NR)?,
+            // In both directions, and the rest of a vector.
+            bias: filled(distance.map_or(0, |distance| 2 * distance + 1 + MAX_NR), 0.)?,
         })
     }
 }
@@ -155,6 +187,7 @@ struct Head<'a, E> {
     column: usize,
     head_dim: usize,
     scale: f32,
+    relative: Relative<'a>,
     scratch: &'a mut Scratch,
 }
 
@@ -179,7 +212,7 @@ impl<E: Element> Kernel for Head<'_, E> {
 impl<E: Element> Head<'_, E> {
     #[inline(always)]
     unsafe fn attend<S: Simd, P: Products<E>>(self, mut by: P) {
-        let Self { qkv, out, queries, column, head_dim, scale, .. } = self;
+        let Self { qkv, out, queries, column, head_dim, scale, relative, .. } = self;
         let length = self.keys.len();
         if length == 0 {
             for row in queries {
@@ -196,8 +229,8 @@ impl<E: Element> Head<'_, E> {
         let scores: *mut f32 = self.scratch.scores.as_mut_ptr().cast();
         let powers: *mut E = self.scratch.powers.as_mut_ptr().cast();
         let sums: *mut f32 = self.scratch.sums.as_mut_ptr().cast();
-        let panels = length.div_ceil(width::<S>());
-        let score_stride = panels * width::<S>();
+        relative.lay_out(&mut self.scratch.bias);
+        let score_stride = length.next_multiple_of(width::<S>());
         let depth = length.next_multiple_of(P::DEPTH);
         // SAFETY: the scratch memory holds panels of the longest text; rows and
         // columns are of the matrices.
@@ -212,7 +245,12 @@ impl<E: Element> Head<'_, E> {
                 let start = if P::ALL { start.min(queries.end - height) } else { start };
                 let rows = height.min(queries.end - start);
                 let left = qkv.start.add(start * qkv.stride + column);
-                for panel in 0..panels {
+                // Whole panels, of which somebody sees a key.
+                let visible = relative.visible(start..start + rows, &self.keys);
+                let first = visible.start / width::<S>() * width::<S>();
+                let end = visible.end.next_multiple_of(width::<S>()).min(length);
+                let panels = first / width::<S>()..end.div_ceil(width::<S>());
+                for panel in panels {
                     let product = Product {
                         left,
                         stride: qkv.stride,
@@ -222,23 +260,30 @@ impl<E: Element> Head<'_, E> {
                         next: Next::nothing(),
                     };
                     // Half of the last panel is enough for few keys.
-                    let half = length - panel * width::<S>() <= S::LANES;
+                    let half = end - panel * width::<S>() <= S::LANES;
                     let to = scores.add(panel * width::<S>());
                     by.multiply(rows, half, product, to, score_stride);
                 }
                 let mut inv_sums = [0.; MAX_MR];
+                let depth_of_tile = (end - first).next_multiple_of(P::DEPTH);
                 for (row, inv_sum) in inv_sums.iter_mut().enumerate().take(rows) {
-                    let (from, to) = (row * score_stride, row * score_stride);
-                    let sum =
-                        softmax::<S, E>(scores.add(from), powers.add(to), (length, depth), scale);
-                    *inv_sum = sum.recip();
+                    let (from, to) = (row * score_stride + first, row * score_stride + first);
+                    let (scores, powers) = (scores.add(from), powers.add(to));
+                    let columns = (end - first, depth_of_tile);
+                    let keys = Visible { first, end, of: &self.keys };
+                    if relative.apply::<S>(start + row, keys, scores, &self.scratch.bias) {
+                        *inv_sum = softmax::<S, E>(scores, powers, columns, scale).recip();
+                    } else {
+                        // Nobody: a sum of zeros.
+                        powers.write_bytes(0, depth_of_tile);
+                    }
                 }
                 for (panel, dim) in (0..head_dim).step_by(width::<S>()).enumerate() {
                     let product = Product {
-                        left: powers.cast_const(),
+                        left: powers.add(first).cast_const(),
                         stride: score_stride,
-                        panel: values.add(panel * width::<S>() * depth).cast_const(),
-                        depth,
+                        panel: values.add((panel * depth + first) * width::<S>()).cast_const(),
+                        depth: depth_of_tile,
                         onto: false,
                         next: Next::nothing(),
                     };
@@ -254,84 +299,6 @@ impl<E: Element> Head<'_, E> {
                             }
                         }
                     }
-                }
-            }
-        }
-    }
-}
-
-/// Copies keys into panels: for each `DEPTH` dimensions, theirs of as many keys as a panel
-/// is wide. What is left of the last panel keeps what it was; nobody reads its products.
-#[inline(always)]
-unsafe fn lay_out_keys<S: Simd, E: Element>(
-    key: *const E,
-    stride: usize,
-    length: usize,
-    head_dim: usize,
-    panels: *mut E,
-) {
-    // Of bfloat16, two values are one of 32 bits; of float32, one is.
-    let (key, panels) = (key.cast::<u32>(), panels.cast::<u32>());
-    let (stride, dims) = (stride / E::DEPTH, head_dim / E::DEPTH);
-    for (number, first) in (0..length).step_by(width::<S>()).enumerate() {
-        let count = width::<S>().min(length - first);
-        // SAFETY: as many keys as there are, into a panel of theirs.
-        unsafe {
-            let key = |lane: usize, dim: usize| key.add((first + lane) * stride + dim);
-            let panel = panels.add(number * width::<S>() * dims);
-            let place = |lane: usize, dim: usize| panel.add(dim * width::<S>() + lane);
-            // Four of each at once, which is what registers turn around.
-            let (whole_lanes, whole_dims) = (count / 4 * 4, dims / 4 * 4);
-            for lane in (0..whole_lanes).step_by(4) {
-                for dim in (0..whole_dims).step_by(4) {
-                    let rows: [[u32; 4]; 4] = [0, 1, 2, 3]
-                        .map(|i| key(lane + i, dim).cast::<[u32; 4]>().read_unaligned());
-                    let columns: [[u32; 4]; 4] = std::array::from_fn(|i| rows.map(|row| row[i]));
-                    for (i, column) in columns.into_iter().enumerate() {
-                        place(lane, dim + i).cast::<[u32; 4]>().write_unaligned(column);
-                    }
-                }
-            }
-            for lane in 0..count {
-                for dim in if lane < whole_lanes { whole_dims } else { 0 }..dims {
-                    place(lane, dim).write(key(lane, dim).read_unaligned());
-                }
-            }
-        }
-    }
-}
-
-/// Copies values into panels: for each `DEPTH` keys, as many dimensions as a panel is wide;
-/// zeros for keys that are not there, up to the depth.
-#[inline(always)]
-unsafe fn lay_out_values<S: Simd, E: Element>(
-    value: *const E,
-    stride: usize,
-    (length, depth): (usize, usize),
-    head_dim: usize,
-    panels: *mut E,
-) {
-    for (panel, first) in (0..head_dim).step_by(width::<S>()).enumerate() {
-        for half in 0..2 {
-            let dim = first + half * S::LANES;
-            if dim >= head_dim {
-                break;
-            }
-            let count = S::LANES.min(head_dim - dim);
-            for key in (0..length).step_by(E::DEPTH) {
-                // SAFETY: as many values as there are, into a panel of theirs.
-                unsafe {
-                    let row = panels.add((panel * depth + key) * width::<S>());
-                    let to = row.add(half * S::LANES * E::DEPTH);
-                    let from = value.add(key * stride + dim);
-                    E::interleave::<S>(from, stride, length - key, count, to);
-                }
-            }
-            for key in (length.next_multiple_of(E::DEPTH)..depth).step_by(E::DEPTH) {
-                // SAFETY: as above.
-                unsafe {
-                    let row = panels.add((panel * depth + key) * width::<S>());
-                    row.add(half * S::LANES * E::DEPTH).write_bytes(0, S::LANES * E::DEPTH);
                 }
             }
         }

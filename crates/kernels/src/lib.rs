@@ -24,7 +24,7 @@ mod team;
 mod tile;
 
 pub use activation::Activation;
-pub use attention::{Keys, Sequences, attention};
+pub use attention::{Keys, RelativeBias, Sequences, attention};
 pub use element::{Bf16, Element};
 pub use isa::Isa;
 pub use layer_norm::LayerNorm;

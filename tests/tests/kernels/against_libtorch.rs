@@ -230,7 +230,7 @@ fn tokens_attend_to_the_keys_of_their_sequence() {
         let width = num_heads * head_dim;
         let qkv = random(164, 3 * width as i64, 1) * 3.;
         for isa in available() {
-            let sequences = Sequences { cu_seqlens: &cu_seqlens, keys: &keys, num_heads };
+            let sequences = Sequences { keys: &keys, ..sequences(&cu_seqlens, num_heads) };
             let mut out = zeros::<f32>([164, width]);
             attention(isa, &Solo, matrix(&qkv).all(), sequences, out.all_mut()).unwrap();
             for (text, keys) in ranges(&lengths).zip(keys) {

@@ -1,7 +1,9 @@
 //! What a row depends on.
 
 use super::*;
-use bertscript_kernels::{Activation, LayerNorm, Linear, OutOfMemory, Solo, Team, Then, attention};
+use bertscript_kernels::{
+    Activation, LayerNorm, Linear, OutOfMemory, RelativeBias, Solo, Team, Then, attention,
+};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -92,19 +94,21 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
     for (heads, head_dim) in heads.iter().copied() {
         let (tokens, width) = (lengths.iter().sum::<usize>() as i64, heads * head_dim);
         let qkv = matrix::<E>(&random(tokens, 3 * width as i64, 1));
-        let what = format!("{isa:?} {heads} heads of {head_dim}");
-        check_independence(&what, &lengths, |team, rows, lengths| {
-            let mut out = zeros::<E>([rows.len(), width]);
-            attention(
-                isa,
-                team,
-                qkv.rows(rows),
-                sequences(&cu_seqlens(lengths), heads),
-                out.all_mut(),
-            )
-            .unwrap();
-            [bits(&out), Vec::new()]
-        });
+        let table = values(&random(heads as i64, 2 * 9 + 1, 2));
+        let bias = RelativeBias { table: &table, max_distance: 9 };
+        for (bias, window) in [(None, None), (Some(bias), None), (None, Some(5))] {
+            let what = format!("{isa:?} {heads} heads of {head_dim}, window {window:?}");
+            check_independence(&what, &lengths, |team, rows, lengths| {
+                let mut out = zeros::<E>([rows.len(), width]);
+                let positions: Vec<_> =
+                    lengths.iter().flat_map(|length| 0..*length as i64).collect();
+                let cu_seqlens = cu_seqlens(lengths);
+                let of = sequences(&cu_seqlens, heads);
+                let of = Sequences { positions: &positions, bias, window, ..of };
+                attention(isa, team, qkv.rows(rows), of, out.all_mut()).unwrap();
+                [bits(&out), Vec::new()]
+            });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod bf16;
 mod independence;
 mod int8;
 mod refusals;
+mod relative;
 
 use bertscript_kernels::{Bf16, Element, Isa, Matrix, Sequences};
 use std::ops::Range;
@@ -31,7 +32,7 @@ fn cu_seqlens(lengths: &[usize]) -> Vec<usize> {
 
 /// Sequences whose tokens attend to all of their own sequence.
 fn sequences(cu_seqlens: &[usize], num_heads: usize) -> Sequences<'_> {
-    Sequences { cu_seqlens, keys: &[], num_heads }
+    Sequences::new(cu_seqlens, num_heads)
 }
 
 /// Numbers from -1 to 1 that look random, the same in every run.

@@ -1,7 +1,7 @@
 //! Shapes that do not fit.
 
 use super::*;
-use bertscript_kernels::{Keys, LayerNorm, Linear, Sequences, Solo, Then, attention};
+use bertscript_kernels::{Keys, LayerNorm, Linear, RelativeBias, Sequences, Solo, Then, attention};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::thread;
 
@@ -32,7 +32,13 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
         };
         let attend_to = |cu_seqlens: &[usize], keys: &[Keys]| {
             let (mut out, qkv) = (zeros::<f32>([4, 4]), zeros::<f32>([4, 12]));
-            let sequences = Sequences { cu_seqlens, keys, num_heads: 1 };
+            let sequences = Sequences { keys, ..sequences(cu_seqlens, 1) };
+            attention(isa, &Solo, qkv.all(), sequences, out.all_mut()).unwrap();
+        };
+        let attend_at = |positions: &[i64], table: &[f32]| {
+            let (mut out, qkv) = (zeros::<f32>([4, 4]), zeros::<f32>([4, 12]));
+            let bias = Some(RelativeBias { table, max_distance: 1 });
+            let sequences = Sequences { positions, bias, ..sequences(&[0, 2, 4], 1) };
             attention(isa, &Solo, qkv.all(), sequences, out.all_mut()).unwrap();
         };
         let normalize = |x, copy| {
@@ -58,6 +64,9 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
             ("sequences overlap", &|| attend_to(&[0, 3, 2, 4], &[])),
             ("sequences overlap", &|| attend_to(&[1, 4], &[])),
             ("sequences overlap", &|| attend_to(&[], &[])),
+            ("a position for each", &|| attend_at(&[0, 1, 0], &[0.; 3])),
+            ("positions that ascend", &|| attend_at(&[0, 1, 1, 1], &[0.; 3])),
+            ("numbers of all distances", &|| attend_at(&[0, 1, 0, 1], &[0.; 2])),
             ("keys of each", &|| attend_to(&[0, 4], &[Keys::All; 2])),
             ("query, key", &|| drop(attend(&[2, 2], 2, [4, 12], [3, 4]))),
             ("query, key", &|| drop(attend(&[2, 2], 2, [4, 11], [4, 4]))),

@@ -228,7 +228,7 @@ impl CheckedInputs<'_> {
             let row_ids = &ids[row * length..(row + 1) * length];
             let position_ids = positions.of(row_ids).enumerate();
             let kept = position_ids.filter(|(column, _)| is_kept(*column));
-            batch.end_sequence(kept.map(|(_, position)| position), keys);
+            batch.end_sequence(kept, keys);
         }
         Ok(Unpadded { batch, shape: shape.to_vec(), indices })
     }

@@ -11,6 +11,7 @@ mod heads;
 mod layer;
 mod linear;
 mod model;
+mod relative_bias;
 mod scratch;
 mod threads;
 

@@ -13,11 +13,12 @@ use crate::device::Dtype;
 use crate::error::Result;
 use crate::family::OutputSpec;
 use crate::family::model::ModelSpec;
+use crate::family::spec::{Encoder, RelativePositions};
 use crate::memory::collect;
 use crate::models::{Model, ModelInputs};
-use crate::nn::{AttentionForm, VarlenBatch, VarlenKernel, VarlenShape};
+use crate::nn::{AttentionForm, Sequences, VarlenBatch, VarlenKernel, VarlenShape};
 use crate::weights::Weights;
-use bertscript_kernels::{Keys, Solo, Team};
+use bertscript_kernels::{Solo, Team};
 use graphs::Graphs;
 use std::fmt;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl VarlenModel {
         hidden_states: bool,
         device: tch::Device,
     ) -> Result<Self> {
-        let kernel = kernel(device, w.dtype(), spec.encoder.head_dim())?;
+        let kernel = kernel(device, w.dtype(), &spec.encoder)?;
         let _inference = InferenceMode::enter();
         let model = Model::load(w, spec, AttentionForm::Varlen)?;
         let mut per_token: Vec<_> = spec.outputs().iter().map(OutputSpec::is_per_token).collect();
@@ -128,7 +129,9 @@ impl VarlenModel {
             torchscript::cuda_synchronize(index)?;
         }
         let layers = Layers { model, per_token, hidden_states, device, kernel };
-        Ok(Self { layers, graphs: Graphs::new(device) })
+        // Padding depends on the lengths, which a graph does not know.
+        let graphs = if kernel == VarlenKernel::Padded { None } else { Graphs::new(device) };
+        Ok(Self { layers, graphs })
     }
 
     /// All outputs, those of tokens `[T,..]`, those of sequences `[N,..]`.
@@ -142,8 +145,14 @@ impl VarlenModel {
         let buffer = Tensor::f_from_slice(&buffer(shape, batch)?)?;
         let buffer = buffer.f_to_device(self.layers.device)?;
         let lengths = collect(batch.lengths())?;
-        let max_length = batch.max_length();
-        let found = self.layers.forward(&buffer, shape, (&lengths, batch.keys()), max_length)?;
+        let max_column = batch.columns().iter().max().map_or(0, |column| *column as usize);
+        let sequences = Sequences {
+            lengths: &lengths,
+            keys: batch.keys(),
+            max_length: batch.max_length(),
+            width: max_column + 1,
+        };
+        let found = self.layers.forward(&buffer, shape, sequences)?;
         self.layers.rows(&found, batch)
     }
 }
@@ -151,7 +160,8 @@ impl VarlenModel {
 /// A batch as one row of a shape that holds it.
 fn buffer(shape: VarlenShape, batch: &Batch) -> Result<Vec<i64>> {
     let starts = &batch.cu_seqlens()[..batch.len()];
-    shape.buffer([batch.input_ids(), batch.token_type_ids(), batch.position_ids()], starts)
+    let ids = [batch.input_ids(), batch.token_type_ids(), batch.position_ids(), batch.columns()];
+    shape.buffer(ids, starts)
 }
 
 impl Layers {
@@ -160,10 +170,9 @@ impl Layers {
         &self,
         buffer: &Tensor,
         shape: VarlenShape,
-        sequences: (&[usize], &[Keys]),
-        max_length: usize,
+        sequences: Sequences<'_>,
     ) -> Result<Vec<Tensor>> {
-        let batch = VarlenBatch::over(buffer, shape, sequences, max_length, self.kernel)?;
+        let batch = VarlenBatch::over(buffer, shape, sequences, self.kernel)?;
         let found = self.model.forward(ModelInputs::varlen(&batch))?;
         let mut outputs = found.outputs;
         if self.hidden_states {
@@ -194,8 +203,12 @@ impl fmt::Debug for VarlenModel {
 }
 
 /// The best kernel for attention that a device has.
-fn kernel(device: tch::Device, dtype: Dtype, head_dim: i64) -> Result<VarlenKernel> {
+fn kernel(device: tch::Device, dtype: Dtype, encoder: &Encoder) -> Result<VarlenKernel> {
     let tch::Device::Cuda(index) = device else { return Ok(VarlenKernel::EachSequence) };
+    if encoder.relative_positions != RelativePositions::None {
+        return Ok(VarlenKernel::Padded);
+    }
+    let head_dim = encoder.head_dim();
     let ampere = torchscript::cuda_device(index)?.compute_capability >= (8, 0);
     let takes_heads = head_dim % 8 == 0 && head_dim <= 256;
     Ok(match dtype {
@@ -241,18 +254,28 @@ mod tests {
         model.forward(ModelInputs::padded(&ids, None, &types)).unwrap()
     }
 
+    /// The kernels that work on the CPU, too.
+    fn with_kernels(architecture: Architecture) -> Vec<(Architecture, VarlenKernel)> {
+        let each = (architecture, VarlenKernel::EachSequence);
+        match spec(architecture).encoder.relative_positions {
+            RelativePositions::None => vec![each],
+            RelativePositions::Buckets(_) => vec![each, (architecture, VarlenKernel::Padded)],
+        }
+    }
+
     #[test]
     fn sequences_in_one_row_are_as_each_alone() {
         let lengths = vec![5, 1, 16, 5];
         let input_ids: Vec<i64> = (0..27).map(|n| (n * 37 + 5) % 100).collect();
         let token_type_ids: Vec<i64> = (0..27).map(|n| (n / 3) % 2).collect();
-        for architecture in Architecture::all() {
+        for (architecture, kernel) in Architecture::all().flat_map(with_kernels) {
             let form = AttentionForm::Padded(Attention::Sdpa);
             let spec = spec(architecture);
             let positions = spec.encoder.positions();
             let batch = Batch::new(&input_ids, &token_type_ids, &lengths, positions);
             let padded = Model::load(&random(), &spec, form).unwrap();
-            let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
+            let mut model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
+            model.layers.kernel = kernel;
             let outputs = model.forward(&batch).unwrap();
             assert_eq!(outputs.len(), spec.outputs().len() + 3);
 
@@ -274,7 +297,7 @@ mod tests {
                     let difference = (found - &expected).abs().max().double_value(&[]);
                     assert!(
                         difference < 1e-5,
-                        "{architecture}, output {number}, text {text}: {difference}"
+                        "{architecture} {kernel:?}, output {number}, text {text}: {difference}"
                     );
                     assert!(expected.abs().max().double_value(&[]) > 1e-3);
                 }
@@ -292,14 +315,15 @@ mod tests {
         let wider = VarlenShape { tokens: 16, sequences: 5 };
         assert_eq!(
             buffer(exact, &batch).unwrap(),
-            [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
+            [1, 2, 3, 4, 5, 6, 0, 0, 1, 0, 1, 1, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 0, 1, 0, 4, 0, 4, 6]
         );
-        assert_eq!(buffer(wider, &batch).unwrap()[3 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
+        assert_eq!(buffer(wider, &batch).unwrap()[4 * 16..], [0, 4, 0, 0, 0, 0, 4, 6, 6, 6, 16]);
         let spec = spec("BertForPreTraining".parse().unwrap());
         let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
         let run = |shape: VarlenShape, lengths: &[usize]| {
             let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());
-            let found = model.layers.forward(&buffer, shape, (lengths, &[]), 16).unwrap();
+            let sequences = Sequences { lengths, keys: &[], max_length: 16, width: 16 };
+            let found = model.layers.forward(&buffer, shape, sequences).unwrap();
             model.layers.rows(&found, &batch).unwrap()
         };
         // The empty sequences and the one that holds the rest, told to the CPU's kernel.

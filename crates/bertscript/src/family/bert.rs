@@ -8,7 +8,7 @@ use super::keys::{
 };
 use super::spec::{
     Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
-    Table, Transform,
+    RelativePositions, Table, Transform,
 };
 use super::{Family, Task};
 use crate::activation::Activation;
@@ -75,6 +75,7 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
             norm: LayerNorm::new("embeddings.LayerNorm", eps),
             projection: None,
         },
+        relative_positions: RelativePositions::None,
         layers: (0..layers).map(|index| layer(index, activation, eps)).collect(),
         pooler: Some(Transform {
             dense: Linear::new("pooler.dense"),

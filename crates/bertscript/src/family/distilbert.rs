@@ -7,7 +7,7 @@
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
 use super::spec::{
     Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
-    Table, Transform,
+    RelativePositions, Table, Transform,
 };
 use super::{Family, Task, bert, roberta};
 use crate::activation::Activation;
@@ -53,6 +53,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             norm: LayerNorm::new("embeddings.LayerNorm", EPS),
             projection: None,
         },
+        relative_positions: RelativePositions::None,
         layers: (0..layers).map(|index| layer(index, activation)).collect(),
         pooler: None,
     })

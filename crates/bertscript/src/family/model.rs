@@ -2,7 +2,8 @@
 //! tied, and the outputs.
 
 use super::spec::{
-    Embeddings, Encoder, Head, LayerNorm, Linear, OutputForm, OutputLayer, Pooling, Transform,
+    Embeddings, Encoder, Head, LayerNorm, Linear, OutputForm, OutputLayer, Pooling,
+    RelativePositions, Transform,
 };
 use super::{Architecture, Dim, OutputSpec};
 
@@ -56,6 +57,10 @@ impl Encoder {
         }
         all.norm(norm, *width);
         projection.iter().for_each(|linear| all.linear(linear, [*width, hidden]));
+        if let RelativePositions::Buckets(buckets) = &self.relative_positions {
+            let shape = [buckets.num_buckets, self.num_heads];
+            all.push(format!("{}.weight", buckets.name), &shape);
+        }
         for layer in &self.layers {
             layer.query_key_value.iter().for_each(|one| all.linear(one, [hidden, hidden]));
             all.linear(&layer.attention_output, [hidden, hidden]);

@@ -52,7 +52,13 @@ fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
     if pad < 0 {
         return Err(invalid("pad_token_id", &format!("found {pad}, expected at least 0")));
     }
-    let positions = roberta.max_length;
+    count_after_pad(&mut roberta, pad)?;
+    Ok(roberta)
+}
+
+/// Numbers positions after the id of the padding token.
+pub(super) fn count_after_pad(encoder: &mut Encoder, pad: i64) -> Result<()> {
+    let positions = encoder.max_length;
     if !(0..positions - 1).contains(&pad) {
         let message = format!(
             "found {positions} with pad_token_id {pad}, expected at least {}: the first token's position is {}",
@@ -62,14 +68,14 @@ fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
         return Err(invalid("max_position_embeddings", &message));
     }
     // A token that is no padding has a position of `pad + 1` at least.
-    roberta.max_length -= pad + 1;
-    for table in &mut roberta.embeddings.tables {
+    encoder.max_length -= pad + 1;
+    for table in &mut encoder.embeddings.tables {
         if matches!(table.index, Index::Position(_)) {
             table.index = Index::Position(Positions::AfterPad { pad });
             table.padding_idx = Some(pad);
         }
     }
-    Ok(roberta)
+    Ok(())
 }
 
 pub(super) fn heads(task: Task, roberta: &Encoder, keys: &Keys) -> Result<Vec<Head>> {

@@ -6,19 +6,18 @@
 #![deny(clippy::disallowed_methods)]
 
 use super::ModelInputs;
+use super::attention::{BatchScores, ScoresOf, SelfAttention};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::{self, Index, Positions};
-use crate::nn::{
-    Attention, AttentionForm, AttentionMask, Embedding, LayerNorm, Linear, VarlenBatch,
-    boolean_mask,
-};
+use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear};
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
 
 /// Embeddings and layers.
 pub(super) struct Encoder {
     embeddings: Embeddings,
+    scores: ScoresOf,
     layers: Vec<Layer>,
 }
 
@@ -37,17 +36,13 @@ impl Encoder {
         let layers = spec.layers.iter().map(|layer| Layer::load(w, layer, spec, form));
         Ok(Self {
             embeddings: Embeddings::load(w, &spec.embeddings, spec.hidden_size)?,
+            scores: ScoresOf::load(w, spec, form)?,
             layers: layers.collect::<Result<_>>()?,
         })
     }
 
     pub(super) fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
-        let padding = inputs.attention_mask.map(boolean_mask).transpose()?;
-        let mask = match (inputs.varlen, &padding) {
-            (Some(texts), _) => AttentionMask::Varlen(texts),
-            (None, Some(padding)) => AttentionMask::Padding(padding),
-            (None, None) => AttentionMask::Everything,
-        };
+        let scores = self.scores.forward(inputs)?;
         let embeddings = self.embeddings.forward(inputs)?;
         let mut encoded = Encoded {
             last_hidden_state: embeddings.shallow_clone(),
@@ -55,7 +50,8 @@ impl Encoder {
             attentions: Vec::new(),
         };
         for layer in &self.layers {
-            let (hidden_states, probabilities) = layer.forward(&encoded.last_hidden_state, mask)?;
+            let (hidden_states, probabilities) =
+                layer.forward(&encoded.last_hidden_state, &scores)?;
             encoded.hidden_states.push(hidden_states.shallow_clone());
             encoded.attentions.extend(probabilities);
             encoded.last_hidden_state = hidden_states;
@@ -108,7 +104,7 @@ impl Embeddings {
 }
 
 /// The position of each token, `[B,S]`, or `[1,S]` where they are the same in every row.
-fn position_ids(positions: Positions, inputs: ModelInputs<'_>) -> Result<Tensor> {
+pub(super) fn position_ids(positions: Positions, inputs: ModelInputs<'_>) -> Result<Tensor> {
     if let Some(varlen) = inputs.varlen {
         return Ok(varlen.position_ids.shallow_clone());
     }
@@ -160,94 +156,12 @@ impl Layer {
     }
 
     /// `[B,S,H]` -> `[B,S,H]`, and the probabilities
-    fn forward(&self, x: &Tensor, mask: AttentionMask<'_>) -> Result<(Tensor, Option<Tensor>)> {
-        let (context, probabilities) = self.attention.forward(x, mask)?;
+    fn forward(&self, x: &Tensor, scores: &BatchScores<'_>) -> Result<(Tensor, Option<Tensor>)> {
+        let (context, probabilities) = self.attention.forward(x, scores)?;
         let sum = self.attention_output.forward(&context)?.f_add(x)?;
         let attended = self.attention_norm.forward(&sum)?;
         let intermediate = self.activation.forward(&self.intermediate.forward(&attended)?)?;
         let sum = self.output.forward(&intermediate)?.f_add(&attended)?;
         Ok((self.output_norm.forward(&sum)?, probabilities))
     }
-}
-
-struct SelfAttention {
-    projections: Projections,
-    /// Their number, and the width of one
-    heads: [i64; 2],
-}
-
-/// Query, key and value
-enum Projections {
-    /// For rows of one length: three layers, which the tracer knows by their names
-    Separate([Linear; 3], Attention),
-    /// For one row of several texts: one layer, three times as wide
-    Fused(Linear),
-}
-
-impl SelfAttention {
-    fn load(
-        w: &Weights,
-        layer: &spec::Layer,
-        encoder: &spec::Encoder,
-        form: AttentionForm,
-    ) -> Result<Self> {
-        let hidden = encoder.hidden_size;
-        let [query, key, value] = layer
-            .query_key_value
-            .each_ref()
-            .map(|spec| Linear::load(&w.sub(&spec.name), hidden, hidden));
-        let layers = [query?, key?, value?];
-        Ok(Self {
-            projections: match form {
-                AttentionForm::Padded(attention) => Projections::Separate(layers, attention),
-                AttentionForm::Varlen => Projections::Fused(Linear::concatenated(&layers)?),
-            },
-            heads: [encoder.num_heads, encoder.head_dim()],
-        })
-    }
-
-    /// hidden_states `[B,S,H]` -> `[B,S,H]`, and the probabilities `[B,heads,S,S]` if
-    /// the attention has them
-    fn forward(
-        &self,
-        hidden_states: &Tensor,
-        mask: AttentionMask<'_>,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let mask = match mask {
-            AttentionMask::Everything => None,
-            AttentionMask::Padding(mask) => Some(mask),
-            AttentionMask::Varlen(texts) => return self.varlen(hidden_states, texts),
-        };
-        let Projections::Separate([query, key, value], attention) = &self.projections else {
-            return Err(wrong_form("rows of one length"));
-        };
-        let query = self.split_heads(&query.forward(hidden_states)?)?;
-        let key = self.split_heads(&key.forward(hidden_states)?)?;
-        let value = self.split_heads(&value.forward(hidden_states)?)?;
-        let (context, probabilities) =
-            attention.forward([&query, &key, &value], mask, self.heads[1])?;
-        Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
-    }
-
-    /// hidden_states `[1,T,H]` -> `[1,T,H]`
-    fn varlen(
-        &self,
-        hidden_states: &Tensor,
-        texts: &VarlenBatch,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let Projections::Fused(qkv) = &self.projections else {
-            return Err(wrong_form("one row of several texts"));
-        };
-        Ok((texts.attention(&qkv.forward(hidden_states)?, self.heads)?, None))
-    }
-
-    /// `[B,S,H]` -> `[B,heads,S,head_dim]`
-    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
-    }
-}
-
-fn wrong_form(found: &str) -> Error {
-    let message = format!("the model was loaded for batches of another form than {found}");
-    Error::new(ErrorKind::InvalidInput, message)
 }

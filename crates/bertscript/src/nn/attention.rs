@@ -3,7 +3,6 @@
 //! Source: `sdpa_attention_forward` and `eager_attention_forward`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
-use super::VarlenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::fmt;
@@ -29,26 +28,50 @@ pub enum Attention {
 const MASKED: f64 = -65504.;
 
 impl Attention {
-    /// query, key, value `[B,heads,S,head_dim]`, mask `[B,1,1,S]` of bool (true
-    /// takes part) -> `[B,heads,S,head_dim]`, and from eager attention the
-    /// probabilities `[B,heads,S,S]`. The scale is `1/sqrt(head_dim)`.
+    /// Of a mask `[B,1,1,S]` of bool (true takes part) and a bias `[1,heads,S,S]`, what
+    /// [`Self::forward`] takes: the operator has one argument for both.
+    pub(crate) fn scores(self, mask: Option<Tensor>, bias: Option<Tensor>) -> Result<Scores> {
+        Ok(match (self, mask, bias) {
+            (Self::Sdpa, Some(mask), Some(bias)) => {
+                let both = bias.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?;
+                Scores { mask: Some(both), bias: None }
+            }
+            (Self::Sdpa, None, Some(bias)) => Scores { mask: Some(bias), bias: None },
+            (_, mask, bias) => Scores { mask, bias },
+        })
+    }
+
+    /// query, key, value `[B,heads,S,head_dim]` -> `[B,heads,S,head_dim]`, and from eager
+    /// attention the probabilities `[B,heads,S,S]`. The scale is `1/sqrt(head_dim)`.
     pub(crate) fn forward(
         self,
         [query, key, value]: [&Tensor; 3],
-        mask: Option<&Tensor>,
+        scores_of: &Scores,
         head_dim: i64,
     ) -> Result<(Tensor, Option<Tensor>)> {
+        let Scores { mask, bias } = scores_of;
         match self {
             Self::Sdpa => {
                 let (dropout_p, is_causal, enable_gqa) = (0., false, false);
                 let context = Tensor::f_scaled_dot_product_attention(
-                    query, key, value, mask, dropout_p, is_causal, None, enable_gqa,
+                    query,
+                    key,
+                    value,
+                    mask.as_ref(),
+                    dropout_p,
+                    is_causal,
+                    None,
+                    enable_gqa,
                 )?;
                 Ok((context, None))
             }
             Self::Eager => {
                 let scaling = (head_dim as f64).powf(-0.5);
                 let scores = query.f_matmul(&key.f_transpose(2, 3)?)?.f_mul_scalar(scaling)?;
+                let scores = match bias {
+                    Some(bias) => scores.f_add(bias)?,
+                    None => scores,
+                };
                 let scores = match mask {
                     Some(mask) => scores.f_masked_fill(&mask.f_logical_not()?, MASKED)?,
                     None => scores,
@@ -94,15 +117,15 @@ pub(crate) enum AttentionForm {
     Varlen,
 }
 
-/// What tokens attend to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum AttentionMask<'a> {
-    /// All of their row
-    Everything,
-    /// What is no padding, `[B,1,1,S]` of bool
-    Padding(&'a Tensor),
-    /// Their own sequence, of several in the row
-    Varlen(&'a VarlenBatch),
+/// What is added to the scores of rows of one length, and which of them are left out; the
+/// same in every layer.
+#[derive(Debug)]
+pub(crate) struct Scores {
+    /// `[B,1,1,S]` of bool, true where a key takes part; with a bias for SDPA, both as one
+    /// `[B,heads,S,S]`
+    mask: Option<Tensor>,
+    /// `[1,heads,S,S]`
+    bias: Option<Tensor>,
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

@@ -4,6 +4,7 @@ use super::embeddings::Embeddings;
 use super::heads::Heads;
 use super::layer::Layer;
 use super::linear::copy;
+use super::relative_bias::RelativeBias;
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,7 @@ pub(super) struct Model<E> {
     /// `H`, and the width of the feed-forward layer
     widths: [usize; 2],
     embeddings: Embeddings<E>,
+    bias: Option<RelativeBias>,
     layers: Vec<Layer<E>>,
     heads: Heads<E>,
     /// Memory of earlier calls, as many as ran at once.
@@ -48,6 +50,7 @@ impl<E: Element> Model<E> {
             num_heads: encoder.num_heads as usize,
             widths: [encoder.hidden_size as usize, encoder.intermediate_size as usize],
             embeddings: Embeddings::load(&base, encoder, isa)?,
+            bias: RelativeBias::load(&base, encoder)?,
             layers: layers.collect::<Result<_>>()?,
             heads: Heads::load(w, spec, isa)?,
             scratch: Mutex::default(),
@@ -146,8 +149,12 @@ impl<E: Element> Model<E> {
         scratch.set_rows(batch.num_tokens())?;
         self.embeddings.forward(batch, scratch, team)?;
         each(&scratch.x)?;
-        let (cu_seqlens, keys, num_heads) = (batch.cu_seqlens(), batch.keys(), self.num_heads);
-        let sequences = Sequences { cu_seqlens, keys, num_heads };
+        let sequences = Sequences {
+            keys: batch.keys(),
+            positions: batch.columns(),
+            bias: self.bias.as_ref().map(RelativeBias::of_scores),
+            ..Sequences::new(batch.cu_seqlens(), self.num_heads)
+        };
         for (index, layer) in self.layers.iter().enumerate() {
             layer.attend(self.isa, sequences, scratch, team)?;
             if let Some(tokens) = tokens

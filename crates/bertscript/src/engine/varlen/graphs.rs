@@ -7,7 +7,7 @@
 use super::{Layers, buffer};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::VarlenShape;
+use crate::nn::{Sequences, VarlenShape};
 use bertscript_kernels::Keys;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,7 +119,9 @@ impl Captured {
         let buffer = first.f_to_device(layers.device)?;
         let mut capture = CudaCapture::begin(index)?;
         // The lengths of texts are on the device; no more is known than their sum.
-        let forward = || layers.forward(&buffer, shape, (&[], &[]), shape.tokens);
+        let sequences =
+            Sequences { lengths: &[], keys: &[], max_length: shape.tokens, width: shape.tokens };
+        let forward = || layers.forward(&buffer, shape, sequences);
         // Libraries make what they need at first calls, which cannot be captured.
         for _ in 0..2 {
             forward()?;

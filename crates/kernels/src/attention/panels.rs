@@ -1,0 +1,83 @@
+//! Keys and values in the order in which products read them.
+
+use crate::element::Element;
+use crate::simd::Simd;
+use crate::tile::width;
+
+/// Copies keys into panels: for each `DEPTH` dimensions, theirs of as many keys as a panel
+/// is wide. What is left of the last panel keeps what it was; nobody reads its products.
+#[inline(always)]
+pub(super) unsafe fn lay_out_keys<S: Simd, E: Element>(
+    key: *const E,
+    stride: usize,
+    length: usize,
+    head_dim: usize,
+    panels: *mut E,
+) {
+    // Of bfloat16, two values are one of 32 bits; of float32, one is.
+    let (key, panels) = (key.cast::<u32>(), panels.cast::<u32>());
+    let (stride, dims) = (stride / E::DEPTH, head_dim / E::DEPTH);
+    for (number, first) in (0..length).step_by(width::<S>()).enumerate() {
+        let count = width::<S>().min(length - first);
+        // SAFETY: as many keys as there are, into a panel of theirs.
+        unsafe {
+            let key = |lane: usize, dim: usize| key.add((first + lane) * stride + dim);
+            let panel = panels.add(number * width::<S>() * dims);
+            let place = |lane: usize, dim: usize| panel.add(dim * width::<S>() + lane);
+            // Four of each at once, which is what registers turn around.
+            let (whole_lanes, whole_dims) = (count / 4 * 4, dims / 4 * 4);
+            for lane in (0..whole_lanes).step_by(4) {
+                for dim in (0..whole_dims).step_by(4) {
+                    let rows: [[u32; 4]; 4] = [0, 1, 2, 3]
+                        .map(|i| key(lane + i, dim).cast::<[u32; 4]>().read_unaligned());
+                    let columns: [[u32; 4]; 4] = std::array::from_fn(|i| rows.map(|row| row[i]));
+                    for (i, column) in columns.into_iter().enumerate() {
+                        place(lane, dim + i).cast::<[u32; 4]>().write_unaligned(column);
+                    }
+                }
+            }
+            for lane in 0..count {
+                for dim in if lane < whole_lanes { whole_dims } else { 0 }..dims {
+                    place(lane, dim).write(key(lane, dim).read_unaligned());
+                }
+            }
+        }
+    }
+}
+
+/// Copies values into panels: for each `DEPTH` keys, as many dimensions as a panel is wide;
+/// zeros for keys that are not there, up to the depth.
+#[inline(always)]
+pub(super) unsafe fn lay_out_values<S: Simd, E: Element>(
+    value: *const E,
+    stride: usize,
+    (length, depth): (usize, usize),
+    head_dim: usize,
+    panels: *mut E,
+) {
+    for (panel, first) in (0..head_dim).step_by(width::<S>()).enumerate() {
+        for half in 0..2 {
+            let dim = first + half * S::LANES;
+            if dim >= head_dim {
+                break;
+            }
+            let count = S::LANES.min(head_dim - dim);
+            for key in (0..length).step_by(E::DEPTH) {
+                // SAFETY: as many values as there are, into a panel of theirs.
+                unsafe {
+                    let row = panels.add((panel * depth + key) * width::<S>());
+                    let to = row.add(half * S::LANES * E::DEPTH);
+                    let from = value.add(key * stride + dim);
+                    E::interleave::<S>(from, stride, length - key, count, to);
+                }
+            }
+            for key in (length.next_multiple_of(E::DEPTH)..depth).step_by(E::DEPTH) {
+                // SAFETY: as above.
+                unsafe {
+                    let row = panels.add((panel * depth + key) * width::<S>());
+                    row.add(half * S::LANES * E::DEPTH).write_bytes(0, S::LANES * E::DEPTH);
+                }
+            }
+        }
+    }
+}
