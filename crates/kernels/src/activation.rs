@@ -242,7 +242,7 @@ unsafe fn softmax<S: Simd, E: Element>(values: &mut [E], sign: f32, is_log: bool
 
 /// Element-wise functions; row-wise ones return x.
 #[inline(always)]
-unsafe fn value<S: Simd>(activation: Activation, x: S::V) -> S::V {
+pub(crate) unsafe fn value<S: Simd>(activation: Activation, x: S::V) -> S::V {
     // The constants of `torch.nn.functional.selu`.
     const ALPHA: f32 = 1.673_263_2;
     const SCALE: f32 = 1.050_701;

@@ -2,7 +2,7 @@
 
 use crate::element::{Element, Operations};
 use crate::isa::{Isa, Kernel};
-use crate::matrix::RowsMut;
+use crate::matrix::{Rows, RowsMut};
 use crate::memory::{OutOfMemory, collect};
 use crate::simd::Simd;
 use crate::team::{Team, share};
@@ -53,17 +53,45 @@ impl LayerNorm {
         x: RowsMut<'_, f32>,
         copy: RowsMut<'_, E>,
     ) -> Result<(), OutOfMemory> {
-        assert_eq!((x.width, copy.width), (self.weight.len(), self.weight.len()), "other widths");
         assert!(copy.rows == 0 || copy.rows == x.rows, "as many copies as rows");
-        let team: &dyn Team = if x.rows < 2 * BLOCK { &crate::Solo } else { team };
+        self.share(team, x.as_rows(), Some(&x), &copy)
+    }
+
+    /// The same, x is left as it is.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    ///
+    /// # Panics
+    /// If a matrix has another shape.
+    pub fn forward_to<E: Element>(
+        &self,
+        team: &dyn Team,
+        x: Rows<'_, f32>,
+        out: RowsMut<'_, E>,
+    ) -> Result<(), OutOfMemory> {
+        assert_eq!(out.rows, x.rows, "as many copies as rows");
+        self.share(team, x, None, &out)
+    }
+
+    fn share<E: Element>(
+        &self,
+        team: &dyn Team,
+        from: Rows<'_, f32>,
+        x: Option<&RowsMut<'_, f32>>,
+        copy: &RowsMut<'_, E>,
+    ) -> Result<(), OutOfMemory> {
+        let width = self.weight.len();
+        assert_eq!((from.width, copy.width), (width, width), "other widths");
+        let team: &dyn Team = if from.rows < 2 * BLOCK { &crate::Solo } else { team };
         share(
             team,
-            x.rows.div_ceil(BLOCK),
+            from.rows.div_ceil(BLOCK),
             || Ok(()),
             |(), number| {
-                let rows = (number * BLOCK, x.rows.min((number + 1) * BLOCK));
+                let rows = (number * BLOCK, from.rows.min((number + 1) * BLOCK));
                 // SAFETY: available; shapes were compared, no two pieces share a row.
-                unsafe { self.isa.run(Piece { norm: self, x: &x, copy: &copy, rows }) };
+                unsafe { self.isa.run(Piece { norm: self, from, x, copy, rows }) };
                 Ok(())
             },
         )
@@ -72,7 +100,8 @@ impl LayerNorm {
 
 struct Piece<'a, E> {
     norm: &'a LayerNorm,
-    x: &'a RowsMut<'a, f32>,
+    from: Rows<'a, f32>,
+    x: Option<&'a RowsMut<'a, f32>>,
     copy: &'a RowsMut<'a, E>,
     rows: (usize, usize),
 }
@@ -82,7 +111,7 @@ impl<E: Element> Kernel for Piece<'_, E> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let width = self.x.width;
+        let width = self.from.width;
         let part = |column: usize| S::LANES.min(width - column);
         for row in self.rows.0..self.rows.1 {
             // SAFETY: every column is one of the row's, every part ends with it.
@@ -90,14 +119,14 @@ impl<E: Element> Kernel for Piece<'_, E> {
                 let mut sum = S::zero();
                 for column in (0..width).step_by(S::LANES) {
                     let values =
-                        <f32 as Operations>::load::<S>(self.x.at(row, column), part(column));
+                        <f32 as Operations>::load::<S>(self.from.at(row, column), part(column));
                     sum = S::add(sum, values);
                 }
                 let mean = S::splat(S::sum(sum) / width as f32);
                 let (mut squares, mut rest) = (S::zero(), S::zero());
                 for column in (0..width).step_by(S::LANES) {
                     let count = part(column);
-                    let values = <f32 as Operations>::load::<S>(self.x.at(row, column), count);
+                    let values = <f32 as Operations>::load::<S>(self.from.at(row, column), count);
                     let mut apart = S::sub(values, mean);
                     if count < S::LANES {
                         // What is not there is not apart.
@@ -115,8 +144,8 @@ impl<E: Element> Kernel for Piece<'_, E> {
                 let scale = S::splat((variance + self.norm.eps).sqrt().recip());
                 for column in (0..width).step_by(S::LANES) {
                     let count = part(column);
-                    let place = self.x.at(row, column);
-                    let apart = S::sub(<f32 as Operations>::load::<S>(place, count), mean);
+                    let values = <f32 as Operations>::load::<S>(self.from.at(row, column), count);
+                    let apart = S::sub(values, mean);
                     let weight = self.norm.weight.as_ptr().add(column);
                     let bias = self.norm.bias.as_ptr().add(column);
                     let value = S::fma(
@@ -124,7 +153,9 @@ impl<E: Element> Kernel for Piece<'_, E> {
                         <f32 as Operations>::load::<S>(weight, count),
                         <f32 as Operations>::load::<S>(bias, count),
                     );
-                    <f32 as Operations>::store::<S>(place, count, value);
+                    if let Some(x) = self.x {
+                        <f32 as Operations>::store::<S>(x.at(row, column), count, value);
+                    }
                     if self.copy.rows > 0 {
                         E::store::<S>(self.copy.at(row, column), count, value);
                     }

@@ -185,6 +185,12 @@ impl<E: Element> RowsMut<'_, E> {
         self.rows == 0
     }
 
+    /// The same rows, to read.
+    pub(crate) fn as_rows(&self) -> Rows<'_, E> {
+        let Self { start, rows, width, stride, .. } = *self;
+        Rows { start, rows, width, stride, life: PhantomData }
+    }
+
     /// The same rows, for a while.
     pub fn reborrow(&mut self) -> RowsMut<'_, E> {
         let Self { start, rows, width, stride, .. } = *self;

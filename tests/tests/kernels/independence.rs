@@ -2,7 +2,8 @@
 
 use super::*;
 use bertscript_kernels::{
-    Activation, LayerNorm, Linear, OutOfMemory, RelativeBias, Solo, Team, Then, attention,
+    Activation, LayerNorm, Linear, OutOfMemory, RelativeBias, Rope, Solo, Team, Then, attention,
+    glu,
 };
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -130,10 +131,26 @@ fn check_independence_of_activations(isa: Isa) {
     }
 }
 
+/// Rotations, and gated units.
+fn check_independence_of_positions(isa: Isa) {
+    let lengths = [3, 1, 100];
+    let rope = Rope::new(10_000., 64, 100).unwrap();
+    let x = random(lengths.iter().sum::<usize>() as i64, 384, 1);
+    check_independence(&format!("{isa:?} rotations"), &lengths, |team, rows, lengths| {
+        let positions: Vec<_> = lengths.iter().flat_map(|length| 0..*length as i64).collect();
+        let mut turned = matrix::<f32>(&narrow(&x, &rows));
+        rope.rotate(isa, team, &positions, 2, turned.all_mut()).unwrap();
+        let mut out = zeros::<f32>([rows.len(), 192]);
+        glu(isa, team, Some(Activation::Gelu), turned.all(), out.all_mut()).unwrap();
+        [bits(&turned), bits(&out)]
+    });
+}
+
 #[test]
 fn rows_depend_on_their_text_alone() {
     for isa in available() {
         check_independence_of_activations(isa);
+        check_independence_of_positions(isa);
         check_independence_of_linear::<f32>(isa, Linear::new);
         check_independence_of_linear::<f32>(isa, Linear::int8);
         if isa.multiplies_bf16() {
@@ -150,7 +167,10 @@ fn rows_depend_on_their_text_alone() {
             check_independence(&format!("{isa:?} {width} wide"), lengths, |team, rows, _| {
                 let mut x = matrix(&narrow(&x, &rows));
                 let mut copy = zeros::<Bf16>([rows.len(), x.width()]);
+                let mut apart = zeros::<f32>([rows.len(), x.width()]);
+                norm.forward_to(team, x.all(), apart.all_mut()).unwrap();
                 norm.forward(team, x.all_mut(), copy.all_mut()).unwrap();
+                assert!(bits(&apart) == bits(&x), "in place and apart");
                 [bits(&x), bits(&copy)]
             });
         }

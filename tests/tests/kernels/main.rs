@@ -2,10 +2,12 @@
 
 mod against_libtorch;
 mod bf16;
+mod glu;
 mod independence;
 mod int8;
 mod refusals;
 mod relative;
+mod rope;
 
 use bertscript_kernels::{Bf16, Element, Isa, Matrix, Sequences};
 use std::ops::Range;
