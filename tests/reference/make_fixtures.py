@@ -29,8 +29,14 @@ from transformers import (
     ElectraForMultipleChoice,
     ElectraForPreTraining,
     ErnieModel,
+    GteForSequenceClassification,
+    JinaEmbeddingsV3Model,
     MPNetForMaskedLM,
     MPNetModel,
+    MegatronBertModel,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
+    NomicBertModel,
     RobertaForMaskedLM,
     RobertaModel,
     XLMRobertaForSequenceClassification,
@@ -65,6 +71,17 @@ FAMILIES = {
     "electra-multiple-choice": (ElectraForMultipleChoice, 28, dict(embedding_size=32)),
     "mpnet": (MPNetModel, 29, {}),
     "mpnet-masked-lm": (MPNetForMaskedLM, 30, dict(hidden_act="relu")),
+    # A window of 2 to either side.
+    "modernbert-masked-lm": (ModernBertForMaskedLM, 31, dict(local_attention=4, pad_token_id=3)),
+    "modernbert-classification": (
+        ModernBertForSequenceClassification,
+        32,
+        dict(local_attention=4, pad_token_id=3, classifier_pooling="mean", num_labels=3),
+    ),
+    "nomic-bert": (NomicBertModel, 33, {}),
+    "gte-classification": (GteForSequenceClassification, 34, dict(type_vocab_size=1, num_labels=3)),
+    "jina-embeddings-v3": (JinaEmbeddingsV3Model, 35, {}),
+    "megatron-bert": (MegatronBertModel, 36, {}),
 }
 
 

@@ -14,13 +14,17 @@ def perturb(model):
     """Gives every parameter a part in the result, so that no mistake hides.
 
     Fresh biases are zero and LayerNorm weights one: a loader could swap or skip
-    them unnoticed. Embeddings stay small, so that layer_norm_eps shows.
+    them unnoticed. Embeddings stay small, so that layer_norm_eps shows; where no norm
+    follows them, they would be lost beside what layers add.
     """
+    norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    has_embeddings_norm = any("embeddings" in name for name in norms)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # DistilBERT's and the heads' are spelled layer_norm.
-            if name.endswith("bias") or "layernorm" in name.lower().replace("_", ""):
+            if name.endswith("bias") or name in norms:
                 parameter += 0.1 * torch.randn_like(parameter)
+            elif "embeddings" in name and not has_embeddings_norm:
+                parameter *= 50
             elif "embeddings" not in name and "decoder" not in name:
                 parameter *= 5
 

@@ -40,7 +40,7 @@ const fn golden(name: &'static str, class: &'static str) -> Golden {
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 28] = [
+pub const GOLDENS: [Golden; 34] = [
     golden("model", "BertModel"),
     golden("model-eps", "BertModel"),
     golden("model-bf16", "BertModel"),
@@ -68,6 +68,12 @@ pub const GOLDENS: [Golden; 28] = [
     golden("electra-multiple-choice", "ElectraForMultipleChoice"),
     golden("mpnet", "MPNetModel"),
     golden("mpnet-masked-lm", "MPNetForMaskedLM"),
+    golden("modernbert-masked-lm", "ModernBertForMaskedLM"),
+    golden("modernbert-classification", "ModernBertForSequenceClassification"),
+    golden("nomic-bert", "NomicBertModel"),
+    golden("gte-classification", "GteForSequenceClassification"),
+    golden("jina-embeddings-v3", "JinaEmbeddingsV3Model"),
+    golden("megatron-bert", "MegatronBertModel"),
     Golden { name: "eager-everything", class: "BertForTokenClassification", everything: true },
 ];
 

@@ -137,6 +137,17 @@ impl Activation {
         self.kernel().is_some_and(bertscript_kernels::Activation::is_row_wise)
     }
 
+    /// x `[N,2I]`, gate and up beside one another, -> `activation(gate) * up` `[N,I]`
+    pub(crate) fn glu<E: Element>(
+        self,
+        isa: Isa,
+        team: &dyn Team,
+        x: Rows<'_, f32>,
+        out: RowsMut<'_, E>,
+    ) -> Result<()> {
+        Ok(bertscript_kernels::glu(isa, team, self.kernel(), x, out)?)
+    }
+
     /// `[N,in]` through `linear` and the activation, to `[N,out]`. Every row depends on
     /// itself alone, bit for bit.
     pub(crate) fn after_linear<E: Element, O: Element>(

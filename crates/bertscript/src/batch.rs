@@ -118,6 +118,11 @@ impl Batch {
         &self.columns
     }
 
+    /// More than any column
+    pub(crate) fn width(&self) -> usize {
+        self.columns.iter().max().map_or(0, |column| *column as usize + 1)
+    }
+
     /// The index of each sequence's first token, and `T`: `[N+1]`
     pub(crate) fn cu_seqlens(&self) -> &[usize] {
         &self.cu_seqlens

@@ -9,13 +9,19 @@ mod bert;
 mod distilbert;
 mod electra;
 mod ernie;
+mod file_names;
 mod keys;
 mod labels;
+mod megatron_bert;
 pub(crate) mod model;
+mod modernbert;
 mod mpnet;
+mod nomic_bert;
 mod roberta;
+mod rope;
 pub(crate) mod spec;
 
+pub(crate) use file_names::FileNames;
 pub(crate) use keys::Keys;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -87,6 +93,7 @@ pub(crate) struct Family {
     pub(crate) class: &'static str,
     /// The prefix of the encoder's parameters in a model with a head
     pub(crate) base_prefix: &'static str,
+    pub(crate) file_names: &'static FileNames,
     /// The tasks that it has a class for
     pub(crate) tasks: &'static [Task],
     pub(crate) encoder: fn(&Keys) -> Result<Encoder>,
@@ -95,7 +102,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 9] = [
+pub(crate) static FAMILIES: [Family; 15] = [
     bert::BERT,
     ernie::ERNIE,
     roberta::ROBERTA,
@@ -105,6 +112,12 @@ pub(crate) static FAMILIES: [Family; 9] = [
     distilbert::DISTILBERT,
     electra::ELECTRA,
     mpnet::MPNET,
+    modernbert::MODERNBERT,
+    nomic_bert::NOMIC_BERT,
+    nomic_bert::GTE,
+    nomic_bert::JINA_EMBEDDINGS_V3,
+    megatron_bert::MEGATRON_BERT,
+    megatron_bert::XLM_ROBERTA_XL,
 ];
 
 impl Family {

@@ -106,7 +106,16 @@ impl Model {
     fn forward_sequences(&self, inputs: ModelInputs<'_>) -> Result<ModelOutputs> {
         let encoded = self.encoder.forward(inputs)?;
         let last_hidden_state = &encoded.last_hidden_state;
-        let mut rows = Rows { last_hidden_state, varlen: inputs.varlen, pooler_output: None };
+        let mut rows = Rows {
+            last_hidden_state,
+            varlen: inputs.varlen,
+            pooler_output: None,
+            tokens: match (inputs.varlen, inputs.attention_mask) {
+                (Some(_), _) => None,
+                (None, Some(mask)) => Some(mask.shallow_clone()),
+                (None, None) => Some(inputs.input_ids.f_ones_like()?),
+            },
+        };
         if let Some(pooler) = &self.pooler {
             rows.pooler_output = Some(pooler.forward(&rows.first_tokens()?)?);
         }

@@ -10,12 +10,14 @@ mod embedding;
 mod layer_norm;
 mod linear;
 mod relative_bias;
+mod rope;
 mod varlen;
 
 pub use attention::Attention;
-pub(crate) use attention::{AttentionForm, Scores, boolean_mask};
+pub(crate) use attention::{AttentionForm, Scores, boolean_mask, window_mask};
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use relative_bias::RelativeBias;
-pub(crate) use varlen::{Sequences, VarlenBatch, VarlenBias, VarlenKernel, VarlenShape};
+pub(crate) use rope::Rotation;
+pub(crate) use varlen::{Sequences, VarlenBatch, VarlenKernel, VarlenScores, VarlenShape};

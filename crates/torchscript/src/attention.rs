@@ -11,7 +11,8 @@ use tch::Tensor;
 /// `cu_seqlens` `[N+1]` of int32 says where the first text begins and where each
 /// ends, `longest` how many tokens a text has at most. By `flash`, FlashAttention
 /// computes it, which takes half precision, a `head_dim` of 8, 16 .. 256 and a
-/// device of compute capability 8.0; otherwise CUTLASS's memory-efficient kernel.
+/// device of compute capability 8.0; otherwise CUTLASS's memory-efficient kernel. With a
+/// `window`, which FlashAttention alone has, a token attends to those at most so far away.
 ///
 /// # Errors
 /// What libtorch refuses, such as tensors on the CPU.
@@ -20,6 +21,7 @@ pub fn varlen_attention(
     cu_seqlens: &Tensor,
     longest: i64,
     flash: bool,
+    window: Option<i64>,
 ) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
     // SAFETY: all pointers are live for the call.
@@ -31,6 +33,7 @@ pub fn varlen_attention(
             cu_seqlens.as_ptr(),
             longest,
             c_int::from(flash),
+            window.unwrap_or(-1),
             &mut out,
         )
     })?;

@@ -237,6 +237,7 @@ unsafe extern "C" {
         cu_seqlens: *const C_tensor,
         longest: i64,
         flash: c_int,
+        window: i64,
         out: *mut *mut C_tensor,
     ) -> *mut TsError;
 

@@ -1,6 +1,7 @@
 //! Tensors by name, and what names have been called over the years.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::FileNames;
 use crate::family::model::ModelSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -64,19 +65,22 @@ impl StateDict {
     }
 
     /// Brings every name to what transformers calls it now: `LayerNorm.weight`
-    /// and `.bias` for `gamma` and `beta`, and the encoder with the family's prefix, such as
+    /// and `.bias` for `gamma` and `beta`, what the family's files call otherwise, and the
+    /// encoder with the family's prefix, such as
     /// `bert.`, or without it, as the model has it. The prefix `module.` of
-    /// every name is taken off, old buffers are dropped.
+    /// every name is taken off, old buffers are dropped, and a tensor that holds several
+    /// parameters is split.
     pub(crate) fn rename(&mut self, model: &ModelSpec) -> Result<Vec<Renamed>> {
-        let base_prefix = format!("{}.", model.architecture.family().base_prefix);
+        let family = model.architecture.family();
+        let base_prefix = format!("{}.", family.base_prefix);
         let with_prefix = !model.prefix().is_empty();
         let modules: Vec<_> =
             model.encoder.modules().into_iter().map(|module| format!("{module}.")).collect();
         // Decided once, by looking at all names, never by trying.
         let parallel = self.names().all(|name| name.starts_with(PARALLEL_PREFIX));
-        let stem = |name: &str| match name.strip_prefix(PARALLEL_PREFIX) {
-            Some(stem) if parallel => stem.to_owned(),
-            _ => name.to_owned(),
+        let stem = |name: &str| {
+            let stem = name.strip_prefix(PARALLEL_PREFIX).filter(|_| parallel);
+            family.file_names.rename(stem.unwrap_or(name))
         };
         let has_prefix = self.names().any(|name| stem(name).starts_with(&base_prefix));
         let mut renamed = Vec::new();
@@ -95,22 +99,51 @@ impl StateDict {
                 _ => full.clone(),
             };
             let to = modern_layer_norm(&name);
-            if to != from {
-                renamed.push(Renamed { from: from.clone(), to: to.clone() });
-            }
-            if let Some(other) = entries.insert(to.clone(), entry) {
-                return Err(Error::new(
-                    ErrorKind::Checkpoint,
-                    format!(
-                        "{from}: the parameter {to} stands in {} twice, under two names",
-                        other.file
-                    ),
-                ));
+            for (to, entry) in split(&from, to, entry, family.file_names)? {
+                if to != from {
+                    renamed.push(Renamed { from: from.clone(), to: to.clone() });
+                }
+                if let Some(other) = entries.insert(to.clone(), entry) {
+                    return Err(Error::new(
+                        ErrorKind::Checkpoint,
+                        format!(
+                            "{from}: the parameter {to} stands in {} twice, under two names",
+                            other.file
+                        ),
+                    ));
+                }
             }
         }
         self.entries = entries;
         Ok(renamed)
     }
+}
+
+/// A tensor as it is, or the parameters that it holds, one after the other.
+fn split(
+    from: &str,
+    name: String,
+    entry: Entry,
+    file_names: &FileNames,
+) -> Result<Vec<(String, Entry)>> {
+    let Some(names) = file_names.split(&name) else { return Ok(vec![(name, entry)]) };
+    let (found, count) = (entry.tensor.size(), names.len() as i64);
+    let rows = match found.first() {
+        Some(rows) if rows % count == 0 => rows / count,
+        _ => {
+            let message = format!(
+                "expected {count} parameters one after the other, found shape {found:?} in {}",
+                entry.file
+            );
+            return Err(Error::new(ErrorKind::ShapeMismatch, message).at(from));
+        }
+    };
+    let parts = names.into_iter().zip(0..).map(|(name, index)| {
+        // Of its own memory: an archive has a storage for each parameter.
+        let tensor = entry.tensor.f_narrow(0, index * rows, rows)?.f_detach_copy()?;
+        Ok((name, Entry { tensor, file: entry.file.clone() }))
+    });
+    parts.collect()
 }
 
 /// TensorFlow's words for a LayerNorm's parameters, in files of 2018 and 2019.

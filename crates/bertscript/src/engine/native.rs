@@ -12,6 +12,7 @@ mod layer;
 mod linear;
 mod model;
 mod relative_bias;
+mod rotations;
 mod scratch;
 mod threads;
 
@@ -252,7 +253,7 @@ mod tests {
         let config = format!(
             r#"{{"model_type": "{model_type}", "vocab_size": 300, "hidden_size": 48,
             "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
-            "embedding_size": 32, "hidden_dim": 96}}"#
+            "embedding_size": 32, "hidden_dim": 96, "pad_token_id": 1, "local_attention": 10}}"#
         );
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
@@ -314,6 +315,31 @@ mod tests {
                 }
             }
             assert!(model.outputs(&batch, &[last + 1], &Solo).is_err());
+        }
+    }
+    /// Texts as long as a window, a little longer and shorter, and beyond a panel of keys.
+    #[test]
+    fn a_sequence_is_the_same_to_the_last_bit_in_any_batch() {
+        let lengths = [1, 5, 6, 10, 11, 12, 33, 64, 100];
+        let tokens: usize = lengths.iter().sum();
+        let ids: Vec<i64> = (0..tokens as i64).map(|token| token * 7 % 299).collect();
+        for architecture in Architecture::all() {
+            let (model, spec) = (load(architecture), spec(architecture));
+            let batch = Batch::new(&ids, &vec![0; tokens], &lengths, spec.encoder.positions());
+            let all: Vec<_> = (0..spec.outputs().len() + 3).collect();
+            let together = model.outputs(&batch, &all, &Solo).unwrap();
+            for (sequence, range) in batch.ranges().enumerate() {
+                let alone = batch.slice(sequence..sequence + 1).unwrap();
+                for (alone, all) in
+                    model.outputs(&alone, &all, &Solo).unwrap().iter().zip(&together)
+                {
+                    let first = if all.len() == tokens { range.start } else { sequence };
+                    for row in 0..alone.len() {
+                        let same = bits(alone.row(row)) == bits(all.row(first + row));
+                        assert!(same, "{architecture}: sequence {sequence}, row {row}");
+                    }
+                }
+            }
         }
     }
 }

@@ -145,12 +145,11 @@ impl VarlenModel {
         let buffer = Tensor::f_from_slice(&buffer(shape, batch)?)?;
         let buffer = buffer.f_to_device(self.layers.device)?;
         let lengths = collect(batch.lengths())?;
-        let max_column = batch.columns().iter().max().map_or(0, |column| *column as usize);
         let sequences = Sequences {
             lengths: &lengths,
             keys: batch.keys(),
             max_length: batch.max_length(),
-            width: max_column + 1,
+            width: batch.width(),
         };
         let found = self.layers.forward(&buffer, shape, sequences)?;
         self.layers.rows(&found, batch)
@@ -205,14 +204,15 @@ impl fmt::Debug for VarlenModel {
 /// The best kernel for attention that a device has.
 fn kernel(device: tch::Device, dtype: Dtype, encoder: &Encoder) -> Result<VarlenKernel> {
     let tch::Device::Cuda(index) = device else { return Ok(VarlenKernel::EachSequence) };
-    if encoder.relative_positions != RelativePositions::None {
-        return Ok(VarlenKernel::Padded);
-    }
     let head_dim = encoder.head_dim();
+    let has_bias = encoder.relative_positions != RelativePositions::None;
+    let has_window = encoder.layers.iter().any(|layer| layer.sliding_window.is_some());
     let ampere = torchscript::cuda_device(index)?.compute_capability >= (8, 0);
     let takes_heads = head_dim % 8 == 0 && head_dim <= 256;
     Ok(match dtype {
+        _ if has_bias => VarlenKernel::Padded,
         Dtype::F16 | Dtype::BF16 if ampere && takes_heads => VarlenKernel::Flash,
+        _ if has_window => VarlenKernel::Padded,
         _ => VarlenKernel::Efficient,
     })
 }
@@ -234,7 +234,8 @@ mod tests {
         let config = format!(
             r#"{{"model_type": "{model_type}", "hidden_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
-            "max_position_embeddings": 18, "embedding_size": 16, "hidden_dim": 48}}"#
+            "max_position_embeddings": 18, "embedding_size": 16, "hidden_dim": 48,
+            "local_attention": 6, "pad_token_id": 1, "classifier_pooling": "mean", "type_vocab_size": 2}}"#
         );
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
@@ -255,12 +256,8 @@ mod tests {
     }
 
     /// The kernels that work on the CPU, too.
-    fn with_kernels(architecture: Architecture) -> Vec<(Architecture, VarlenKernel)> {
-        let each = (architecture, VarlenKernel::EachSequence);
-        match spec(architecture).encoder.relative_positions {
-            RelativePositions::None => vec![each],
-            RelativePositions::Buckets(_) => vec![each, (architecture, VarlenKernel::Padded)],
-        }
+    fn with_kernels(architecture: Architecture) -> [(Architecture, VarlenKernel); 2] {
+        [VarlenKernel::EachSequence, VarlenKernel::Padded].map(|kernel| (architecture, kernel))
     }
 
     #[test]

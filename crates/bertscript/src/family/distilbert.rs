@@ -4,10 +4,11 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/distilbert/modeling_distilbert.py>,
 //! and `configuration_distilbert.py` beside it
 
+use super::file_names::OWN_NAMES;
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
 use super::spec::{
-    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, OutputForm, Pooling, Positions,
-    RelativePositions, Table, Transform,
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, Mlp, NormPlacement, OutputForm,
+    Pooling, Positions, Qkv, RelativePositions, Table, Transform,
 };
 use super::{Family, Task, bert, roberta};
 use crate::activation::Activation;
@@ -17,6 +18,7 @@ pub(super) const DISTILBERT: Family = Family {
     model_type: "distilbert",
     class: "DistilBert",
     base_prefix: "distilbert",
+    file_names: &OWN_NAMES,
     tasks: roberta::ROBERTA.tasks,
     encoder,
     heads,
@@ -50,12 +52,15 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
                 table("word", rows, Index::Input, keys.pad_token_id(0)?),
                 table("position", positions, Index::Position(Positions::FromZero), None),
             ],
-            norm: LayerNorm::new("embeddings.LayerNorm", EPS),
+            norm: Some(LayerNorm::new("embeddings.LayerNorm", EPS)),
             projection: None,
         },
         relative_positions: RelativePositions::None,
         layers: (0..layers).map(|index| layer(index, activation)).collect(),
+        norm_placement: NormPlacement::Post,
+        final_norm: None,
         pooler: None,
+        has_pooler_output: false,
     })
 }
 
@@ -64,14 +69,17 @@ fn layer(index: i64, activation: Activation) -> Layer {
     let linear = |module: &str| Linear::new(name(module));
     let norm = |module: &str| LayerNorm::new(name(module), EPS);
     Layer {
-        query_key_value: ["q_lin", "k_lin", "v_lin"]
-            .map(|part| linear(&format!("attention.{part}"))),
+        qkv: Qkv::Separate(
+            ["q_lin", "k_lin", "v_lin"].map(|part| linear(&format!("attention.{part}"))),
+        ),
         attention_output: linear("attention.out_lin"),
-        attention_norm: norm("sa_layer_norm"),
-        intermediate: linear("ffn.lin1"),
+        attention_norm: Some(norm("sa_layer_norm")),
+        mlp: Mlp::Plain(linear("ffn.lin1")),
         activation,
         output: linear("ffn.lin2"),
         output_norm: norm("output_layer_norm"),
+        rope_theta: None,
+        sliding_window: None,
     }
 }
 

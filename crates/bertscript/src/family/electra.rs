@@ -4,6 +4,7 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/electra/modeling_electra.py>
 
 use super::bert::{self, Defaults};
+use super::file_names::OWN_NAMES;
 use super::keys::{Keys, MAX_WIDTH};
 use super::roberta::classification_head;
 use super::spec::{Encoder, Head, LayerNorm, Linear, OutputForm, Pooling, Transform};
@@ -15,6 +16,7 @@ pub(super) const ELECTRA: Family = Family {
     model_type: "electra",
     class: "Electra",
     base_prefix: "electra",
+    file_names: &OWN_NAMES,
     tasks: &[
         Task::Model,
         Task::PreTraining,
@@ -39,6 +41,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
         electra.embeddings.projection = Some(Linear::new("embeddings_project"));
     }
     electra.pooler = None;
+    electra.has_pooler_output = false;
     Ok(electra)
 }
 
@@ -61,7 +64,7 @@ fn heads(task: Task, electra: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
         }
         // The generator, whose activation is GELU, whatever that of the encoder is.
         Task::MaskedLM => {
-            let eps = electra.layers[0].output_norm.eps;
+            let eps = electra.eps();
             let norm = Some(LayerNorm::new("generator_predictions.LayerNorm", eps));
             let (name, width) = ("generator_predictions.dense", electra.embeddings.width);
             let transform = transform(name, width, Activation::Gelu, norm);

@@ -6,6 +6,7 @@ use super::labels;
 use crate::activation::{ACTIVATIONS, Activation};
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
 
 /// Rows of an embedding: token ids, token types, positions.
 pub(super) const MAX_ROWS: i64 = 1 << 24;
@@ -52,11 +53,29 @@ impl Keys {
         }
     }
 
+    /// The keys of an object.
+    pub(super) fn object(&self, key: &str) -> Result<Option<Self>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let object = value.as_object().ok_or_else(|| expected(key, value, "an object"))?;
+        Ok(Some(Self(object.clone())))
+    }
+
     /// A size, 1 to `most`.
     pub(super) fn size(&self, key: &str, default: i64, most: i64) -> Result<i64> {
+        self.number(key, default, 1..=most)
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(
+        &self,
+        key: &str,
+        default: i64,
+        bounds: RangeInclusive<i64>,
+    ) -> Result<i64> {
         let Some(value) = self.value(key) else { return Ok(default) };
-        let size = value.as_i64().filter(|size| (1..=most).contains(size));
-        size.ok_or_else(|| expected(key, value, &format!("1 to {most}")))
+        let number = value.as_i64().filter(|number| bounds.contains(number));
+        let bounds = || format!("{} to {}", bounds.start(), bounds.end());
+        number.ok_or_else(|| expected(key, value, &bounds()))
     }
 
     /// The number of token ids. (pytorch-pretrained-bert and pytorch-transformers wrote the
@@ -106,7 +125,11 @@ impl Keys {
     }
 
     pub(super) fn activation(&self, key: &str) -> Result<Activation> {
-        let Some(name) = self.string(key)? else { return Ok(Activation::Gelu) };
+        self.activation_or(key, Activation::Gelu)
+    }
+
+    pub(super) fn activation_or(&self, key: &str, default: Activation) -> Result<Activation> {
+        let Some(name) = self.string(key)? else { return Ok(default) };
         Activation::from_name(name).ok_or_else(|| {
             let known: Vec<_> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
             let known = known.join(", ");
@@ -131,8 +154,12 @@ impl Keys {
     /// [`ErrorKind::Unsupported`] with what was found.
     pub(crate) fn expect(&self, key: &str, only: impl Into<Value>) -> Result<()> {
         let only = only.into();
+        // 1 and 1.0 are one number.
+        let is_same = |value: &Value| {
+            *value == only || value.as_f64().is_some_and(|number| only.as_f64() == Some(number))
+        };
         match self.value(key) {
-            Some(value) if *value != only => Err(unsupported(key, value, &only.to_string())),
+            Some(value) if !is_same(value) => Err(unsupported(key, value, &only.to_string())),
             _ => Ok(()),
         }
     }

@@ -2,8 +2,8 @@
 //! tied, and the outputs.
 
 use super::spec::{
-    Embeddings, Encoder, Head, LayerNorm, Linear, OutputForm, OutputLayer, Pooling,
-    RelativePositions, Transform,
+    Embeddings, Encoder, Head, Layer, LayerNorm, Linear, Mlp, OutputForm, OutputLayer, Pooling,
+    Qkv, RelativePositions, Transform,
 };
 use super::{Architecture, Dim, OutputSpec};
 
@@ -25,12 +25,16 @@ impl Parameters {
 
     fn linear(&mut self, linear: &Linear, [inputs, outputs]: [i64; 2]) {
         self.push(format!("{}.weight", linear.name), &[outputs, inputs]);
-        self.push(format!("{}.bias", linear.name), &[outputs]);
+        if linear.has_bias {
+            self.push(format!("{}.bias", linear.name), &[outputs]);
+        }
     }
 
     fn norm(&mut self, norm: &LayerNorm, width: i64) {
         self.push(format!("{}.weight", norm.name), &[width]);
-        self.push(format!("{}.bias", norm.name), &[width]);
+        if norm.has_bias {
+            self.push(format!("{}.bias", norm.name), &[width]);
+        }
     }
 
     fn transform(&mut self, transform: &Transform, inputs: i64) {
@@ -55,20 +59,33 @@ impl Encoder {
         for table in tables {
             all.push(format!("{}.weight", table.name), &[table.rows, *width]);
         }
-        all.norm(norm, *width);
+        norm.iter().for_each(|norm| all.norm(norm, *width));
         projection.iter().for_each(|linear| all.linear(linear, [*width, hidden]));
         if let RelativePositions::Buckets(buckets) = &self.relative_positions {
             let shape = [buckets.num_buckets, self.num_heads];
             all.push(format!("{}.weight", buckets.name), &shape);
         }
         for layer in &self.layers {
-            layer.query_key_value.iter().for_each(|one| all.linear(one, [hidden, hidden]));
+            match &layer.qkv {
+                Qkv::Separate(parts) => {
+                    parts.iter().for_each(|part| all.linear(part, [hidden, hidden]));
+                }
+                Qkv::Fused(linear) => all.linear(linear, [hidden, 3 * hidden]),
+            }
             all.linear(&layer.attention_output, [hidden, hidden]);
-            all.norm(&layer.attention_norm, hidden);
-            all.linear(&layer.intermediate, [hidden, wide]);
+            layer.attention_norm.iter().for_each(|norm| all.norm(norm, hidden));
+            match &layer.mlp {
+                Mlp::Plain(linear) => all.linear(linear, [hidden, wide]),
+                Mlp::Glu { gate, up } => {
+                    all.linear(gate, [hidden, wide]);
+                    all.linear(up, [hidden, wide]);
+                }
+                Mlp::FusedGlu(linear) => all.linear(linear, [hidden, 2 * wide]),
+            }
             all.linear(&layer.output, [wide, hidden]);
             all.norm(&layer.output_norm, hidden);
         }
+        self.final_norm.iter().for_each(|norm| all.norm(norm, hidden));
         all
     }
 
@@ -100,7 +117,7 @@ impl Head {
         let width = Dim::Fixed(self.last.width);
         let rows = match self.pooling {
             Pooling::None => vec![Dim::Batch, Dim::Sequence],
-            Pooling::FirstToken | Pooling::PoolerOutput => vec![Dim::Batch],
+            Pooling::FirstToken | Pooling::PoolerOutput | Pooling::Mean => vec![Dim::Batch],
         };
         let output = |name: &str, last: &[Dim]| OutputSpec {
             name: name.to_owned(),
@@ -148,8 +165,8 @@ impl ModelSpec {
     /// The pooler, if something reads it.
     pub(crate) fn pooler(&self) -> Option<&Transform> {
         let mut heads = self.heads.iter();
-        let is_read =
-            self.heads.is_empty() || heads.any(|head| head.pooling == Pooling::PoolerOutput);
+        let is_returned = self.heads.is_empty() && self.encoder.has_pooler_output;
+        let is_read = is_returned || heads.any(|head| head.pooling == Pooling::PoolerOutput);
         self.encoder.pooler.as_ref().filter(|_| is_read)
     }
 
@@ -200,6 +217,9 @@ impl ModelSpec {
         literals.push(vec![encoder.hidden_size]);
         literals.push(vec![encoder.embeddings.width]);
         literals.push(vec![encoder.num_heads, encoder.head_dim()]);
+        if encoder.layers.iter().any(|layer| matches!(layer.qkv, Qkv::Fused(_))) {
+            literals.push(vec![3, encoder.num_heads, encoder.head_dim()]);
+        }
         literals
     }
 
@@ -209,13 +229,18 @@ impl ModelSpec {
     /// `L x (2 S (4 H^2 + 2 H I) + 4 S^2 H)`, pooler, heads and a projection of embeddings
     ///
     /// with `L` layers of width `H` and feed-forward width `I`: query, key, value and output
-    /// are `H x H`, the feed-forward layer is `H x I` twice, scores and context take `2 S^2 H`
-    /// each. A layer of a head counts once for each row that it has. Embeddings, softmax,
+    /// are `H x H`, the feed-forward layer is `H x I` twice (three times if it is gated), scores
+    /// and context take `2 S^2 H` each, or `2 S W H` where a window shows `W` tokens of `S`. A
+    /// layer of a head counts once for each row that it has. Embeddings, softmax,
     /// activations and normalisation are not counted, and neither is padding.
     pub fn operations(&self, length: i64) -> f64 {
         let c = &self.encoder;
         let (s, h, i) = (length as f64, c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = 2. * s * (4. * h * h + 2. * h * i) + 4. * s * s * h;
+        let of_layer = |layer: &Layer| {
+            let products = if layer.mlp.is_gated() { 3. } else { 2. };
+            let seen = layer.sliding_window.map_or(s, |window| s.min(2. * window as f64 + 1.));
+            2. * s * (4. * h * h + products * h * i) + 4. * s * seen * h
+        };
         let pooler = self.pooler().map_or(0., |pooler| 2. * h * pooler.width as f64);
         let projection = c.embeddings.projection.as_ref();
         let projection = projection.map_or(0., |_| 2. * s * h * c.embeddings.width as f64);
@@ -230,7 +255,7 @@ impl ModelSpec {
             });
             2. * rows * products.sum::<f64>()
         };
-        c.layers.len() as f64 * layer
+        c.layers.iter().map(of_layer).sum::<f64>()
             + projection
             + pooler
             + self.heads.iter().map(of_head).sum::<f64>()

@@ -7,7 +7,7 @@ use super::Family;
 use super::bert::{self, Defaults};
 use super::keys::Keys;
 use super::roberta::{self, count_after_pad};
-use super::spec::{Buckets, Encoder, Index, Layer, LayerNorm, Linear, RelativePositions};
+use super::spec::{Buckets, Encoder, Index, Layer, LayerNorm, Linear, Qkv, RelativePositions};
 use crate::error::Result;
 
 pub(super) const MPNET: Family = Family {
@@ -22,7 +22,7 @@ pub(super) const MPNET: Family = Family {
 const PAD: i64 = 1;
 /// So are these, which `compute_position_bias` has.
 const NUM_BUCKETS: i64 = 32;
-const MAX_DISTANCE: i64 = 128;
+const FARTHEST: i64 = 128;
 
 fn encoder(keys: &Keys) -> Result<Encoder> {
     keys.expect("relative_attention_num_buckets", NUM_BUCKETS)?;
@@ -34,7 +34,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     mpnet.relative_positions = RelativePositions::Buckets(Buckets {
         name: "encoder.relative_attention_bias".to_owned(),
         num_buckets: NUM_BUCKETS,
-        max_distance: MAX_DISTANCE,
+        max_distance: FARTHEST,
     });
     mpnet.layers.iter_mut().enumerate().for_each(|(index, layer)| rename(index, layer));
     Ok(mpnet)
@@ -42,7 +42,8 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
 
 fn rename(index: usize, layer: &mut Layer) {
     let name = |module: &str| format!("encoder.layer.{index}.attention.{module}");
-    layer.query_key_value = ["attn.q", "attn.k", "attn.v"].map(|part| Linear::new(name(part)));
+    let qkv = ["attn.q", "attn.k", "attn.v"].map(|part| Linear::new(name(part)));
+    layer.qkv = Qkv::Separate(qkv);
     layer.attention_output = Linear::new(name("attn.o"));
-    layer.attention_norm = LayerNorm::new(name("LayerNorm"), layer.attention_norm.eps);
+    layer.attention_norm = Some(LayerNorm::new(name("LayerNorm"), layer.output_norm.eps));
 }

@@ -6,6 +6,7 @@
 //! copies
 
 use super::bert::{self, Defaults};
+use super::file_names::OWN_NAMES;
 use super::keys::{Keys, invalid};
 use super::spec::{Encoder, Head, Index, LayerNorm, Linear, Pooling, Positions, Transform};
 use super::{Family, Task};
@@ -18,6 +19,7 @@ pub(super) const ROBERTA: Family = Family {
     model_type: "roberta",
     class: "Roberta",
     base_prefix: "roberta",
+    file_names: &OWN_NAMES,
     tasks: &[
         Task::Model,
         Task::MaskedLM,
@@ -44,7 +46,7 @@ pub(super) const DATA2VEC_TEXT: Family = Family {
     ..XLM_ROBERTA
 };
 
-fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
+pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
     let mut roberta = bert::encoder(keys, defaults)?;
     let Some(pad) = roberta.words().padding_idx else {
         return Err(invalid("pad_token_id", "found null, expected the id of the padding token"));
@@ -80,7 +82,7 @@ pub(super) fn count_after_pad(encoder: &mut Encoder, pad: i64) -> Result<()> {
 
 pub(super) fn heads(task: Task, roberta: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     Ok(match task {
-        Task::MaskedLM => vec![lm_head(roberta)],
+        Task::MaskedLM => vec![lm_head(roberta, Some("lm_head.bias"))],
         Task::SequenceClassification => {
             vec![classification_head(roberta, Activation::Tanh, keys)?]
         }
@@ -89,14 +91,14 @@ pub(super) fn heads(task: Task, roberta: &Encoder, keys: &Keys) -> Result<Vec<He
 }
 
 /// `RobertaLMHead`, whose activation is GELU, whatever that of the encoder is
-fn lm_head(roberta: &Encoder) -> Head {
+pub(super) fn lm_head(roberta: &Encoder, bias_alias: Option<&str>) -> Head {
     let transform = Transform {
         dense: Linear::new("lm_head.dense"),
         width: roberta.hidden_size,
         activation: Activation::Gelu,
-        norm: Some(LayerNorm::new("lm_head.layer_norm", roberta.layers[0].output_norm.eps)),
+        norm: Some(LayerNorm::new("lm_head.layer_norm", roberta.eps())),
     };
-    Head::of_words(roberta, transform, "lm_head.decoder", Some("lm_head.bias"))
+    Head::of_words(roberta, transform, "lm_head.decoder", bias_alias)
 }
 
 /// `RobertaClassificationHead`

@@ -5,28 +5,34 @@
 
 use crate::activation::Activation;
 
-/// `y = x Wᵀ + b`, by the name of its module.
+/// `y = x Wᵀ + b`, by the name of its module; perhaps without `b`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Linear {
     pub(crate) name: String,
+    pub(crate) has_bias: bool,
 }
 
 impl Linear {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), has_bias: true }
+    }
+
+    pub(crate) fn bias(self, has_bias: bool) -> Self {
+        Self { has_bias, ..self }
     }
 }
 
-/// A LayerNorm, by the name of its module.
+/// A LayerNorm, by the name of its module; perhaps without a bias.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LayerNorm {
     pub(crate) name: String,
     pub(crate) eps: f64,
+    pub(crate) has_bias: bool,
 }
 
 impl LayerNorm {
     pub(crate) fn new(name: impl Into<String>, eps: f64) -> Self {
-        Self { name: name.into(), eps }
+        Self { name: name.into(), eps, has_bias: true }
     }
 }
 
@@ -45,18 +51,34 @@ pub(crate) struct Encoder {
     /// What attention makes of distances, the same in every layer
     pub(crate) relative_positions: RelativePositions,
     pub(crate) layers: Vec<Layer>,
-    /// Of the first token: `[B,S,H]` -> `[B,H]`. The model without a head returns it.
+    pub(crate) norm_placement: NormPlacement,
+    /// Of what the last layer gives, which is the last hidden state then; with
+    /// [`NormPlacement::Pre`] always
+    pub(crate) final_norm: Option<LayerNorm>,
+    /// Of the first token: `[B,S,H]` -> `[B,H]`
     pub(crate) pooler: Option<Transform>,
+    /// Whether the model without a head returns what the pooler makes
+    pub(crate) has_pooler_output: bool,
 }
 
-/// The sum of each token's vectors, normalised, and perhaps projected: `[B,S,H]`
+/// Where the norms of a layer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormPlacement {
+    /// After each sum: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>
+    Post,
+    /// Before attention and before the feed-forward layer, whose results are added to what is
+    /// not normalised: Xiong et al. 2020, <https://arxiv.org/abs/2002.04745>
+    Pre,
+}
+
+/// The sum of each token's vectors, perhaps normalised, and perhaps projected: `[B,S,H]`
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Embeddings {
     /// The width of the tables, `E`
     pub(crate) width: i64,
     /// In upstream's order of additions, for equal rounding; the first is that of the words
     pub(crate) tables: Vec<Table>,
-    pub(crate) norm: LayerNorm,
+    pub(crate) norm: Option<LayerNorm>,
     /// `[H,E]`
     pub(crate) projection: Option<Linear>,
 }
@@ -159,21 +181,52 @@ impl Buckets {
     }
 }
 
-/// A layer with its norms after each sum (post-norm), Vaswani et al. 2017,
-/// <https://arxiv.org/abs/1706.03762>.
+/// A layer: attention, and a feed-forward layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Layer {
-    /// `[H,H]` each
-    pub(crate) query_key_value: [Linear; 3],
+    pub(crate) qkv: Qkv,
     /// `[H,H]`
     pub(crate) attention_output: Linear,
-    pub(crate) attention_norm: LayerNorm,
-    /// `[intermediate_size,H]`
-    pub(crate) intermediate: Linear,
+    /// None where what comes before the layer is normalised already
+    pub(crate) attention_norm: Option<LayerNorm>,
+    pub(crate) mlp: Mlp,
     pub(crate) activation: Activation,
     /// `[H,intermediate_size]`
     pub(crate) output: Linear,
     pub(crate) output_norm: LayerNorm,
+    /// Rotates queries and keys by their positions, with this base: Su et al. 2021,
+    /// <https://arxiv.org/abs/2104.09864>
+    pub(crate) rope_theta: Option<f64>,
+    /// The greatest distance at which one token attends to another, to either side: Beltagy et
+    /// al. 2020, <https://arxiv.org/abs/2004.05150>
+    pub(crate) sliding_window: Option<i64>,
+}
+
+/// Query, key and value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Qkv {
+    /// `[H,H]` each
+    Separate([Linear; 3]),
+    /// `[3H,H]`
+    Fused(Linear),
+}
+
+/// What widens a hidden state, `I` being the intermediate size.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Mlp {
+    /// `activation(x)` of a layer `[I,H]`
+    Plain(Linear),
+    /// `activation(gate) * up` of two layers `[I,H]`: Shazeer 2020,
+    /// <https://arxiv.org/abs/2002.05202>
+    Glu { gate: Linear, up: Linear },
+    /// The same of one layer `[2I,H]`, the gate first
+    FusedGlu(Linear),
+}
+
+impl Mlp {
+    pub(crate) fn is_gated(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
 }
 
 /// A linear layer, its activation, and perhaps a LayerNorm: `[..,in]` -> `[..,width]`
@@ -205,6 +258,8 @@ pub(crate) enum Pooling {
     FirstToken,
     /// What the pooler makes of the first token: `[B,H]`
     PoolerOutput,
+    /// The mean of the hidden states of all tokens that are not masked: `[B,H]`
+    Mean,
 }
 
 /// The last layer of a head.
@@ -255,6 +310,11 @@ impl Head {
 }
 
 impl Encoder {
+    /// The `eps` of its norms, which heads have too.
+    pub(crate) fn eps(&self) -> f64 {
+        self.layers[0].output_norm.eps
+    }
+
     /// The width of one attention head.
     pub(crate) fn head_dim(&self) -> i64 {
         self.hidden_size / self.num_heads

@@ -3,71 +3,148 @@
 #![deny(clippy::disallowed_methods)]
 
 use super::ModelInputs;
+use super::encoder::position_ids;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{self, Positions, RelativePositions};
+use crate::family::spec::{self, Positions, Qkv, RelativePositions};
 use crate::nn::{
-    Attention, AttentionForm, Linear, RelativeBias, Scores, VarlenBatch, VarlenBias, boolean_mask,
+    AttentionForm, Linear, RelativeBias, Rotation, Scores, VarlenBatch, VarlenScores, boolean_mask,
+    window_mask,
 };
 use crate::weights::Weights;
 use tch::Tensor;
+use torchscript::SharedTensor;
 
-/// What the attention of every layer is told of a batch.
-pub(super) enum BatchScores<'a> {
+/// What distinguishes the attention of layers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Kind {
+    rope_theta: Option<f64>,
+    sliding_window: Option<i64>,
+}
+
+impl Kind {
+    fn of(layer: &spec::Layer) -> Self {
+        let spec::Layer { rope_theta, sliding_window, .. } = *layer;
+        Self { rope_theta, sliding_window }
+    }
+}
+
+/// What makes, once for a batch, what the attention of every layer takes of it.
+pub(super) struct BatchAttention {
+    form: AttentionForm,
+    bias: Option<RelativeBias>,
+    /// As many as differ
+    kinds: Vec<Kind>,
+    head_dim: i64,
+    /// A row of the embedding of words, of which rotations take the device
+    row: SharedTensor,
+}
+
+/// That of a kind of layers.
+pub(super) struct OfBatch<'a> {
+    kind: Kind,
+    rotation: Option<Rotation>,
+    scores: BatchScores<'a>,
+}
+
+enum BatchScores<'a> {
     /// Of rows of one length
     Padded(Scores),
     /// Of several sequences in one row
-    Varlen(&'a VarlenBatch, Option<VarlenBias>),
+    Varlen(&'a VarlenBatch, VarlenScores),
 }
 
-/// What makes it.
-pub(super) struct ScoresOf {
-    form: AttentionForm,
-    bias: Option<RelativeBias>,
-}
-
-impl ScoresOf {
-    pub(super) fn load(w: &Weights, spec: &spec::Encoder, form: AttentionForm) -> Result<Self> {
+impl BatchAttention {
+    /// words `[V,E]`
+    pub(super) fn load(
+        w: &Weights,
+        spec: &spec::Encoder,
+        form: AttentionForm,
+        words: &Tensor,
+    ) -> Result<Self> {
         let bias = match &spec.relative_positions {
             RelativePositions::None => None,
             RelativePositions::Buckets(buckets) => {
                 Some(RelativeBias::load(w, buckets, spec.num_heads)?)
             }
         };
-        Ok(Self { form, bias })
+        let mut kinds = Vec::new();
+        for kind in spec.layers.iter().map(Kind::of) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        let row = SharedTensor::new(words.shallow_clone());
+        Ok(Self { form, bias, kinds, head_dim: spec.head_dim(), row })
     }
 
-    pub(super) fn forward<'a>(&self, inputs: ModelInputs<'a>) -> Result<BatchScores<'a>> {
-        match (self.form, inputs.varlen) {
-            (AttentionForm::Varlen, Some(texts)) => {
-                let bias = self.bias.as_ref();
-                let bias = bias.map(|bias| VarlenBias::new(texts, |columns| bias.forward(columns)));
-                Ok(BatchScores::Varlen(texts, bias.transpose()?))
+    pub(super) fn forward<'a>(&self, inputs: ModelInputs<'a>) -> Result<Vec<OfBatch<'a>>> {
+        let bias = match (&self.bias, inputs.varlen) {
+            (Some(bias), None) => Some(bias.forward(&position_ids(Positions::FromZero, inputs)?)?),
+            _ => None,
+        };
+        let of_kind = |kind: &Kind| {
+            let scores = match (self.form, inputs.varlen) {
+                (AttentionForm::Varlen, Some(texts)) => {
+                    BatchScores::Varlen(texts, self.varlen(*kind, texts)?)
+                }
+                (AttentionForm::Padded(attention), None) => {
+                    let mask = padded_mask(*kind, inputs)?;
+                    let bias = bias.as_ref().map(Tensor::shallow_clone);
+                    BatchScores::Padded(attention.scores(mask, bias)?)
+                }
+                (_, Some(_)) => return Err(wrong_form("one row of several texts")),
+                (_, None) => return Err(wrong_form("rows of one length")),
+            };
+            let rotation = kind.rope_theta.map(|theta| self.rotation(theta, inputs));
+            Ok(OfBatch { kind: *kind, rotation: rotation.transpose()?, scores })
+        };
+        self.kinds.iter().map(of_kind).collect()
+    }
+
+    fn varlen(&self, kind: Kind, texts: &VarlenBatch) -> Result<VarlenScores> {
+        VarlenScores::new(texts, kind.sliding_window, |columns| {
+            match (&self.bias, kind.sliding_window) {
+                (Some(bias), _) => bias.forward(columns).map(Some),
+                (None, Some(window)) => window_mask(columns, window).map(Some),
+                (None, None) => Ok(None),
             }
-            (AttentionForm::Padded(attention), None) => {
-                let mask = inputs.attention_mask.map(boolean_mask).transpose()?;
-                let bias = |bias: &RelativeBias| {
-                    bias.forward(&super::encoder::position_ids(Positions::FromZero, inputs)?)
-                };
-                let bias = self.bias.as_ref().map(bias).transpose()?;
-                Ok(BatchScores::Padded(attention.scores(mask, bias)?))
-            }
-            (AttentionForm::Padded(_), Some(_)) => Err(wrong_form("one row of several texts")),
-            (AttentionForm::Varlen, None) => Err(wrong_form("rows of one length")),
+        })
+    }
+
+    fn rotation(&self, theta: f64, inputs: ModelInputs<'_>) -> Result<Rotation> {
+        let row = self.row.get().f_select(0, 0)?;
+        let of = |positions: &Tensor| Rotation::new(theta, self.head_dim, positions, &row);
+        match inputs.varlen {
+            // Of queries `[T,heads,head_dim]`, or `[B,heads,S,head_dim]`.
+            Some(texts) => of(texts.columns())?.unsqueeze(1),
+            None => of(&position_ids(Positions::FromZero, inputs)?)?.unsqueeze(1),
         }
     }
 }
 
+/// `[B,1,1,S]`, or with a window `[B,1,S,S]` or `[1,1,S,S]`
+fn padded_mask(kind: Kind, inputs: ModelInputs<'_>) -> Result<Option<Tensor>> {
+    let padding = inputs.attention_mask.map(boolean_mask).transpose()?;
+    let Some(window) = kind.sliding_window else { return Ok(padding) };
+    let window = window_mask(&position_ids(Positions::FromZero, inputs)?, window)?;
+    Ok(Some(match padding {
+        Some(padding) => window.f_logical_and(&padding)?,
+        None => window,
+    }))
+}
+
 pub(super) struct SelfAttention {
     projections: Projections,
+    kind: Kind,
     /// Their number, and the width of one
     heads: [i64; 2],
 }
 
 /// Query, key and value
 enum Projections {
-    /// For rows of one length: three layers, which the tracer knows by their names
-    Separate([Linear; 3], Attention),
-    /// For one row of several texts: one layer, three times as wide
+    /// Three layers, which the tracer knows by their names
+    Separate([Linear; 3]),
+    /// One layer, three times as wide
     Fused(Linear),
 }
 
@@ -79,18 +156,20 @@ impl SelfAttention {
         form: AttentionForm,
     ) -> Result<Self> {
         let hidden = encoder.hidden_size;
-        let [query, key, value] = layer
-            .query_key_value
-            .each_ref()
-            .map(|spec| Linear::load(&w.sub(&spec.name), hidden, hidden));
-        let layers = [query?, key?, value?];
-        Ok(Self {
-            projections: match form {
-                AttentionForm::Padded(attention) => Projections::Separate(layers, attention),
-                AttentionForm::Varlen => Projections::Fused(Linear::concatenated(&layers)?),
-            },
-            heads: [encoder.num_heads, encoder.head_dim()],
-        })
+        let projections = match &layer.qkv {
+            Qkv::Fused(linear) => Projections::Fused(Linear::load(w, linear, hidden, 3 * hidden)?),
+            Qkv::Separate(parts) => {
+                let [query, key, value] =
+                    parts.each_ref().map(|part| Linear::load(w, part, hidden, hidden));
+                let layers = [query?, key?, value?];
+                match form {
+                    AttentionForm::Padded(_) => Projections::Separate(layers),
+                    AttentionForm::Varlen => Projections::Fused(Linear::concatenated(&layers)?),
+                }
+            }
+        };
+        let heads = [encoder.num_heads, encoder.head_dim()];
+        Ok(Self { projections, kind: Kind::of(layer), heads })
     }
 
     /// hidden_states `[B,S,H]` -> `[B,S,H]`, and the probabilities `[B,heads,S,S]` if
@@ -98,41 +177,64 @@ impl SelfAttention {
     pub(super) fn forward(
         &self,
         hidden_states: &Tensor,
-        scores: &BatchScores<'_>,
+        of_batch: &[OfBatch<'_>],
+        form: AttentionForm,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let scores = match scores {
-            BatchScores::Padded(scores) => scores,
-            BatchScores::Varlen(texts, bias) => {
-                return self.varlen(hidden_states, texts, bias.as_ref());
+        let unknown = || Error::new(ErrorKind::Config, "the attention of a layer is of no kind");
+        let of_kind = of_batch.iter().find(|of_batch| of_batch.kind == self.kind);
+        let OfBatch { rotation, scores, .. } = of_kind.ok_or_else(unknown)?;
+        let rotated = |x: Tensor| match rotation {
+            Some(rotation) => rotation.forward(&x),
+            None => Ok(x),
+        };
+        match (scores, form) {
+            (BatchScores::Padded(scores), AttentionForm::Padded(attention)) => {
+                let [query, key, value] = self.padded(hidden_states)?;
+                let (query, key) = (rotated(query)?, rotated(key)?);
+                let (context, probabilities) =
+                    attention.forward([&query, &key, &value], scores, self.heads[1])?;
+                Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
             }
-        };
-        let Projections::Separate([query, key, value], attention) = &self.projections else {
-            return Err(wrong_form("rows of one length"));
-        };
-        let query = self.split_heads(&query.forward(hidden_states)?)?;
-        let key = self.split_heads(&key.forward(hidden_states)?)?;
-        let value = self.split_heads(&value.forward(hidden_states)?)?;
-        let (context, probabilities) =
-            attention.forward([&query, &key, &value], scores, self.heads[1])?;
-        Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
+            (BatchScores::Varlen(texts, scores), AttentionForm::Varlen) => {
+                let [query, key, value] = self.varlen(hidden_states)?;
+                let (query, key) = (rotated(query)?, rotated(key)?);
+                Ok((texts.attention([&query, &key, &value], scores)?, None))
+            }
+            (BatchScores::Varlen(..), _) => Err(wrong_form("one row of several texts")),
+            (BatchScores::Padded(_), _) => Err(wrong_form("rows of one length")),
+        }
     }
 
-    /// hidden_states `[1,T,H]` -> `[1,T,H]`
-    fn varlen(
-        &self,
-        hidden_states: &Tensor,
-        texts: &VarlenBatch,
-        bias: Option<&VarlenBias>,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let Projections::Fused(qkv) = &self.projections else {
+    /// `[B,S,H]` -> query, key and value `[B,heads,S,head_dim]`
+    fn padded(&self, hidden_states: &Tensor) -> Result<[Tensor; 3]> {
+        let [num_heads, head_dim] = self.heads;
+        match &self.projections {
+            Projections::Separate(parts) => {
+                let [query, key, value] = parts.each_ref().map(|part| -> Result<Tensor> {
+                    let x = part.forward(hidden_states)?;
+                    Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
+                });
+                Ok([query?, key?, value?])
+            }
+            Projections::Fused(linear) => {
+                let sizes = [3, num_heads, head_dim];
+                let qkv = linear.forward(hidden_states)?.f_unflatten(-1, sizes)?;
+                let [query, key, value] =
+                    [0, 1, 2].map(|part| qkv.f_select(2, part)?.f_transpose(1, 2));
+                Ok([query?, key?, value?])
+            }
+        }
+    }
+
+    /// `[1,T,H]` -> query, key and value `[T,heads,head_dim]`
+    fn varlen(&self, hidden_states: &Tensor) -> Result<[Tensor; 3]> {
+        let Projections::Fused(linear) = &self.projections else {
             return Err(wrong_form("one row of several texts"));
         };
-        Ok((texts.attention(&qkv.forward(hidden_states)?, self.heads, bias)?, None))
-    }
-
-    /// `[B,S,H]` -> `[B,heads,S,head_dim]`
-    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_unflatten(-1, self.heads)?.f_transpose(1, 2)?)
+        let [num_heads, head_dim] = self.heads;
+        let qkv = linear.forward(hidden_states)?.f_view([-1, 3, num_heads, head_dim])?;
+        let [query, key, value] = [0, 1, 2].map(|part| qkv.f_select(1, part));
+        Ok([query?, key?, value?])
     }
 }
 

@@ -6,10 +6,10 @@
 #![deny(clippy::disallowed_methods)]
 
 use super::ModelInputs;
-use super::attention::{BatchScores, ScoresOf, SelfAttention};
+use super::attention::{BatchAttention, OfBatch, SelfAttention};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{self, Index, Positions};
+use crate::family::spec::{self, Index, NormPlacement, Positions};
 use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear};
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
@@ -17,15 +17,17 @@ use tch::{Kind, Tensor};
 /// Embeddings and layers.
 pub(super) struct Encoder {
     embeddings: Embeddings,
-    scores: ScoresOf,
+    attention: BatchAttention,
     layers: Vec<Layer>,
+    final_norm: Option<LayerNorm>,
 }
 
 /// What an encoder computed.
 pub(super) struct Encoded {
     /// `[B,S,H]`
     pub(super) last_hidden_state: Tensor,
-    /// The embeddings and the result of every layer, `[B,S,H]` each
+    /// The embeddings and the result of every layer, `[B,S,H]` each; the last is the last
+    /// hidden state
     pub(super) hidden_states: Vec<Tensor>,
     /// The probabilities of every layer, `[B,heads,S,S]`; none from SDPA
     pub(super) attentions: Vec<Tensor>,
@@ -33,53 +35,57 @@ pub(super) struct Encoded {
 
 impl Encoder {
     pub(super) fn load(w: &Weights, spec: &spec::Encoder, form: AttentionForm) -> Result<Self> {
+        let embeddings = Embeddings::load(w, &spec.embeddings, spec.hidden_size)?;
+        let attention = BatchAttention::load(w, spec, form, &embeddings.words())?;
         let layers = spec.layers.iter().map(|layer| Layer::load(w, layer, spec, form));
-        Ok(Self {
-            embeddings: Embeddings::load(w, &spec.embeddings, spec.hidden_size)?,
-            scores: ScoresOf::load(w, spec, form)?,
-            layers: layers.collect::<Result<_>>()?,
-        })
+        let layers = layers.collect::<Result<_>>()?;
+        let final_norm = spec.final_norm.as_ref();
+        let final_norm = final_norm.map(|norm| LayerNorm::load(w, norm, spec.hidden_size));
+        Ok(Self { embeddings, attention, layers, final_norm: final_norm.transpose()? })
     }
 
     pub(super) fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
-        let scores = self.scores.forward(inputs)?;
-        let embeddings = self.embeddings.forward(inputs)?;
-        let mut encoded = Encoded {
-            last_hidden_state: embeddings.shallow_clone(),
-            hidden_states: vec![embeddings],
-            attentions: Vec::new(),
-        };
+        let of_batch = self.attention.forward(inputs)?;
+        let mut x = self.embeddings.forward(inputs)?;
+        let (mut hidden_states, mut attentions) = (Vec::new(), Vec::new());
         for layer in &self.layers {
-            let (hidden_states, probabilities) =
-                layer.forward(&encoded.last_hidden_state, &scores)?;
-            encoded.hidden_states.push(hidden_states.shallow_clone());
-            encoded.attentions.extend(probabilities);
-            encoded.last_hidden_state = hidden_states;
+            hidden_states.push(x.shallow_clone());
+            let (next, probabilities) = layer.forward(&x, &of_batch)?;
+            attentions.extend(probabilities);
+            x = next;
         }
-        Ok(encoded)
+        if let Some(norm) = &self.final_norm {
+            x = norm.forward(&x)?;
+        }
+        hidden_states.push(x.shallow_clone());
+        Ok(Encoded { last_hidden_state: x, hidden_states, attentions })
     }
 }
 
 struct Embeddings {
     tables: Vec<(Embedding, Index)>,
-    norm: LayerNorm,
+    norm: Option<LayerNorm>,
     projection: Option<Linear>,
 }
 
 impl Embeddings {
     fn load(w: &Weights, spec: &spec::Embeddings, hidden_size: i64) -> Result<Self> {
         let width = spec.width;
-        let projection =
-            |linear: &spec::Linear| Linear::load(&w.sub(&linear.name), width, hidden_size);
+        let projection = |linear| Linear::load(w, linear, width, hidden_size);
         let tables = spec.tables.iter().map(|table| {
             let weight = w.sub(&table.name);
             Ok((Embedding::load(&weight, table.rows, width, table.padding_idx)?, table.index))
         });
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,
-            norm: LayerNorm::load(&w.sub(&spec.norm.name), width, spec.norm.eps)?,
+            norm: norm(w, spec.norm.as_ref(), width)?,
             projection: spec.projection.as_ref().map(projection).transpose()?,
         })
+    }
+
+    /// `[V,E]`
+    fn words(&self) -> Tensor {
+        self.tables[0].0.weight()
     }
 
     /// input_ids, token_type_ids `[B,S]` -> `[B,S,H]`
@@ -98,7 +104,10 @@ impl Embeddings {
             });
         }
         let empty = || Error::new(ErrorKind::Config, "the model has no embeddings");
-        let x = self.norm.forward(&sum.ok_or_else(empty)?)?;
+        let mut x = sum.ok_or_else(empty)?;
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
         self.projection.as_ref().map_or(Ok(x.shallow_clone()), |linear| linear.forward(&x))
     }
 }
@@ -122,12 +131,18 @@ pub(super) fn position_ids(positions: Positions, inputs: ModelInputs<'_>) -> Res
     })
 }
 
+/// The norm that a description has, if it has one.
+fn norm(w: &Weights, spec: Option<&spec::LayerNorm>, width: i64) -> Result<Option<LayerNorm>> {
+    spec.map(|spec| LayerNorm::load(w, spec, width)).transpose()
+}
+
 struct Layer {
+    form: AttentionForm,
+    norm_placement: NormPlacement,
     attention: SelfAttention,
     attention_output: Linear,
-    attention_norm: LayerNorm,
-    intermediate: Linear,
-    activation: Activation,
+    attention_norm: Option<LayerNorm>,
+    mlp: Mlp,
     output: Linear,
     output_norm: LayerNorm,
 }
@@ -140,28 +155,81 @@ impl Layer {
         form: AttentionForm,
     ) -> Result<Self> {
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
-        let linear = |spec: &spec::Linear, inputs, outputs| {
-            Linear::load(&w.sub(&spec.name), inputs, outputs)
-        };
-        let norm = |spec: &spec::LayerNorm| LayerNorm::load(&w.sub(&spec.name), hidden, spec.eps);
         Ok(Self {
+            form,
+            norm_placement: encoder.norm_placement,
             attention: SelfAttention::load(w, layer, encoder, form)?,
-            attention_output: linear(&layer.attention_output, hidden, hidden)?,
-            attention_norm: norm(&layer.attention_norm)?,
-            intermediate: linear(&layer.intermediate, hidden, wide)?,
-            activation: layer.activation,
-            output: linear(&layer.output, wide, hidden)?,
-            output_norm: norm(&layer.output_norm)?,
+            attention_output: Linear::load(w, &layer.attention_output, hidden, hidden)?,
+            attention_norm: norm(w, layer.attention_norm.as_ref(), hidden)?,
+            mlp: Mlp::load(w, layer, hidden, wide)?,
+            output: Linear::load(w, &layer.output, wide, hidden)?,
+            output_norm: LayerNorm::load(w, &layer.output_norm, hidden)?,
         })
     }
 
     /// `[B,S,H]` -> `[B,S,H]`, and the probabilities
-    fn forward(&self, x: &Tensor, scores: &BatchScores<'_>) -> Result<(Tensor, Option<Tensor>)> {
-        let (context, probabilities) = self.attention.forward(x, scores)?;
-        let sum = self.attention_output.forward(&context)?.f_add(x)?;
-        let attended = self.attention_norm.forward(&sum)?;
-        let intermediate = self.activation.forward(&self.intermediate.forward(&attended)?)?;
-        let sum = self.output.forward(&intermediate)?.f_add(&attended)?;
-        Ok((self.output_norm.forward(&sum)?, probabilities))
+    fn forward(&self, x: &Tensor, of_batch: &[OfBatch<'_>]) -> Result<(Tensor, Option<Tensor>)> {
+        let normed = |x: &Tensor| match &self.attention_norm {
+            Some(norm) => norm.forward(x),
+            None => Ok(x.shallow_clone()),
+        };
+        let attend = |x: &Tensor| {
+            let (context, probabilities) = self.attention.forward(x, of_batch, self.form)?;
+            Ok::<_, Error>((self.attention_output.forward(&context)?, probabilities))
+        };
+        let feed_forward = |x: &Tensor| self.output.forward(&self.mlp.forward(x)?);
+        Ok(match self.norm_placement {
+            NormPlacement::Post => {
+                let (attended, probabilities) = attend(x)?;
+                let x = normed(&attended.f_add(x)?)?;
+                let sum = feed_forward(&x)?.f_add(&x)?;
+                (self.output_norm.forward(&sum)?, probabilities)
+            }
+            NormPlacement::Pre => {
+                let (attended, probabilities) = attend(&normed(x)?)?;
+                let x = attended.f_add(x)?;
+                (feed_forward(&self.output_norm.forward(&x)?)?.f_add(&x)?, probabilities)
+            }
+        })
+    }
+}
+
+/// What widens a hidden state.
+struct Mlp {
+    widen: Widen,
+    activation: Activation,
+    intermediate_size: i64,
+}
+
+enum Widen {
+    Plain(Linear),
+    Glu { gate: Linear, up: Linear },
+    FusedGlu(Linear),
+}
+
+impl Mlp {
+    fn load(w: &Weights, layer: &spec::Layer, hidden: i64, wide: i64) -> Result<Self> {
+        let linear = |spec, outputs| Linear::load(w, spec, hidden, outputs);
+        let widen = match &layer.mlp {
+            spec::Mlp::Plain(spec) => Widen::Plain(linear(spec, wide)?),
+            spec::Mlp::Glu { gate, up } => {
+                Widen::Glu { gate: linear(gate, wide)?, up: linear(up, wide)? }
+            }
+            spec::Mlp::FusedGlu(spec) => Widen::FusedGlu(linear(spec, 2 * wide)?),
+        };
+        Ok(Self { widen, activation: layer.activation, intermediate_size: wide })
+    }
+
+    /// `[B,S,H]` -> `[B,S,intermediate_size]`
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (gate, up) = match &self.widen {
+            Widen::Plain(linear) => return self.activation.forward(&linear.forward(x)?),
+            Widen::Glu { gate, up } => (gate.forward(x)?, up.forward(x)?),
+            Widen::FusedGlu(linear) => {
+                let (both, wide) = (linear.forward(x)?, self.intermediate_size);
+                (both.f_narrow(-1, 0, wide)?, both.f_narrow(-1, wide, wide)?)
+            }
+        };
+        Ok(self.activation.forward(&gate)?.f_mul(&up)?)
     }
 }

@@ -18,10 +18,9 @@ pub(super) struct Transform {
 
 impl Transform {
     pub(super) fn load(w: &Weights, spec: &spec::Transform, in_features: i64) -> Result<Self> {
-        let norm =
-            |norm: &spec::LayerNorm| LayerNorm::load(&w.sub(&norm.name), spec.width, norm.eps);
+        let norm = |norm| LayerNorm::load(w, norm, spec.width);
         Ok(Self {
-            dense: Linear::load(&w.sub(&spec.dense.name), in_features, spec.width)?,
+            dense: Linear::load(w, &spec.dense, in_features, spec.width)?,
             activation: spec.activation,
             norm: spec.norm.as_ref().map(norm).transpose()?,
         })
@@ -42,6 +41,8 @@ pub(super) struct Rows<'a> {
     pub(super) varlen: Option<&'a VarlenBatch>,
     /// `[B,H]`
     pub(super) pooler_output: Option<Tensor>,
+    /// `[B,S]` of integers, 1 where a token takes part, if the sequences are not in one row
+    pub(super) tokens: Option<Tensor>,
 }
 
 impl Rows<'_> {
@@ -54,6 +55,28 @@ impl Rows<'_> {
             }
             None => hidden_states.f_select(1, 0)?,
         })
+    }
+
+    /// The mean of each sequence's tokens: `[B,H]`; of none, zeros
+    fn mean(&self) -> Result<Tensor> {
+        let hidden_states = self.last_hidden_state;
+        let lost = || Error::new(ErrorKind::Config, "the tokens of the batch are not known");
+        let (members, sum) = match (self.varlen, &self.tokens) {
+            // `[N,T]` by `[T,H]`
+            (Some(texts), _) => {
+                let (members, rows) = (texts.members()?, hidden_states.f_squeeze_dim(0)?);
+                let sum = members.f_type_as(&rows)?.f_matmul(&rows)?;
+                (members, sum)
+            }
+            // `[B,1,S]` by `[B,S,H]`
+            (None, tokens) => {
+                let members = tokens.as_ref().ok_or_else(lost)?.f_ne(0)?;
+                let weights = members.f_unsqueeze(1)?.f_type_as(hidden_states)?;
+                (members, weights.f_matmul(hidden_states)?.f_squeeze_dim(1)?)
+            }
+        };
+        let count = members.f_cumsum(1, tch::Kind::Int64)?.f_select(1, -1)?;
+        Ok(sum.f_div(&count.f_clamp_min(1)?.f_unsqueeze(1)?)?)
     }
 }
 
@@ -78,7 +101,7 @@ impl Head {
             // the state dict.
             let _ = w.get(name, &[last.width], Init::Zeros)?;
         }
-        let dense = Linear::load(&w.sub(&last.dense.name), width, last.width)?;
+        let dense = Linear::load(w, &last.dense, width, last.width)?;
         Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })
     }
 
@@ -88,6 +111,7 @@ impl Head {
         let mut x = match self.pooling {
             Pooling::None => rows.last_hidden_state.shallow_clone(),
             Pooling::FirstToken => rows.first_tokens()?,
+            Pooling::Mean => rows.mean()?,
             Pooling::PoolerOutput => {
                 rows.pooler_output.as_ref().ok_or_else(no_pooler)?.shallow_clone()
             }

@@ -28,7 +28,7 @@ pub enum Attention {
 const MASKED: f64 = -65504.;
 
 impl Attention {
-    /// Of a mask `[B,1,1,S]` of bool (true takes part) and a bias `[1,heads,S,S]`, what
+    /// Of a mask `[B,1,1,S]` or `[B,1,S,S]` of bool (true takes part) and a bias `[1,heads,S,S]`, what
     /// [`Self::forward`] takes: the operator has one argument for both.
     pub(crate) fn scores(self, mask: Option<Tensor>, bias: Option<Tensor>) -> Result<Scores> {
         Ok(match (self, mask, bias) {
@@ -121,11 +121,18 @@ pub(crate) enum AttentionForm {
 /// same in every layer.
 #[derive(Debug)]
 pub(crate) struct Scores {
-    /// `[B,1,1,S]` of bool, true where a key takes part; with a bias for SDPA, both as one
-    /// `[B,heads,S,S]`
+    /// `[B,1,1,S]` or `[B,1,S,S]` of bool, true where a key takes part; with a bias for SDPA,
+    /// both as one `[B,heads,S,S]`
     mask: Option<Tensor>,
     /// `[1,heads,S,S]`
     bias: Option<Tensor>,
+}
+
+/// positions `[1,S]` -> `[1,1,S,S]` of bool, true where a key is no farther than `window` away
+/// from its query.
+pub(crate) fn window_mask(positions: &Tensor, window: i64) -> Result<Tensor> {
+    let distance = positions.f_unsqueeze(-2)?.f_sub(&positions.f_unsqueeze(-1)?)?;
+    Ok(distance.f_abs()?.f_le(window)?.f_unsqueeze(1)?)
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

@@ -24,6 +24,11 @@ impl Embedding {
         Ok(Self { weight: SharedTensor::new(weight) })
     }
 
+    /// `[num_embeddings, embedding_dim]`
+    pub(crate) fn weight(&self) -> Tensor {
+        self.weight.get()
+    }
+
     /// ids `[B,S]` -> `[B,S,embedding_dim]`
     pub(crate) fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         // The padding id matters to gradients only.

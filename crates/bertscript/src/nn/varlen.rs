@@ -3,9 +3,9 @@
 //! Source: `varlen_attn`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/attention/varlen.py>;
 //! Dao 2023, <https://arxiv.org/abs/2307.08691>
 
-mod bias;
+mod scores;
 
-pub(crate) use bias::VarlenBias;
+pub(crate) use scores::VarlenScores;
 
 use crate::error::Result;
 use crate::memory::{collect, copied, filled, with_capacity};
@@ -21,7 +21,6 @@ pub(crate) struct VarlenBatch {
     pub(crate) token_type_ids: Tensor,
     /// `[1,T]` of int64
     pub(crate) position_ids: Tensor,
-    /// Where each token is in its sequence, `[T]` of int64
     columns: Tensor,
     /// The index of each sequence's first token, `[N]` of int64
     pub(crate) first_tokens: Tensor,
@@ -31,6 +30,8 @@ pub(crate) struct VarlenBatch {
     lengths: Vec<i64>,
     /// What the tokens of each sequence attend to; empty if all attend to all of theirs
     keys: Vec<Keys>,
+    /// `N`
+    sequences: i64,
     max_length: i64,
     /// More than any column
     width: i64,
@@ -66,7 +67,7 @@ pub(crate) enum VarlenKernel {
     /// One sequence after another, by the operator that a padded batch has: any device
     EachSequence,
     /// All of them padded to the longest, inside attention only: kernels for sequences of
-    /// different lengths take no bias
+    /// different lengths take no bias, and but for FlashAttention no window
     Padded,
 }
 
@@ -93,48 +94,48 @@ impl VarlenBatch {
             cu_seqlens: cu_seqlens.f_to_kind(Kind::Int)?,
             lengths: collect(lengths.iter().map(|length| *length as i64))?,
             keys: copied(if is_masked { keys } else { &[] })?,
+            sequences,
             max_length: max_length as i64,
             width: width as i64,
             kernel: if is_masked { VarlenKernel::EachSequence } else { kernel },
         })
     }
 
-    /// query, key and value beside one another `[1,T,3H]` -> `[1,T,H]`; every
+    /// Where each token is in its sequence, `[T]` of int64
+    pub(crate) fn columns(&self) -> &Tensor {
+        &self.columns
+    }
+
+    /// query, key and value `[T,heads,head_dim]` each -> `[1,T,H]`; every
     /// token attends to those of its own sequence that are keys. The scale is
     /// `1/sqrt(head_dim)`.
     pub(crate) fn attention(
         &self,
-        qkv: &Tensor,
-        heads: [i64; 2],
-        bias: Option<&VarlenBias>,
+        query_key_value: [&Tensor; 3],
+        scores: &VarlenScores,
     ) -> Result<Tensor> {
-        let [num_heads, head_dim] = heads;
-        let qkv = qkv.f_view([-1, 3, num_heads, head_dim])?;
-        let [query, key, value] = [0, 1, 2].map(|part| qkv.f_select(1, part));
-        let (query, key, value) = (query?, key?, value?);
-        let context = match (bias, self.kernel) {
-            (Some(VarlenBias::Padded(padded)), _) => padded.attention([&query, &key, &value])?,
-            (Some(VarlenBias::EachSequence(bias)), _) => {
-                self.each_sequence([&query, &key, &value], Some(bias))?
-            }
-            (None, VarlenKernel::EachSequence | VarlenKernel::Padded) => {
-                self.each_sequence([&query, &key, &value], None)?
-            }
-            (None, kernel) => torchscript::varlen_attention(
-                [&query, &key, &value],
+        let context = match scores {
+            VarlenScores::Kernel { window } => torchscript::varlen_attention(
+                query_key_value,
                 &self.cu_seqlens,
                 self.max_length,
-                kernel == VarlenKernel::Flash,
+                self.kernel == VarlenKernel::Flash,
+                *window,
             )?,
+            VarlenScores::EachSequence(mask) => {
+                self.each_sequence(query_key_value, mask.as_ref())?
+            }
+            VarlenScores::Padded(padded) => padded.attention(query_key_value)?,
         };
-        Ok(context.f_reshape([1, -1, num_heads * head_dim])?)
+        Ok(context.f_flatten(1, 2)?.f_unsqueeze(0)?)
     }
 
-    /// `[T,heads,head_dim]` each, bias `[1,heads,width,width]` -> `[T,heads,head_dim]`
+    /// `[T,heads,head_dim]` each, mask `[1,heads,width,width]` or `[1,1,width,width]` of bool or
+    /// to be added -> `[T,heads,head_dim]`
     fn each_sequence(
         &self,
         [query, key, value]: [&Tensor; 3],
-        bias: Option<&Tensor>,
+        mask: Option<&Tensor>,
     ) -> Result<Tensor> {
         let mut start = 0;
         let mut contexts = with_capacity(self.lengths.len())?;
@@ -153,11 +154,11 @@ impl VarlenBatch {
             let context = if skipped == *length {
                 own.f_zeros_like()?
             } else {
-                let bias = match bias {
-                    Some(bias) if keys != Keys::Uniform => {
+                let mask = match mask {
+                    Some(mask) if keys != Keys::Uniform => {
                         let columns = self.columns.f_narrow(0, start, *length)?;
                         let of_keys = columns.f_narrow(0, skipped, *length - skipped)?;
-                        Some(bias.f_index_select(2, &columns)?.f_index_select(3, &of_keys)?)
+                        Some(mask.f_index_select(2, &columns)?.f_index_select(3, &of_keys)?)
                     }
                     _ => None,
                 };
@@ -166,7 +167,7 @@ impl VarlenBatch {
                     &own,
                     &part(key, start + skipped, *length - skipped)?,
                     &part(value, start + skipped, *length - skipped)?,
-                    bias,
+                    mask,
                     dropout_p,
                     is_causal,
                     // Equal scores have equal probabilities.
@@ -178,6 +179,31 @@ impl VarlenBatch {
             start += length;
         }
         Ok(Tensor::f_cat(&contexts, 0)?)
+    }
+}
+
+impl VarlenBatch {
+    /// The sequence that each token is of, `[N,T]` of bool; of none, what is left over in a
+    /// captured graph, and a masked token.
+    pub(crate) fn members(&self) -> Result<Tensor> {
+        let count = self.sequences;
+        let row = self.columns.f_ones_like()?.f_cumsum(0, Kind::Int64)?.f_sub_scalar(1)?;
+        let starts = self.cu_seqlens.f_narrow(0, 0, count)?.f_unsqueeze(1)?;
+        let ends = self.cu_seqlens.f_narrow(0, 1, count)?.f_unsqueeze(1)?;
+        let members = row.f_ge_tensor(&starts)?.f_logical_and(&row.f_less_tensor(&ends)?)?;
+        let mut rows = Vec::new();
+        for (index, keys) in self.keys.iter().enumerate() {
+            let row = members.f_narrow(0, index as i64, 1)?;
+            rows.push(match keys {
+                Keys::All => row,
+                Keys::AllButFirst => {
+                    let first = self.first_tokens.f_narrow(0, index as i64, 1)?;
+                    row.f_index_fill(1, &first, 0)?
+                }
+                Keys::None | Keys::Uniform => row.f_zeros_like()?,
+            });
+        }
+        if rows.is_empty() { Ok(members) } else { Ok(Tensor::f_cat(&rows, 0)?) }
     }
 }
 

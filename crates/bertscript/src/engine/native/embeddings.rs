@@ -1,6 +1,6 @@
 //! The sum of each token's vectors.
 
-use super::linear::{linear, norm, round};
+use super::linear::{linear, optional_norm, round};
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::Result;
@@ -15,7 +15,7 @@ use torchscript::SharedTensor;
 pub(super) struct Embeddings<E> {
     /// In the order of additions
     tables: Vec<(SharedTensor, Index)>,
-    norm: LayerNorm,
+    norm: Option<LayerNorm>,
     /// From the width of the tables to that of hidden states
     projection: Option<Linear<E>>,
 }
@@ -24,14 +24,14 @@ impl<E: Element> Embeddings<E> {
     pub(super) fn load(w: &Weights, encoder: &spec::Encoder, isa: Isa) -> Result<Self> {
         let embeddings = &encoder.embeddings;
         let (width, hidden) = (embeddings.width, encoder.hidden_size);
-        let projection = |one: &spec::Linear| linear(isa, &[w.sub(&one.name)], width, hidden);
+        let projection = |one: &spec::Linear| linear(isa, w, &[one], width, hidden);
         let tables = embeddings.tables.iter().map(|table| {
             let weight = w.sub(&table.name).get("weight", &[table.rows, width], Init::Zeros)?;
             Ok((SharedTensor::new(weight.f_contiguous()?), table.index))
         });
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,
-            norm: norm(isa, w, &embeddings.norm, width)?,
+            norm: optional_norm(isa, w, embeddings.norm.as_ref(), width)?,
             projection: embeddings.projection.as_ref().map(projection).transpose()?,
         })
     }
@@ -46,16 +46,30 @@ impl<E: Element> Embeddings<E> {
         let Scratch { x, copied, .. } = scratch;
         let Some(projection) = &self.projection else {
             self.sum(batch, x)?;
-            return Ok(self.norm.forward(team, x.all_mut(), copied.all_mut())?);
+            return self.normalize(x, copied, team);
         };
         let mut narrow = Matrix::<f32>::new(projection.inputs());
         let mut rounded = Matrix::<E>::new(projection.inputs());
         narrow.set_rows(x.len())?;
         rounded.set_rows(x.len())?;
         self.sum(batch, &mut narrow)?;
-        self.norm.forward(team, narrow.all_mut(), rounded.all_mut())?;
+        self.normalize(&mut narrow, &mut rounded, team)?;
         projection.forward(team, rounded.all(), Then::Keep, x.all_mut())?;
         round(x, copied);
+        Ok(())
+    }
+
+    /// In place, and as inputs of products
+    fn normalize(
+        &self,
+        x: &mut Matrix<f32>,
+        copied: &mut Matrix<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
+        match &self.norm {
+            Some(norm) => norm.forward(team, x.all_mut(), copied.all_mut())?,
+            None => round(x, copied),
+        }
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Pooler and heads, as a description has them.
 
-use super::linear::{Dense, copy, linear, norm, round, select};
+use super::linear::{Dense, copy, linear, optional_norm, round, select};
 use super::scratch::Scratch;
+use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::OutputSpec;
 use crate::family::model::ModelSpec;
 use crate::family::spec::{self, OutputForm, Pooling};
 use crate::memory::with_capacity;
 use crate::weights::{Init, Weights};
-use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
+use bertscript_kernels::{Element, Isa, Keys, LayerNorm, Linear, Matrix, Team, Then};
 
 /// What is computed of the encoder's hidden states.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Heads<E> {
     heads: Vec<Head<E>>,
     /// Whether it has a row for each token, of every output
     per_token: Vec<bool>,
+    /// Whether it is of the mean of all tokens, of every output
+    of_mean: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,7 @@ impl<E: Element> Heads<E> {
             pooler: spec.pooler().map(pooler).transpose()?,
             heads: heads.collect::<Result<_>>()?,
             per_token: spec.outputs().iter().map(OutputSpec::is_per_token).collect(),
+            of_mean: of_mean(spec),
         })
     }
 
@@ -59,11 +63,17 @@ impl<E: Element> Heads<E> {
         self.per_token.get(output).copied().unwrap_or(false)
     }
 
+    /// Whether an output needs the hidden states of all tokens.
+    pub(super) fn needs_all(&self, output: usize) -> bool {
+        self.is_per_token(output) || self.of_mean.get(output).copied().unwrap_or(false)
+    }
+
     /// The wanted outputs of hidden states `[T,H]`, given the rows of the sequences' first
-    /// tokens; none for the others.
+    /// tokens, and where the hidden states are of all tokens, their batch; none for the others.
     pub(super) fn forward(
         &self,
         first_tokens: &[usize],
+        batch: Option<&Batch>,
         is_wanted: &dyn Fn(usize) -> bool,
         scratch: &Scratch<E>,
         team: &dyn Team,
@@ -91,13 +101,20 @@ impl<E: Element> Heads<E> {
             }
             let missing = || Error::new(ErrorKind::Config, "the model has no pooler");
             let mut rounded = Matrix::new(scratch.copied.width());
+            let mut round = |rows: &Matrix<f32>| {
+                rounded.set_rows(rows.len())?;
+                round(rows, &mut rounded);
+                Ok::<_, Error>(())
+            };
             let rows = match head.pooling {
                 Pooling::None => &scratch.copied,
                 Pooling::FirstToken => first.as_ref().ok_or_else(missing)?,
                 Pooling::PoolerOutput => {
-                    let pooled = pooled.as_ref().ok_or_else(missing)?;
-                    rounded.set_rows(pooled.len())?;
-                    round(pooled, &mut rounded);
+                    round(pooled.as_ref().ok_or_else(missing)?)?;
+                    &rounded
+                }
+                Pooling::Mean => {
+                    round(&mean(&scratch.x, batch.ok_or_else(missing)?)?)?;
                     &rounded
                 }
             };
@@ -119,7 +136,7 @@ impl<E: Element> Head<E> {
             // A second name of the last bias, which `forward` does not read.
             let _ = w.get(name, &[last.width], Init::Zeros)?;
         }
-        let dense = linear(isa, &[w.sub(&last.dense.name)], width, last.width)?;
+        let dense = linear(isa, w, &[&last.dense], width, last.width)?;
         Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })
     }
 
@@ -153,8 +170,8 @@ impl<E: Element> Head<E> {
 
 impl<E: Element> Transform<E> {
     fn load(w: &Weights, spec: &spec::Transform, inputs: i64, isa: Isa) -> Result<Self> {
-        let dense = linear(isa, &[w.sub(&spec.dense.name)], inputs, spec.width)?;
-        let norm = spec.norm.as_ref().map(|one| norm(isa, w, one, spec.width)).transpose()?;
+        let dense = linear(isa, w, &[&spec.dense], inputs, spec.width)?;
+        let norm = optional_norm(isa, w, spec.norm.as_ref(), spec.width)?;
         Ok(Self { dense: Dense::new(dense, spec.activation), norm })
     }
 
@@ -174,6 +191,35 @@ impl<E: Element> Transform<E> {
         }
         Ok(out)
     }
+}
+
+/// Of every output, whether it is of the mean of all tokens.
+fn of_mean(spec: &ModelSpec) -> Vec<bool> {
+    let of_head = |head: &spec::Head| {
+        let outputs = if head.form == OutputForm::StartEnd { 2 } else { 1 };
+        std::iter::repeat_n(head.pooling == Pooling::Mean, outputs)
+    };
+    spec.heads.iter().flat_map(of_head).collect()
+}
+
+/// The mean of each sequence's tokens, but for those that are masked; of none, zeros.
+fn mean(x: &Matrix<f32>, batch: &Batch) -> Result<Matrix<f32>> {
+    let mut means = Matrix::new(x.width());
+    means.set_rows(batch.len())?;
+    for (sequence, (mut tokens, keys)) in batch.ranges().zip(batch.keys()).enumerate() {
+        match keys {
+            Keys::All => {}
+            Keys::AllButFirst => tokens.start += 1,
+            Keys::None | Keys::Uniform => tokens.start = tokens.end,
+        }
+        let (count, mean) = (tokens.len().max(1) as f32, means.row_mut(sequence));
+        mean.fill(0.);
+        for token in tokens {
+            mean.iter_mut().zip(x.row(token)).for_each(|(sum, value)| *sum += value);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= count);
+    }
+    Ok(means)
 }
 
 /// Some rows.

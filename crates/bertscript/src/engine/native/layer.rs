@@ -1,22 +1,36 @@
 //! A layer of the encoder.
 
-use super::linear::{Dense, int8_linear, linear, norm};
+use super::linear::{Dense, int8_linear, linear, norm, optional_norm, round};
+use super::rotations::Rotations;
 use super::scratch::Scratch;
+use crate::activation::Activation;
 use crate::error::Result;
-use crate::family::spec;
+use crate::family::spec::{self, Mlp, NormPlacement, Qkv};
 use crate::weights::Weights;
 use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Sequences, Team, Then, attention};
 
-/// A layer, with its norms after each sum.
+/// A layer.
 #[derive(Debug)]
 pub(super) struct Layer<E> {
+    norm_placement: NormPlacement,
     /// Query, key and value, beside one another
     qkv: Linear<E>,
+    /// Which of the encoder's rotations queries and keys have
+    rope_theta: Option<f64>,
+    window: Option<usize>,
     attention_output: Linear<E>,
-    attention_norm: LayerNorm,
-    intermediate: Dense<E>,
+    attention_norm: Option<LayerNorm>,
+    widen: Widen<E>,
     output: Linear<E>,
     output_norm: LayerNorm,
+}
+
+/// What widens a hidden state.
+#[derive(Debug)]
+enum Widen<E> {
+    Plain(Dense<E>),
+    /// Gate and up, beside one another
+    Glu(Linear<E>, Activation),
 }
 
 impl<E: Element> Layer<E> {
@@ -29,47 +43,99 @@ impl<E: Element> Layer<E> {
     ) -> Result<Self> {
         let linear = if int8 { int8_linear } else { linear };
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
-        let qkv = layer.query_key_value.each_ref().map(|part| w.sub(&part.name));
         let one = |spec: &spec::Linear, inputs: i64, outputs: i64| {
-            linear(isa, &[w.sub(&spec.name)], inputs, outputs)
+            linear(isa, w, &[spec], inputs, outputs)
         };
         Ok(Self {
-            qkv: linear(isa, &qkv, hidden, hidden)?,
+            norm_placement: encoder.norm_placement,
+            qkv: match &layer.qkv {
+                Qkv::Separate(parts) => linear(isa, w, &parts.each_ref(), hidden, hidden)?,
+                Qkv::Fused(fused) => one(fused, hidden, 3 * hidden)?,
+            },
+            rope_theta: layer.rope_theta,
+            window: layer.sliding_window.map(|window| window as usize),
             attention_output: one(&layer.attention_output, hidden, hidden)?,
-            attention_norm: norm(isa, w, &layer.attention_norm, hidden)?,
-            intermediate: Dense::new(one(&layer.intermediate, hidden, wide)?, layer.activation),
+            attention_norm: optional_norm(isa, w, layer.attention_norm.as_ref(), hidden)?,
+            widen: match &layer.mlp {
+                Mlp::Plain(plain) => {
+                    Widen::Plain(Dense::new(one(plain, hidden, wide)?, layer.activation))
+                }
+                Mlp::Glu { gate, up } => {
+                    Widen::Glu(linear(isa, w, &[gate, up], hidden, wide)?, layer.activation)
+                }
+                Mlp::FusedGlu(fused) => Widen::Glu(one(fused, hidden, 2 * wide)?, layer.activation),
+            },
             output: one(&layer.output, wide, hidden)?,
             output_norm: norm(isa, w, &layer.output_norm, hidden)?,
         })
     }
 
-    /// Attention: `copied` -> `context`
+    /// Attention: `x` and `copied`, the same as inputs of products, -> `context`
     pub(super) fn attend(
         &self,
         isa: Isa,
         sequences: Sequences<'_>,
+        rotations: &Rotations,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<()> {
-        let Scratch { copied, qkv, context, .. } = scratch;
+        let Scratch { x, copied, qkv, context, .. } = scratch;
+        if let (NormPlacement::Pre, Some(norm)) = (self.norm_placement, &self.attention_norm) {
+            norm.forward_to(team, x.all(), copied.all_mut())?;
+        }
         self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut())?;
+        if let Some(rope) = rotations.of(self.rope_theta) {
+            rope.rotate(isa, team, sequences.positions, sequences.num_heads, qkv.all_mut())?;
+        }
+        let sequences = Sequences { window: self.window, ..sequences };
         attention(isa, team, qkv.all(), sequences, context.all_mut())?;
         Ok(())
     }
 
     /// The rest of the layer, in which every row stands for itself: `context` and
     /// `x` -> `x`
-    pub(super) fn feed_forward(&self, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
-        let Scratch { x, copied, context, intermediate, sum, .. } = scratch;
-        sum.set_rows(x.len())?;
-        intermediate.set_rows(x.len())?;
+    pub(super) fn feed_forward(
+        &self,
+        isa: Isa,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
+        scratch.sum.set_rows(scratch.x.len())?;
+        let Scratch { x, copied, context, sum, .. } = scratch;
         let residual = Then::Add(x.all());
         self.attention_output.forward(team, context.all(), residual, sum.all_mut())?;
-        self.attention_norm.forward(team, sum.all_mut(), copied.all_mut())?;
-        self.intermediate.forward(team, copied.all(), intermediate.all_mut())?;
+        match (self.norm_placement, &self.attention_norm) {
+            (NormPlacement::Post, Some(norm)) => {
+                norm.forward(team, sum.all_mut(), copied.all_mut())?;
+            }
+            (NormPlacement::Post, None) => round(sum, copied),
+            (NormPlacement::Pre, _) => {
+                self.output_norm.forward_to(team, sum.all(), copied.all_mut())?;
+            }
+        }
+        self.widen(isa, scratch, team)?;
+        let Scratch { x, copied, intermediate, sum, .. } = scratch;
         let residual = Then::Add(sum.all());
         self.output.forward(team, intermediate.all(), residual, x.all_mut())?;
-        self.output_norm.forward(team, x.all_mut(), copied.all_mut())?;
+        match self.norm_placement {
+            NormPlacement::Post => self.output_norm.forward(team, x.all_mut(), copied.all_mut())?,
+            // The next layer normalises, or what follows the last.
+            NormPlacement::Pre => {}
+        }
         Ok(())
+    }
+
+    /// `copied` -> `intermediate`
+    fn widen(&self, isa: Isa, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
+        let Scratch { copied, gated, intermediate, .. } = scratch;
+        intermediate.set_rows(copied.len())?;
+        match &self.widen {
+            Widen::Plain(dense) => dense.forward(team, copied.all(), intermediate.all_mut()),
+            Widen::Glu(linear, activation) => {
+                gated.set_rows(copied.len())?;
+                linear.forward(team, copied.all(), Then::Keep, gated.all_mut())?;
+                activation.glu(isa, team, gated.all(), intermediate.all_mut())
+            }
+        }
     }
 }

@@ -3,23 +3,25 @@
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::family::spec;
-use crate::memory::elements;
+use crate::memory::{elements, filled};
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
     Bf16, Element, Isa, LayerNorm, Linear, Matrix, OutOfMemory, Rows, RowsMut, Team,
 };
 use std::ops::Range;
-use tch::Kind;
+use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
 
-/// Linear layers with the same inputs as one.
+/// Linear layers with the same inputs and as many outputs each, as one.
 pub(super) fn linear<E: Element>(
     isa: Isa,
-    layers: &[Weights],
+    w: &Weights,
+    layers: &[&spec::Linear],
     inputs: i64,
     outputs: i64,
 ) -> Result<Linear<E>> {
     with_values(
+        w,
         layers,
         [inputs, outputs],
         |layers| Linear::new(isa, inputs as usize, layers),
@@ -30,14 +32,16 @@ pub(super) fn linear<E: Element>(
 /// The same, of 8-bit integers.
 pub(super) fn int8_linear<E: Element>(
     isa: Isa,
-    layers: &[Weights],
+    w: &Weights,
+    layers: &[&spec::Linear],
     inputs: i64,
     outputs: i64,
 ) -> Result<Linear<E>> {
     if inputs as usize > Linear::<E>::MAX_INT8_INPUTS {
-        return linear(isa, layers, inputs, outputs);
+        return linear(isa, w, layers, inputs, outputs);
     }
     with_values(
+        w,
         layers,
         [inputs, outputs],
         |layers| Linear::int8(isa, inputs as usize, layers),
@@ -50,14 +54,20 @@ type Values<'a, W> = (&'a [W], &'a [W]);
 
 /// What is made of the weights and biases, in the dtype that they have.
 fn with_values<R>(
-    layers: &[Weights],
+    w: &Weights,
+    layers: &[&spec::Linear],
     [inputs, outputs]: [i64; 2],
     of_f32: impl FnOnce(&[Values<'_, f32>]) -> Result<R, OutOfMemory>,
     of_bf16: impl FnOnce(&[Values<'_, Bf16>]) -> Result<R, OutOfMemory>,
 ) -> Result<R> {
-    let tensors = layers.iter().map(|w| {
-        let weight = w.get("weight", &[outputs, inputs], Init::Zeros)?;
-        let bias = w.get("bias", &[outputs], Init::Zeros)?;
+    let tensors = layers.iter().map(|layer| {
+        let own = w.sub(&layer.name);
+        let weight = own.get("weight", &[outputs, inputs], Init::Zeros)?;
+        let bias = match layer.has_bias {
+            true => own.get("bias", &[outputs], Init::Zeros)?,
+            // Which adds nothing.
+            false => Tensor::f_zeros([outputs], (weight.f_kind()?, tch::Device::Cpu))?,
+        };
         Ok([SharedTensor::new(weight.f_contiguous()?), SharedTensor::new(bias.f_contiguous()?)])
     });
     let tensors = tensors.collect::<Result<Vec<_>>>()?;
@@ -73,11 +83,23 @@ fn with_values<R>(
 
 pub(super) fn norm(isa: Isa, w: &Weights, spec: &spec::LayerNorm, width: i64) -> Result<LayerNorm> {
     let own = w.sub(&spec.name);
-    let [weight, bias] = ["weight", "bias"].map(|name| -> Result<Vec<f32>> {
+    let values = |name| -> Result<Vec<f32>> {
         let tensor = own.get(name, &[width], Init::Zeros)?;
         elements(&tensor.f_to_kind(Kind::Float)?)
-    });
-    Ok(LayerNorm::new(isa, &weight?, &bias?, spec.eps)?)
+    };
+    let weight = values("weight")?;
+    let bias = if spec.has_bias { values("bias")? } else { filled(width as usize, 0.)? };
+    Ok(LayerNorm::new(isa, &weight, &bias, spec.eps)?)
+}
+
+/// A norm that a description may have.
+pub(super) fn optional_norm(
+    isa: Isa,
+    w: &Weights,
+    spec: Option<&spec::LayerNorm>,
+    width: i64,
+) -> Result<Option<LayerNorm>> {
+    spec.map(|spec| norm(isa, w, spec, width)).transpose()
 }
 
 /// A linear layer with an activation.

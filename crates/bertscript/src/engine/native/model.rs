@@ -3,15 +3,16 @@
 use super::embeddings::Embeddings;
 use super::heads::Heads;
 use super::layer::Layer;
-use super::linear::copy;
+use super::linear::{copy, optional_norm};
 use super::relative_bias::RelativeBias;
+use super::rotations::RopeTables;
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
 use crate::memory::copied;
 use crate::weights::Weights;
-use bertscript_kernels::{Element, Isa, Matrix, Sequences, Team};
+use bertscript_kernels::{Element, Isa, LayerNorm, Matrix, Sequences, Team};
 use std::sync::Mutex;
 
 /// Embeddings, layers and heads, for inputs of products of type `E`.
@@ -23,7 +24,9 @@ pub(super) struct Model<E> {
     widths: [usize; 2],
     embeddings: Embeddings<E>,
     bias: Option<RelativeBias>,
+    ropes: RopeTables,
     layers: Vec<Layer<E>>,
+    final_norm: Option<LayerNorm>,
     heads: Heads<E>,
     /// Memory of earlier calls, as many as ran at once.
     scratch: Mutex<Vec<Scratch<E>>>,
@@ -51,7 +54,14 @@ impl<E: Element> Model<E> {
             widths: [encoder.hidden_size as usize, encoder.intermediate_size as usize],
             embeddings: Embeddings::load(&base, encoder, isa)?,
             bias: RelativeBias::load(&base, encoder)?,
+            ropes: RopeTables::new(encoder),
             layers: layers.collect::<Result<_>>()?,
+            final_norm: optional_norm(
+                isa,
+                &base,
+                encoder.final_norm.as_ref(),
+                encoder.hidden_size,
+            )?,
             heads: Heads::load(w, spec, isa)?,
             scratch: Mutex::default(),
         })
@@ -78,16 +88,16 @@ impl<E: Element> Model<E> {
                 }
                 Ok(())
             };
-            let is_per_token =
-                |index: &usize| *index >= of_heads || self.heads.is_per_token(*index);
-            if wanted.iter().any(is_per_token) {
+            let needs_all = |index: &usize| *index >= of_heads || self.heads.needs_all(*index);
+            let all = wanted.iter().any(needs_all).then_some(batch);
+            if all.is_some() {
                 self.encode(batch, None, scratch, team, keep)?;
             } else {
                 self.encode(batch, Some(&first_tokens), scratch, team, keep)?;
                 first_tokens.iter_mut().enumerate().for_each(|(text, row)| *row = text);
             }
             let wanted_of_heads = |index: usize| wanted.contains(&index);
-            let found = self.heads.forward(&first_tokens, &wanted_of_heads, scratch, team)?;
+            let found = self.heads.forward(&first_tokens, all, &wanted_of_heads, scratch, team)?;
             outputs.iter_mut().zip(found).for_each(|(to, found)| *to = found);
             Ok(())
         })?;
@@ -118,7 +128,7 @@ impl<E: Element> Model<E> {
         self.with_scratch(|scratch| {
             self.encode(batch, Some(tokens), scratch, team, |_| Ok(()))?;
             let only = |index| index == output;
-            let found = self.heads.forward(&[], &only, scratch, team)?;
+            let found = self.heads.forward(&[], None, &only, scratch, team)?;
             found.into_iter().nth(output).flatten().ok_or_else(missing)
         })
     }
@@ -155,14 +165,21 @@ impl<E: Element> Model<E> {
             bias: self.bias.as_ref().map(RelativeBias::of_scores),
             ..Sequences::new(batch.cu_seqlens(), self.num_heads)
         };
+        let rotations = self.ropes.of_positions(batch.width())?;
         for (index, layer) in self.layers.iter().enumerate() {
-            layer.attend(self.isa, sequences, scratch, team)?;
+            layer.attend(self.isa, sequences, &rotations, scratch, team)?;
+            let is_last = index + 1 == self.layers.len();
             if let Some(tokens) = tokens
-                && index + 1 == self.layers.len()
+                && is_last
             {
                 scratch.keep_rows(tokens)?;
             }
-            layer.feed_forward(scratch, team)?;
+            layer.feed_forward(self.isa, scratch, team)?;
+            if let Some(norm) = &self.final_norm
+                && is_last
+            {
+                norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut())?;
+            }
             each(&scratch.x)?;
         }
         Ok(())

@@ -16,6 +16,8 @@ pub(super) struct Scratch<E> {
     pub(super) context: Matrix<E>,
     /// `[T,4H]`, as a rule
     pub(super) intermediate: Matrix<E>,
+    /// Gate and up, twice as wide as that
+    pub(super) gated: Matrix<f32>,
     /// What attention adds up to, `[T,H]`
     pub(super) sum: Matrix<f32>,
 }
@@ -28,6 +30,7 @@ impl<E: Element> Scratch<E> {
             qkv: Matrix::new(3 * hidden_size),
             context: Matrix::new(hidden_size),
             intermediate: Matrix::new(wide),
+            gated: Matrix::new(2 * wide),
             sum: Matrix::new(hidden_size),
         }
     }
