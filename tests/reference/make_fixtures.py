@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers import (
+    AlbertForPreTraining,
     BertConfig,
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -82,6 +83,7 @@ FAMILIES = {
     "gte-classification": (GteForSequenceClassification, 34, dict(type_vocab_size=1, num_labels=3)),
     "jina-embeddings-v3": (JinaEmbeddingsV3Model, 35, {}),
     "megatron-bert": (MegatronBertModel, 36, {}),
+    "albert-pretraining": (AlbertForPreTraining, 37, dict(embedding_size=16, num_labels=2)),
 }
 
 

@@ -74,7 +74,7 @@ impl Config {
 
     /// The number of layers.
     pub fn num_layers(&self) -> usize {
-        self.encoder.layers.len()
+        self.encoder.layer_order.len()
     }
 
     /// The number of attention heads; divides the hidden size.

@@ -5,6 +5,7 @@
 //! heads. The traced model and every engine interpret that description; the names of
 //! parameters, their shapes and ties, and the outputs of a model are derived from it.
 
+mod albert;
 mod bert;
 mod distilbert;
 mod electra;
@@ -102,7 +103,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 15] = [
+pub(crate) static FAMILIES: [Family; 16] = [
     bert::BERT,
     ernie::ERNIE,
     roberta::ROBERTA,
@@ -111,6 +112,7 @@ pub(crate) static FAMILIES: [Family; 15] = [
     roberta::DATA2VEC_TEXT,
     distilbert::DISTILBERT,
     electra::ELECTRA,
+    albert::ALBERT,
     mpnet::MPNET,
     modernbert::MODERNBERT,
     nomic_bert::NOMIC_BERT,

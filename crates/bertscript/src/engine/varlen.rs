@@ -122,7 +122,7 @@ impl VarlenModel {
         let model = Model::load(w, spec, AttentionForm::Varlen)?;
         let mut per_token: Vec<_> = spec.outputs().iter().map(OutputSpec::is_per_token).collect();
         if hidden_states {
-            per_token.extend(std::iter::repeat_n(true, spec.encoder.layers.len() + 1));
+            per_token.extend(std::iter::repeat_n(true, spec.encoder.layer_order.len() + 1));
         }
         if let tch::Device::Cuda(index) = device {
             // What was joined on this stream is read on any.

@@ -86,6 +86,7 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        layer_order: (0..layers as usize).collect(),
         layers: (0..layers).map(|index| layer(index, activation, eps)).collect(),
         norm_placement: NormPlacement::Post,
         final_norm: None,

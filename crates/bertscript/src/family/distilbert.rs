@@ -56,6 +56,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        layer_order: (0..layers as usize).collect(),
         layers: (0..layers).map(|index| layer(index, activation)).collect(),
         norm_placement: NormPlacement::Post,
         final_norm: None,

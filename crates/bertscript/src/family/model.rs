@@ -255,7 +255,7 @@ impl ModelSpec {
             });
             2. * rows * products.sum::<f64>()
         };
-        c.layers.iter().map(of_layer).sum::<f64>()
+        c.layer_order.iter().map(|index| of_layer(&c.layers[*index])).sum::<f64>()
             + projection
             + pooler
             + self.heads.iter().map(of_head).sum::<f64>()

@@ -36,8 +36,11 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     let hidden_size = keys.size("hidden_size", 768, MAX_WIDTH)?;
     let num_heads = keys.size("num_attention_heads", 12, MAX_ATTENTION_HEADS)?;
     check_heads(("hidden_size", hidden_size), ("num_attention_heads", num_heads))?;
-    let layers = layer_types(keys, keys.size("num_hidden_layers", 22, MAX_LAYERS)?)?;
-    let layers = layers.into_iter().enumerate().map(|(index, kind)| layer(keys, index, kind));
+    let num_layers = keys.size("num_hidden_layers", 22, MAX_LAYERS)?;
+    let layers = layer_types(keys, num_layers)?
+        .into_iter()
+        .enumerate()
+        .map(|(index, kind)| layer(keys, index, kind));
     let words = Table {
         name: "embeddings.tok_embeddings".to_owned(),
         rows: keys.size("vocab_size", 50368, MAX_ROWS)?,
@@ -56,6 +59,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        layer_order: (0..num_layers as usize).collect(),
         layers: layers.collect::<Result<_>>()?,
         norm_placement: NormPlacement::Pre,
         final_norm: Some(norm(keys, "final_norm")?),

@@ -192,6 +192,7 @@ fn encoder(keys: &Keys, shape: &Shape) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        layer_order: (0..num_layers as usize).collect(),
         layers: (0..num_layers)
             .map(|index| layer(keys, shape, index, eps))
             .collect::<Result<_>>()?,

@@ -50,7 +50,10 @@ pub(crate) struct Encoder {
     pub(crate) embeddings: Embeddings,
     /// What attention makes of distances, the same in every layer
     pub(crate) relative_positions: RelativePositions,
+    /// The sets of parameters
     pub(crate) layers: Vec<Layer>,
+    /// The layers as they run, by index: each once, or some of them several times
+    pub(crate) layer_order: Vec<usize>,
     pub(crate) norm_placement: NormPlacement,
     /// Of what the last layer gives, which is the last hidden state then; with
     /// [`NormPlacement::Pre`] always

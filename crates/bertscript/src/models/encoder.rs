@@ -19,6 +19,7 @@ pub(super) struct Encoder {
     embeddings: Embeddings,
     attention: BatchAttention,
     layers: Vec<Layer>,
+    layer_order: Vec<usize>,
     final_norm: Option<LayerNorm>,
 }
 
@@ -41,14 +42,15 @@ impl Encoder {
         let layers = layers.collect::<Result<_>>()?;
         let final_norm = spec.final_norm.as_ref();
         let final_norm = final_norm.map(|norm| LayerNorm::load(w, norm, spec.hidden_size));
-        Ok(Self { embeddings, attention, layers, final_norm: final_norm.transpose()? })
+        let (layer_order, final_norm) = (spec.layer_order.clone(), final_norm.transpose()?);
+        Ok(Self { embeddings, attention, layers, layer_order, final_norm })
     }
 
     pub(super) fn forward(&self, inputs: ModelInputs<'_>) -> Result<Encoded> {
         let of_batch = self.attention.forward(inputs)?;
         let mut x = self.embeddings.forward(inputs)?;
         let (mut hidden_states, mut attentions) = (Vec::new(), Vec::new());
-        for layer in &self.layers {
+        for layer in self.layer_order.iter().map(|index| &self.layers[*index]) {
             hidden_states.push(x.shallow_clone());
             let (next, probabilities) = layer.forward(&x, &of_batch)?;
             attentions.extend(probabilities);

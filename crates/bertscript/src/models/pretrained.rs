@@ -270,7 +270,7 @@ impl PreTrained {
             let name = |i| format!("{name}.{i}");
             (0..count).map(|i| OutputSpec { name: name(i), shape: shape.to_vec() }).collect()
         };
-        let (mut outputs, layers) = (self.spec.outputs(), encoder.layers.len());
+        let (mut outputs, layers) = (self.spec.outputs(), encoder.layer_order.len());
         if self.hidden_states {
             let shape = [rows, Dim::Sequence, Dim::Fixed(encoder.hidden_size)];
             outputs.extend(numbered(layers + 1, "hidden_states", &shape));

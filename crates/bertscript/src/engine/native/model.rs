@@ -26,6 +26,7 @@ pub(super) struct Model<E> {
     bias: Option<RelativeBias>,
     ropes: RopeTables,
     layers: Vec<Layer<E>>,
+    layer_order: Vec<usize>,
     final_norm: Option<LayerNorm>,
     heads: Heads<E>,
     /// Memory of earlier calls, as many as ran at once.
@@ -56,6 +57,7 @@ impl<E: Element> Model<E> {
             bias: RelativeBias::load(&base, encoder)?,
             ropes: RopeTables::new(encoder),
             layers: layers.collect::<Result<_>>()?,
+            layer_order: copied(&encoder.layer_order)?,
             final_norm: optional_norm(
                 isa,
                 &base,
@@ -77,7 +79,7 @@ impl<E: Element> Model<E> {
     ) -> Result<Vec<Matrix<f32>>> {
         let of_heads = self.heads.num_outputs();
         let mut outputs: Vec<Option<Matrix<f32>>> = Vec::new();
-        outputs.resize_with(of_heads + self.layers.len() + 1, || None);
+        outputs.resize_with(of_heads + self.layer_order.len() + 1, || None);
         self.with_scratch(|scratch| {
             let mut first_tokens = copied(&batch.cu_seqlens()[..batch.len()])?;
             let mut hidden_states = outputs.iter_mut().enumerate().skip(of_heads);
@@ -166,9 +168,10 @@ impl<E: Element> Model<E> {
             ..Sequences::new(batch.cu_seqlens(), self.num_heads)
         };
         let rotations = self.ropes.of_positions(batch.width())?;
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (number, index) in self.layer_order.iter().enumerate() {
+            let layer = &self.layers[*index];
             layer.attend(self.isa, sequences, &rotations, scratch, team)?;
-            let is_last = index + 1 == self.layers.len();
+            let is_last = number + 1 == self.layer_order.len();
             if let Some(tokens) = tokens
                 && is_last
             {
