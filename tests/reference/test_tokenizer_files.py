@@ -206,7 +206,7 @@ UNREAD = {
     "WordPiece": tokenizer_json() | {"config.json": dict(model_type="bert", tokenizer_class="RobertaTokenizer")},
     "merges.txt": vocabulary_and_merges() | {"merges.txt": None} | ROBERTA,
     "CamembertTokenizer": unigram() | of_type("camembert"),
-    "vocab.txt": VOCAB_TXT | settings(tokenizer_class=FAST),
+    "needs tokenizer.json": VOCAB_TXT | settings(tokenizer_class=FAST),
     "cls_token": VOCAB_TXT | settings(cls_token=None),
     "BPE": tokenizer_json(model=dict(type="BPE", vocab={"[UNK]": 0, "a": 1}, merges=[])),
     "extra_special_tokens": VOCAB_TXT | settings(extra_special_tokens=dict(y="<y>", x="<x>")),

@@ -9,8 +9,10 @@ mod limits;
 mod parallel;
 mod settings;
 mod tokenizer;
+mod tokenizer_json;
 mod truncation;
 mod vocab;
+mod word_piece;
 
 pub(crate) use encoding::unknown;
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};

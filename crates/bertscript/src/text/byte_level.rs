@@ -2,90 +2,55 @@
 //!
 //! Source: `RobertaTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/roberta/tokenization_roberta.py>
 
-use super::charsmap;
 use super::settings::Settings;
-use super::vocab::failed;
+use super::tokenizer_json::{Extras, TokenizerJson, failed};
+use super::vocab::missing;
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
 use ahash::AHashMap;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
-use tokenizers::{AddedToken, PaddingParams, Tokenizer, TruncationParams};
 
-/// Builds the tokenizer of `tokenizer.json`, or else of `vocab.json` and `merges.txt`. Of the
-/// first, the vocabulary and the merges count; all of it must be well-formed.
-pub(super) fn from_files(assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
-    let files = ["tokenizer.json", "vocab.json", "merges.txt"];
-    match files.map(|name| assets.get(name)) {
-        [Some(text), ..] => {
-            let parts = Parts::from_json(text).map_err(|error| error.at(files[0]))?;
-            build(parts, assets, settings)
+type Vocabulary = AHashMap<String, u32>;
+type Merges = Vec<(String, String)>;
+
+/// Builds the tokenizer of the vocabulary and the merges in `tokenizer.json`, or else of
+/// `vocab.json` and `merges.txt`.
+pub(super) fn from_files(
+    json: Option<TokenizerJson>,
+    assets: &Assets,
+    settings: &Settings,
+) -> Result<Tokenizer> {
+    const FILES: [&str; 2] = ["vocab.json", "merges.txt"];
+    let (vocab, merges, extras) = match (json, FILES.map(|name| assets.get(name))) {
+        (Some(json), _) => read_json(json).map_err(|error| error.at("tokenizer.json"))?,
+        (None, [Some(vocab), Some(merges)]) => {
+            let vocab = serde_json::from_slice(vocab);
+            let vocab = vocab.map_err(|error| failed(error.into()).at(FILES[0]))?;
+            let merges = read_merges(merges).map_err(|error| error.at(FILES[1]))?;
+            (vocab, merges, Extras::default())
         }
-        [None, Some(vocab), Some(merges)] => {
-            let vocab =
-                serde_json::from_slice(vocab).map_err(|error| failed(error.into()).at(files[1]))?;
-            let merges = read_merges(merges).map_err(|error| error.at(files[2]))?;
-            build(Parts { vocab, merges, ..Parts::default() }, assets, settings)
-        }
-        _ => {
-            let expected =
-                "no tokenizer is here: neither tokenizer.json nor vocab.json and merges.txt";
-            Err(Error::new(ErrorKind::Unsupported, expected))
-        }
-    }
+        (None, _) => return Err(missing(&FILES)),
+    };
+    build(vocab, merges, extras, assets, settings)
 }
 
-/// What the tokenizer takes of its files.
-#[derive(Default)]
-struct Parts {
-    vocab: AHashMap<String, u32>,
-    merges: Vec<(String, String)>,
-    added_tokens: Vec<(u64, AddedToken)>,
-    padding: Option<PaddingParams>,
-    truncation: Option<TruncationParams>,
+fn read_json(json: TokenizerJson) -> Result<(Vocabulary, Merges, Extras)> {
+    let (mut model, extras) = json.parts("BPE")?;
+    let mut take = |key| model.get_mut(key).map(Value::take).unwrap_or_default();
+    let vocab = serde_json::from_value(take("vocab")).map_err(|error| failed(error.into()))?;
+    Ok((vocab, merges_of_json(take("merges"))?, extras))
 }
 
 /// What a merge takes in memory while a tokenizer is built, about.
 const NEEDED_PER_MERGE: usize = 256;
 
-impl Parts {
-    fn from_json(text: &[u8]) -> Result<Self> {
-        let invalid = |error: serde_json::Error| failed(error.into());
-        let mut file: Value = serde_json::from_slice(text).map_err(invalid)?;
-        charsmap::check(&file)?;
-        let model = file.get_mut("model").and_then(Value::as_object_mut);
-        let model = model.ok_or_else(|| failed("expected a model".into()))?;
-        // Old files do not name it.
-        if let Some(kind) = model.get("type").filter(|kind| *kind != "BPE") {
-            let kind = kind.as_str().filter(|kind| kind.len() <= SHOWN).unwrap_or("another one");
-            let message =
-                format!("model: found {kind:?}, expected \"BPE\", of which RobertaTokenizer is");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let vocab = model.remove("vocab").unwrap_or_default();
-        let merges = model.remove("merges").unwrap_or_default();
-        let vocab = serde_json::from_value(vocab).map_err(invalid)?;
-        let merges = merges_of_json(merges)?;
-        let added_tokens =
-            added_tokens(&file.get_mut("added_tokens").map(Value::take).unwrap_or_default())?;
-        // The rest must be well-formed.
-        file["model"] = json!({"type": "BPE", "vocab": {}, "merges": []});
-        file["added_tokens"] = json!([]);
-        let rest = Tokenizer::from_bytes(file.to_string()).map_err(failed)?;
-        let (padding, truncation) = (rest.get_padding().cloned(), rest.get_truncation().cloned());
-        Ok(Self { vocab, merges, added_tokens, padding, truncation })
-    }
-}
-
-/// How much of a file a message shows, in bytes.
-const SHOWN: usize = 64;
-
 /// Pairs, or the two parts in one string.
-fn merges_of_json(merges: Value) -> Result<Vec<(String, String)>> {
+fn merges_of_json(merges: Value) -> Result<Merges> {
     let invalid = |number: usize| {
         let message = format!("model: merge {number}: expected two parts");
         Error::new(ErrorKind::Config, message)
@@ -108,7 +73,7 @@ fn two_parts(merge: &str) -> Option<(String, String)> {
 }
 
 /// A pair a line, the first part and the second. Lines that begin with `#version` are none.
-fn read_merges(text: &[u8]) -> Result<Vec<(String, String)>> {
+fn read_merges(text: &[u8]) -> Result<Merges> {
     let invalid = |message: String| Error::new(ErrorKind::Config, message);
     let text = std::str::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
     check(HEADROOM + text.lines().count() * NEEDED_PER_MERGE)?;
@@ -120,9 +85,15 @@ fn read_merges(text: &[u8]) -> Result<Vec<(String, String)>> {
     pairs.collect()
 }
 
-fn build(parts: Parts, assets: &Assets, settings: &Settings) -> Result<Tokenizer> {
+fn build(
+    vocab: Vocabulary,
+    merges: Merges,
+    extras: Extras,
+    assets: &Assets,
+    settings: &Settings,
+) -> Result<Tokenizer> {
     let model = BPE::builder()
-        .vocab_and_merges(parts.vocab, parts.merges)
+        .vocab_and_merges(vocab, merges)
         .continuing_subword_prefix(String::new())
         .end_of_word_suffix(String::new())
         .build()
@@ -132,9 +103,9 @@ fn build(parts: Parts, assets: &Assets, settings: &Settings) -> Result<Tokenizer
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(prefix)));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    tokenizer.with_padding(parts.padding);
-    tokenizer.with_truncation(parts.truncation).map_err(failed)?;
-    let tokens = settings.added_tokens(assets, parts.added_tokens, &tokenizer)?;
+    tokenizer.with_padding(extras.padding);
+    tokenizer.with_truncation(extras.truncation).map_err(failed)?;
+    let tokens = settings.added_tokens(assets, extras.added_tokens, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
     let [cls, sep] = ["cls_token", "sep_token"].map(|role| {
         let token = settings.required_token(role)?;
@@ -146,19 +117,10 @@ fn build(parts: Parts, assets: &Assets, settings: &Settings) -> Result<Tokenizer
     Ok(tokenizer)
 }
 
-/// The tokens that `tokenizer.json` adds, with their ids.
-pub(super) fn added_tokens(list: &Value) -> Result<Vec<(u64, AddedToken)>> {
-    let tokens = list.as_array().into_iter().flatten().map(|token| {
-        let id = token["id"].as_u64();
-        let id = id.ok_or_else(|| failed("added_tokens: found a token without an id".into()))?;
-        Ok((id, AddedToken::deserialize(token).map_err(|error| failed(error.into()))?))
-    });
-    tokens.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn merges_are_pairs() {

@@ -6,8 +6,9 @@ use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncati
 use super::limits::{MAX_PADDED_LENGTH, check_padded, check_text, max_length};
 use super::parallel;
 use super::settings::Settings;
+use super::tokenizer_json::failed;
 use super::truncation::shares;
-use super::vocab::{build, failed};
+use super::vocab::build;
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
