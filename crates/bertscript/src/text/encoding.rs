@@ -205,16 +205,21 @@ impl Encoding {
         if details {
             encoding.special_tokens_mask = wide(raw.get_special_tokens_mask())?;
             encoding.tokens = collect(raw.get_tokens().iter().cloned())?;
-            encoding.offsets = copied(raw.get_offsets())?;
             encoding.word_ids = copied(raw.get_word_ids())?;
             // Not all at once: where a template leaves the first text out, the tokens of the
             // second one would be told to be the first one's.
             let sequences = (0..raw.len()).map(|token| raw.token_to_sequence(token));
             encoding.sequence_ids = collect(sequences)?;
+            let of = |sequence: &Option<usize>| &chars[sequence.unwrap_or(0).min(1)];
+            // Where a space was put before a text, its first token ends within a character.
+            let places = raw.get_offsets().iter().zip(&encoding.sequence_ids);
+            let to_starts = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
+                (of(sequence).start(*start), of(sequence).start(*end))
+            };
+            encoding.offsets = collect(places.map(to_starts))?;
             let places = encoding.offsets.iter().zip(&encoding.sequence_ids);
             let to_chars = |((start, end), sequence): (&(usize, usize), &Option<usize>)| {
-                let chars = &chars[sequence.unwrap_or(0).min(1)];
-                (chars.before(*start), chars.before(*end))
+                (of(sequence).before(*start), of(sequence).before(*end))
             };
             encoding.char_offsets = collect(places.map(to_chars))?;
         }
