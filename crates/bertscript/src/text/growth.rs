@@ -1,16 +1,15 @@
 //! How many times as long a tokenizer may make a text.
 
+use super::charsmap::MAX_MAPPED_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// Replacements that follow one another multiply, so that a short file could make
 /// a text of any length.
-const MAX_GROWTH: usize = 256;
+const MAX_GROWTH: usize = 512;
 
 /// A prefix, or a character for each byte.
 const OF_PREFIX: usize = 4;
-/// What Unicode makes of its longest ligature; in bytes less.
-const OF_LIGATURE: usize = 18;
 
 /// Refuses a tokenizer that makes texts too long, in one direction or the other.
 pub(super) fn check(tokenizer: &Tokenizer) -> Result<()> {
@@ -33,7 +32,7 @@ fn of_normalizer(normalizer: &NormalizerWrapper) -> usize {
         NormalizerWrapper::Replace(replace) => of_content(&replace.content),
         NormalizerWrapper::Prepend(prepend) => of_content(&prepend.prepend),
         NormalizerWrapper::ByteLevel(_) => OF_PREFIX,
-        NormalizerWrapper::Precompiled(_) => OF_LIGATURE,
+        NormalizerWrapper::Precompiled(_) => MAX_MAPPED_BYTES,
         _ => 1,
     }
 }
@@ -83,11 +82,11 @@ mod tests {
         let chain = |count| json!({"type": "Sequence", "normalizers": vec![&replace; count]});
         let metaspace = json!({"type": "Metaspace", "replacement": "_", "prepend_scheme": "always",
             "split": true});
-        assert!(check(&tokenizer(chain(3), metaspace.clone())).is_ok());
+        assert!(check(&tokenizer(chain(4), metaspace.clone())).is_ok());
         let error = check(&tokenizer(chain(30), metaspace)).unwrap_err();
-        assert!(error.message().contains("expected at most 256 times"), "{error}");
-        let long = json!({"type": "Prepend", "prepend": "a".repeat(300)});
+        assert!(error.message().contains("expected at most 512 times"), "{error}");
+        let long = json!({"type": "Prepend", "prepend": "a".repeat(600)});
         let error = check(&tokenizer(long, json!(null))).unwrap_err();
-        assert!(error.message().contains("may make a text 301 times as long"), "{error}");
+        assert!(error.message().contains("may make a text 601 times as long"), "{error}");
     }
 }
