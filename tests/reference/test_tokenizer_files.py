@@ -134,6 +134,7 @@ DIRECTORIES = {
     "roberta without a class": byte_level() | of_type("roberta"),
     "roberta without a class, of two files": vocabulary_and_merges() | of_type("roberta"),
     "xlm-roberta without a class": unigram() | of_type("xlm-roberta"),
+    "camembert without a class": unigram() | of_type("camembert"),
     "distilbert without a class": tokenizer_json() | of_type("distilbert"),
     "electra without a class": VOCAB_TXT | of_type("electra"),
     "ElectraTokenizer": VOCAB_TXT | of_type("electra") | settings(tokenizer_class="ElectraTokenizerFast"),
@@ -169,7 +170,7 @@ DIRECTORIES = {
     "sides of tokenizer_config.json": tokenizer_json(**LEFT) | settings(padding_side="right", truncation_side="right"),
     "special tokens as plain text": VOCAB_TXT | settings(split_special_tokens=True),
 }
-MIXED = ["A b [SEP] é <x><y> [MASK]", "[mask] [cls] a", "ab [CLS]  a <X> <y >", "", "<s> a A bb </s> <mask>b"]
+MIXED = ["A b [SEP] é <x><y> [MASK]", "[mask] [cls] a", "ab [CLS]  a <X> <y >", "", "<s> a A bb </s> <mask>b", "\ufdfa b"]
 
 
 def directory(path, files):
@@ -203,12 +204,9 @@ def test_special_tokens_are_recognised_if_a_call_says_so(tmp_path):
 UNREAD = {
     "BertJapaneseTokenizer": VOCAB_TXT | settings(tokenizer_class="BertJapaneseTokenizer"),
     "MyTokenizer": tokenizer_json() | settings(tokenizer_class="MyTokenizer"),
-    "WordPiece": tokenizer_json() | {"config.json": dict(model_type="bert", tokenizer_class="RobertaTokenizer")},
     "merges.txt": vocabulary_and_merges() | {"merges.txt": None} | ROBERTA,
-    "CamembertTokenizer": unigram() | of_type("camembert"),
     "needs tokenizer.json": VOCAB_TXT | settings(tokenizer_class=FAST),
     "cls_token": VOCAB_TXT | settings(cls_token=None),
-    "BPE": tokenizer_json(model=dict(type="BPE", vocab={"[UNK]": 0, "a": 1}, merges=[])),
     "extra_special_tokens": VOCAB_TXT | settings(extra_special_tokens=dict(y="<y>", x="<x>")),
     "split_special_tokens": VOCAB_TXT | settings(split_special_tokens="true"),
     "padding_side": VOCAB_TXT | settings(padding_side="up"),

@@ -8,8 +8,15 @@ pub(crate) fn describe(
     architecture: Option<Architecture>,
     config: &Config,
 ) -> Vec<(&'static str, String)> {
-    let has_tokenizer =
-        ["tokenizer.json", "vocab.txt", "vocab.json"].iter().any(|name| assets.get(name).is_some());
+    let names = [
+        "tokenizer.json",
+        "vocab.txt",
+        "vocab.json",
+        "sentencepiece.bpe.model",
+        "spiece.model",
+        "spm.model",
+    ];
+    let has_tokenizer = names.iter().any(|name| assets.get(name).is_some());
     if !has_tokenizer {
         return vec![("text", "no tokenizer: runs on token ids only".to_owned())];
     }

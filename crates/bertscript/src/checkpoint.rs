@@ -26,12 +26,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files that text needs, which go into an archive when they are there.
-const TEXT_FILES: [&str; 7] = [
+const TEXT_FILES: [&str; 10] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
     "special_tokens_map.json",
     "added_tokens.json",
 ];

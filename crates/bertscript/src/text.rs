@@ -3,14 +3,17 @@
 mod byte_level;
 mod chars;
 mod charsmap;
+mod class;
 mod encoding;
 mod growth;
 mod limits;
 mod parallel;
+mod sentencepiece;
 mod settings;
 mod tokenizer;
 mod tokenizer_json;
 mod truncation;
+mod unigram;
 mod vocab;
 mod word_piece;
 

@@ -34,7 +34,7 @@ pub(super) fn from_files(
             let merges = read_merges(merges).map_err(|error| error.at(FILES[1]))?;
             (vocab, merges, Extras::default())
         }
-        (None, _) => return Err(missing(&FILES)),
+        (None, _) => return Err(missing(settings)),
     };
     build(vocab, merges, extras, assets, settings)
 }
@@ -105,7 +105,7 @@ fn build(
     tokenizer.with_decoder(Some(ByteLevel::default()));
     tokenizer.with_padding(extras.padding);
     tokenizer.with_truncation(extras.truncation).map_err(failed)?;
-    let tokens = settings.added_tokens(assets, extras.added_tokens, &tokenizer)?;
+    let tokens = settings.added_tokens(assets, extras.added_tokens, None, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
     let [cls, sep] = ["cls_token", "sep_token"].map(|role| {
         let token = settings.required_token(role)?;

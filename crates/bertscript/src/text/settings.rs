@@ -1,152 +1,26 @@
 //! What the files beside a vocabulary say of a tokenizer.
 //!
-//! Sources: `AutoTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/auto/tokenization_auto.py>,
-//! and `PreTrainedTokenizerBase._from_pretrained`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py>
+//! Source: `PreTrainedTokenizerBase._from_pretrained`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py>
 
+use super::class::{Class, FILE, Kind};
 use crate::assets::Assets;
-use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 use tokenizers::{AddedToken, Tokenizer};
-
-const FILE: &str = "tokenizer_config.json";
 
 /// The special tokens that every class knows, in the order in which those beyond the
 /// vocabulary get their ids.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What a tokenizer is built of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The vocabulary, whatever else `tokenizer.json` says
-    WordPiece,
-    /// The vocabulary and the merges, whatever else `tokenizer.json` says
-    ByteLevelBpe,
-    /// `tokenizer.json` as it is
-    File,
-}
-
-/// A tokenizer class of transformers.
-#[derive(Debug, Clone, Copy)]
-struct Class {
-    kind: Kind,
-    /// Whether `token_type_ids` are among its `model_input_names`.
-    has_token_types: bool,
-    /// Its special tokens unless a file names others.
-    tokens: &'static [(&'static str, &'static str)],
-}
-
-const BERT: Class = Class {
-    kind: Kind::WordPiece,
-    has_token_types: true,
-    tokens: &[
-        ("unk_token", "[UNK]"),
-        ("sep_token", "[SEP]"),
-        ("pad_token", "[PAD]"),
-        ("cls_token", "[CLS]"),
-        ("mask_token", "[MASK]"),
-    ],
-};
-const TOKENIZERS_BACKEND: Class = Class { kind: Kind::File, has_token_types: false, tokens: &[] };
-const XLM_ROBERTA: Class = Class {
-    kind: Kind::File,
-    has_token_types: false,
-    tokens: &[
-        ("bos_token", "<s>"),
-        ("eos_token", "</s>"),
-        ("unk_token", "<unk>"),
-        ("sep_token", "</s>"),
-        ("pad_token", "<pad>"),
-        ("cls_token", "<s>"),
-        ("mask_token", "<mask>"),
-    ],
-};
-
-/// The class that transformers registers for a `model_type`.
-fn registered_class(model_type: &str) -> Option<&'static str> {
-    Some(match model_type {
-        "bert" | "convbert" | "distilbert" | "electra" | "ernie" | "layoutlm" | "lxmert"
-        | "megatron-bert" | "mobilebert" | "nezha" | "nomic_bert" | "qdqbert" | "realm"
-        | "retribert" | "squeezebert" | "visual_bert" => "BertTokenizer",
-        "bart"
-        | "data2vec-text"
-        | "ibert"
-        | "lilt"
-        | "longformer"
-        | "mega"
-        | "mra"
-        | "roberta"
-        | "roberta-prelayernorm" => "RobertaTokenizer",
-        "gte" | "jina_embeddings_v3" | "xlm-roberta" | "xmod" => "XLMRobertaTokenizer",
-        "camembert" => "CamembertTokenizer",
-        "mpnet" => "MPNetTokenizer",
-        "albert" | "yoso" => "AlbertTokenizer",
-        "deberta-v2" => "DebertaV2Tokenizer",
-        _ => return None,
-    })
-}
-
-impl Class {
-    /// The class that `tokenizer_class` names; without one that of the `model_type` in
-    /// `config.json`, whose default is BERT. A tokenizer.json alone is read as it is.
-    fn of(stated_class: Option<&str>, model: &Map<String, Value>, assets: &Assets) -> Result<Self> {
-        let config = assets.get("config.json").map(Config::from_json);
-        let has_model = config.is_some();
-        let stated = || model.get("model_type").and_then(Value::as_str).unwrap_or("bert");
-        // Of a model that this library knows, also where only its class is named.
-        let config = config.and_then(Result::ok);
-        let model_type = config.as_ref().map_or_else(stated, Config::model_type);
-        let name = match stated_class.or_else(|| registered_class(model_type)) {
-            None => return Ok(TOKENIZERS_BACKEND),
-            Some(_)
-                if stated_class.is_none()
-                    && !has_model
-                    && assets.get("tokenizer.json").is_some() =>
-            {
-                return Ok(TOKENIZERS_BACKEND);
-            }
-            Some(name) => name,
-        };
-        if name == "PreTrainedTokenizerFast" {
-            return Ok(TOKENIZERS_BACKEND);
-        }
-        Ok(match name.strip_suffix("Fast").unwrap_or(name) {
-            "TokenizersBackend" => TOKENIZERS_BACKEND,
-            "BertTokenizer"
-            | "ConvBertTokenizer"
-            | "ElectraTokenizer"
-            | "LxmertTokenizer"
-            | "MobileBertTokenizer"
-            | "SqueezeBertTokenizer" => BERT,
-            "DistilBertTokenizer" => Self { has_token_types: false, ..BERT },
-            "XLMRobertaTokenizer" => XLM_ROBERTA,
-            "RobertaTokenizer" | "LongformerTokenizer" | "BartTokenizer" => {
-                Self { kind: Kind::ByteLevelBpe, ..XLM_ROBERTA }
-            }
-            _ => {
-                let found = match stated_class {
-                    Some(_) => format!("tokenizer_class: found {name:?}"),
-                    None => {
-                        format!("found no tokenizer_class, and {name:?} is that of {model_type}")
-                    }
-                };
-                let message = format!(
-                    "{found}, expected BertTokenizer, DistilBertTokenizer, ElectraTokenizer, \
-                     RobertaTokenizer, XLMRobertaTokenizer, PreTrainedTokenizerFast or \
-                     TokenizersBackend"
-                );
-                return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
-            }
-        })
-    }
-}
-
 /// The settings of a tokenizer.
 pub(super) struct Settings {
     class: Class,
     values: Map<String, Value>,
+    /// Whether `extra_special_tokens` is a list, or null, under that name or the old one of
+    /// `tokenizer_config.json`
+    states_extra_tokens: bool,
 }
 
 impl Settings {
@@ -158,6 +32,10 @@ impl Settings {
         };
         let class = Class::of(named(&values).or_else(|| named(&model)).as_deref(), &model, assets)?;
         rename_extra_tokens(&mut values);
+        let states = |values: &Map<String, Value>| {
+            values.get("extra_special_tokens").is_some_and(|found| !found.is_object())
+        };
+        let mut states_extra_tokens = states(&values);
         if !values.contains_key("added_tokens_decoder") {
             // The older file has the last word, and none once tokens have their flags here.
             for (key, value) in
@@ -165,14 +43,22 @@ impl Settings {
             {
                 merge(&mut values, key, value);
             }
+            states_extra_tokens = states(&values);
             rename_extra_tokens(&mut values);
         }
-        Ok(Self { class, values })
+        Ok(Self { class, values, states_extra_tokens })
     }
 
     /// What the tokenizer is built of.
     pub(super) fn kind(&self) -> Kind {
         self.class.kind
+    }
+
+    /// The same of a tokenizer.json whose model is not of the class: it is used as it is, and
+    /// has those special tokens that a file names.
+    pub(super) fn as_it_is(&self) -> Self {
+        let class = Class { kind: Kind::File, tokens: &[], ..self.class };
+        Self { class, values: self.values.clone(), ..*self }
     }
 
     /// Whether the model is told which of two texts a token is of.
@@ -181,6 +67,16 @@ impl Settings {
             Some(names) => names.iter().any(|name| name == "token_type_ids"),
             None => self.class.has_token_types,
         }
+    }
+
+    /// Whether `extra_special_tokens` is a list, or null, in whatever file and by whatever name.
+    pub(super) fn lists_extra_tokens(&self) -> bool {
+        self.get("extra_special_tokens").is_some_and(|found| !found.is_object())
+    }
+
+    /// The same without the old name in `special_tokens_map.json`.
+    pub(super) fn states_extra_tokens(&self) -> bool {
+        self.states_extra_tokens
     }
 
     /// A setting; what is absent differs from null.
@@ -193,6 +89,21 @@ impl Settings {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(*value)),
             Some(other) => Err(unexpected(key, other, "true or false")),
+        }
+    }
+
+    /// A flag that Python asks for as a condition: null is false.
+    pub(super) fn condition(&self, key: &str, usual: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(usual),
+            Some(_) => Ok(self.flag(key)?.unwrap_or(false)),
+        }
+    }
+
+    pub(super) fn number(&self, key: &str, usual: i64) -> Result<i64> {
+        match self.get(key) {
+            None => Ok(usual),
+            Some(found) => found.as_i64().ok_or_else(|| unexpected(key, found, "a number")),
         }
     }
 
@@ -218,21 +129,24 @@ impl Settings {
 
     fn role(&self, role: &str) -> Result<Option<AddedToken>> {
         match self.get(role) {
+            Some(Value::String(text)) => Ok(Some(self.class.special_token(role, text))),
             Some(value) => token(role, value),
             None => {
                 let usual = self.class.tokens.iter().find(|(known, _)| *known == role);
-                Ok(usual.map(|(_, token)| AddedToken::from(*token, true)))
+                Ok(usual.map(|(_, text)| self.class.special_token(role, text)))
             }
         }
     }
 
     /// The tokens that are recognised wherever they are in a text, in the order in which
     /// those beyond the vocabulary get their ids: first those whose ids a file names, such
-    /// as `tokenizer.json`, then special ones.
+    /// as `tokenizer.json`, then special ones, then those of the class where it has its own
+    /// instead of `extra_special_tokens`.
     pub(super) fn added_tokens(
         &self,
         assets: &Assets,
         of_tokenizer_json: Vec<(u64, AddedToken)>,
+        of_class: Option<Vec<AddedToken>>,
         tokenizer: &Tokenizer,
     ) -> Result<Vec<AddedToken>> {
         let present: HashSet<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
@@ -267,12 +181,14 @@ impl Settings {
             );
             return Err(Error::new(ErrorKind::Unsupported, message).at(FILE));
         }
-        for mut token in roles.into_iter().chain(of_model).chain(extra) {
-            if known.insert(token.content.clone()) {
-                token.special = true;
-                tokens.push(token);
-            }
-        }
+        let (extra, of_class) = match of_class {
+            None => (extra, Vec::new()),
+            Some(tokens) => (Vec::new(), tokens),
+        };
+        let mut special: Vec<_> = roles.into_iter().chain(of_model).chain(extra).collect();
+        special.iter_mut().for_each(|token| token.special = true);
+        let new = special.into_iter().chain(of_class);
+        tokens.extend(new.filter(|token| known.insert(token.content.clone())));
         Ok(tokens)
     }
 

@@ -1,7 +1,9 @@
-//! WordPiece, Schuster and Nakajima 2012: the tokenizer of BERT.
+//! WordPiece, Schuster and Nakajima 2012: the tokenizers of BERT and of MPNet.
 //!
-//! Source: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>
+//! Sources: `BertTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/tokenization_bert.py>,
+//! and `MPNetTokenizer`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/tokenization_mpnet.py>
 
+use super::class::Kind;
 use super::settings::Settings;
 use super::tokenizer_json::{Extras, TokenizerJson, failed};
 use super::vocab::missing;
@@ -13,6 +15,7 @@ use tokenizers::Tokenizer;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 
 /// Builds the tokenizer of the vocabulary in `tokenizer.json`, or else of `vocab.txt`.
@@ -27,7 +30,7 @@ pub(super) fn from_files(
             let vocab = read_vocab(text).map_err(|error| error.at("vocab.txt"))?;
             (vocab, Extras::default())
         }
-        (None, None) => return Err(missing(&["vocab.txt"])),
+        (None, None) => return Err(missing(settings)),
     };
     build(vocab, extras, assets, settings)
 }
@@ -60,22 +63,37 @@ fn build(
     tokenizer.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
     tokenizer.with_padding(extras.padding);
     tokenizer.with_truncation(extras.truncation).map_err(failed)?;
-    let tokens = settings.added_tokens(assets, extras.added_tokens, &tokenizer)?;
+    let tokens = settings.added_tokens(assets, extras.added_tokens, None, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
 
-    let cls = settings.required_token("cls_token")?;
-    let sep = settings.required_token("sep_token")?;
-    let id = |token: &str| tokenizer.token_to_id(token).unwrap_or(0);
-    let template = TemplateProcessing::builder()
-        .try_single(format!("{cls}:0 $A:0 {sep}:0"))
-        .map_err(template_failed)?
-        .try_pair(format!("{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"))
-        .map_err(template_failed)?
-        .special_tokens(vec![(cls.clone(), id(&cls)), (sep.clone(), id(&sep))])
-        .build()
-        .map_err(|error| template_failed(error.to_string()))?;
-    tokenizer.with_post_processor(Some(template));
+    let [cls, sep] = ["cls_token", "sep_token"].map(|role| {
+        let token = settings.required_token(role)?;
+        let id = tokenizer.token_to_id(&token).unwrap_or(0);
+        Ok::<_, Error>((token, id))
+    });
+    let (cls, sep) = (cls?, sep?);
+    if settings.kind() == Kind::MpNet {
+        let processing =
+            RobertaProcessing::new(sep, cls).trim_offsets(true).add_prefix_space(false);
+        tokenizer.with_post_processor(Some(processing));
+    } else {
+        tokenizer.with_post_processor(Some(typed_template(cls, sep)?));
+    }
     Ok(tokenizer)
+}
+
+/// `[CLS] A [SEP] B [SEP]`, the second text of type 1.
+pub(super) fn typed_template(cls: (String, u32), sep: (String, u32)) -> Result<TemplateProcessing> {
+    let single = format!("{}:0 $A:0 {}:0", cls.0, sep.0);
+    let pair = format!("{single} $B:1 {}:1", sep.0);
+    TemplateProcessing::builder()
+        .try_single(single)
+        .map_err(template_failed)?
+        .try_pair(pair)
+        .map_err(template_failed)?
+        .special_tokens(vec![cls, sep])
+        .build()
+        .map_err(|error| template_failed(error.to_string()))
 }
 
 /// One token a line, its id the number of the line. A token that stands twice
@@ -96,9 +114,8 @@ fn read_vocab(bytes: &[u8]) -> Result<AHashMap<String, u32>> {
     Ok(vocab)
 }
 
-fn template_failed(message: String) -> Error {
-    Error::new(ErrorKind::Config, format!("cls_token or sep_token: {message}"))
-        .at("tokenizer_config.json")
+pub(super) fn template_failed(message: String) -> Error {
+    Error::new(ErrorKind::Config, format!("special tokens: {message}")).at("tokenizer_config.json")
 }
 
 #[cfg(test)]
