@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+import spm
+
 # Between files, where an input is several.
 END_OF_FILE = b"\x0c"
 
@@ -148,6 +150,16 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
                 of(text / "masked/vocab.txt", text / "masked/tokenizer_config.json"),
                 json.dumps(special).encode(), b'{"new": 200}', b'{"do_lower_case": true, "max_seq_length": 16}',
             ]),
+        },
+        "sentencepiece": {
+            "controls": spm.model_file(
+                [(text, 0.0, spm.CONTROL) for text in ["<pad>", "[CLS]", "[SEP]", "<s>", "</s>"]]
+                + [("[UNK]", 0.0, spm.UNKNOWN), ("(", 0.0, spm.USER_DEFINED), ("\u2581the", -2.5, 1), ("c", -3.0, 1)],
+                spm.compiled({"\ufb01".encode(): b"fi", b"\t": b" "}),
+                5,
+            ),
+            "no-number": spm.model_file([("<unk>", 0.0, spm.UNKNOWN)] * 4 + [("the", float("nan"), 1), ("c", -1.0, 1)]),
+            "boundless-map": spm.model_file([("<unk>", 0.0, spm.UNKNOWN)] * 4, b"\xff\xff\xff\x7f"),
         },
         "modules": {
             "sentence": of(*(sentence / name for name in [

@@ -2,6 +2,7 @@
 
 import struct
 import unicodedata
+from functools import cache
 from types import SimpleNamespace
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -59,6 +60,7 @@ def compiled(rules):
     return struct.pack(f"<I{len(units)}I", 4 * len(units), *units) + texts
 
 
+@cache
 def charsmap():
     """Some of NFKC, and of what SentencePiece does beside: spaces are one space, what is not seen vanishes."""
     letters = [*range(0xA0, 0x180), *range(0xFF01, 0xFF5F), *range(0xFB00, 0xFB07), 0xFDFA, 0x2126, 0x2460, 0x2075]

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     AutoModel,
     AutoTokenizer,
     RobertaConfig,
-    RobertaForMaskedLM,
-    RobertaForSequenceClassification,
-    RobertaForTokenClassification,
-    RobertaModel,
     RobertaTokenizer,
+    XLMRobertaConfig,
+    XLMRobertaTokenizer,
     pipeline,
 )
 
@@ -20,6 +19,7 @@ from embeddings import assert_close, embed
 from live import export
 from predictions import OBJECTS, TEXTS, lines, predict
 from test_tasks import assert_entities, assert_ranked
+from test_tokenizer_classes import FAIRSEQ, pieces
 from texts import PARTS
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -28,28 +28,45 @@ TEXTS = [*TEXTS, "the <pad> doctor <pad><pad> ordered </s> music <mask>"]
 LIMIT = 64
 
 
-@pytest.fixture(scope="module")
-def roberta(tmp_path_factory):
-    """A directory for each class: random weights, and byte-level BPE trained on the texts."""
+def byte_level(directory):
     trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(PARTS, vocab_size=600, min_frequency=1, special_tokens=SPECIAL)
+    tokens = dict(special_tokens=SPECIAL, show_progress=False)
+    trained.train_from_iterator(PARTS, vocab_size=600, min_frequency=1, **tokens)
+    trained.save_model(str(directory))
+    return RobertaTokenizer.from_pretrained(str(directory), model_max_length=LIMIT)
 
-    def make(cls, **labels):
+
+def unigram(directory):
+    first = [(token, 0.0) for token in SPECIAL[:-1]]
+    vocabulary = [*first, *((text, score) for text, score, _ in pieces(FAIRSEQ)[3:]), ("<mask>", 0.0)]
+    return XLMRobertaTokenizer(vocab=vocabulary, model_max_length=LIMIT)
+
+
+FAMILIES = {"Roberta": (byte_level, RobertaConfig), "XLMRoberta": (unigram, XLMRobertaConfig)}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    """A directory for each class: random weights, and a tokenizer trained on the texts."""
+    train, configuration = FAMILIES[request.param]
+
+    def make(task, **labels):
+        cls = getattr(transformers, request.param + task)
         directory = tmp_path_factory.mktemp(cls.__name__)
-        trained.save_model(str(directory))
-        tokenizer = RobertaTokenizer.from_pretrained(str(directory), model_max_length=LIMIT)
+        tokenizer = train(directory)
         tokenizer.save_pretrained(directory)
         torch.manual_seed(4)
         sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
-        config = RobertaConfig(vocab_size=600, max_position_embeddings=LIMIT + 2, initializer_range=0.3, **sizes, **labels)
+        places = dict(vocab_size=len(tokenizer), max_position_embeddings=LIMIT + 2, initializer_range=0.3)
+        config = configuration(**places, **sizes, **labels)
         cls(config).eval().save_pretrained(directory)
         return directory
 
     return make
 
 
-def test_classify(roberta):
-    directory = roberta(RobertaForSequenceClassification, num_labels=3)
+def test_classify(family):
+    directory = family("ForSequenceClassification", num_labels=3)
     file, pipe = export(directory), pipeline("text-classification", model=str(directory), device="cpu")
     for found, expected in zip(predict(file, TEXTS), pipe(TEXTS, top_k=None, truncation=True), strict=True):
         assert_ranked(found["labels"], expected)
@@ -58,8 +75,8 @@ def test_classify(roberta):
         assert_ranked(found["labels"], expected)
 
 
-def test_embed(roberta):
-    directory = roberta(RobertaModel)
+def test_embed(family):
+    directory = family("Model")
     file = export(directory)
     tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModel.from_pretrained(directory).eval()
     inputs = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
@@ -70,8 +87,8 @@ def test_embed(roberta):
     assert_close(embed(file, TEXTS, "--pooling", "mean"), np.array(mean))
 
 
-def test_fill_mask(roberta):
-    directory = roberta(RobertaForMaskedLM)
+def test_fill_mask(family):
+    directory = family("ForMaskedLM")
     file, pipe = export(directory), pipeline("fill-mask", model=str(directory), device="cpu")
     texts = ["The committee <mask> on Tuesday.", "<mask>, but nobody had <mask> the report", "Zoë’s <mask> 🎉"]
     for found, text in zip(predict(file, texts), texts, strict=True):
@@ -83,8 +100,8 @@ def test_fill_mask(roberta):
 
 
 @pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
-def test_entities(roberta, strategy):
+def test_entities(family, strategy):
     labels = dict(id2label=dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])))
-    directory = roberta(RobertaForTokenClassification, **labels)
+    directory = family("ForTokenClassification", **labels)
     pipe = pipeline("token-classification", model=str(directory), device="cpu")
     assert_entities(export(directory), pipe, TEXTS, aggregation_strategy=strategy)

@@ -26,7 +26,7 @@ use zip::{CompressionMethod, ZipWriter};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every format. A row here needs a program and a corpus in `fuzz/`.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("config", config),
     ("safetensors", safetensors),
     ("shard_index", shard_index),
@@ -37,6 +37,7 @@ pub const TARGETS: [Target; 12] = [
     ("metadata", metadata),
     ("tokenizer_json", tokenizer_json),
     ("vocab", vocab),
+    ("sentencepiece", sentencepiece),
     ("modules", modules),
     ("c_calls", c_calls),
 ];
@@ -185,6 +186,23 @@ pub fn vocab(data: &[u8]) {
         "merges.txt",
     ];
     tokenizer(&assets(data, &names));
+}
+
+/// A SentencePiece model, as each class reads it.
+pub fn sentencepiece(data: &[u8]) {
+    let files = [
+        ("XLMRobertaTokenizer", "sentencepiece.bpe.model"),
+        ("CamembertTokenizer", "sentencepiece.bpe.model"),
+        ("AlbertTokenizer", "spiece.model"),
+        ("DebertaV2Tokenizer", "spm.model"),
+    ];
+    for (class, name) in files {
+        let mut assets = Assets::default();
+        let config = format!("{{\"tokenizer_class\": \"{class}\"}}");
+        assets.insert("tokenizer_config.json", config.into_bytes());
+        assets.insert(name, data.to_vec());
+        tokenizer(&assets);
+    }
 }
 
 /// The files of sentence-transformers, from an archive and from a directory.

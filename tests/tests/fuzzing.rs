@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// The formats whose readers ask no libtorch, which Miri cannot call. It runs those
 /// of weights as far as they go without: `crates/bertscript/src/checkpoint/tests.rs`.
-const ALONE: [&str; 5] = ["config", "archive", "metadata", "tokenizer_json", "vocab"];
+const ALONE: [&str; 6] =
+    ["config", "archive", "metadata", "tokenizer_json", "vocab", "sentencepiece"];
 
 fn targets() -> impl Iterator<Item = Target> {
     TARGETS.into_iter().filter(|(name, _)| !cfg!(miri) || ALONE.contains(name))
