@@ -18,7 +18,7 @@ from transformers import (
 from embeddings import assert_close, embed
 from live import export
 from predictions import OBJECTS, TEXTS, lines, predict
-from test_tasks import assert_entities, assert_ranked
+from test_tasks import QUESTIONS, ask_legacy, assert_answers, assert_entities, assert_ranked
 from test_tokenizer_classes import FAIRSEQ, pieces
 from texts import PARTS
 
@@ -105,3 +105,11 @@ def test_entities(family, strategy):
     directory = family("ForTokenClassification", **labels)
     pipe = pipeline("token-classification", model=str(directory), device="cpu")
     assert_entities(export(directory), pipe, TEXTS, aggregation_strategy=strategy)
+
+
+def test_answer(family):
+    directory = family("ForQuestionAnswering")
+    questions = {case: QUESTIONS[case] for case in ("short", "several answers", "windows", "small windows, perhaps no answer")}
+    file, expected = export(directory), ask_legacy(directory, questions)
+    for case, (context, options) in questions.items():
+        assert_answers(file, context, options, expected[case])

@@ -1,4 +1,4 @@
-"""The live check of every tokenizer class, from each of its files, against `AutoTokenizer`.
+"""The live check of each tokenizer class, from each of its files, against `AutoTokenizer`.
 
 A sample of the corpus of `corpus.py` runs; with BERTSCRIPT_ALL_LINES all of it does.
 """

@@ -1,5 +1,4 @@
-//! The tokenizer: what transformers' `BertTokenizer` does, on the `tokenizers`
-//! crate.
+//! The tokenizer: what those of transformers do, on the `tokenizers` crate.
 
 use super::chars::Chars;
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
@@ -55,7 +54,7 @@ impl Tokenizer {
     }
 
     /// Builds the tokenizer of a checkpoint or an archive as transformers builds its class:
-    /// from `tokenizer.json`, or from `vocab.txt`, or `vocab.json` and `merges.txt`.
+    /// from `tokenizer.json`, or else from the vocabulary files of the class.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if none is there, and for a class that is not read;
