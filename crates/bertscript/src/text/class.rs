@@ -228,3 +228,41 @@ fn unread(name: &str, model_type: &str) -> Error {
     );
     Error::new(ErrorKind::Unsupported, message).at(FILE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(stated: Option<&str>, model_type: &str) -> Result<Class> {
+        let config = format!("{{\"model_type\": \"{model_type}\"}}").into_bytes();
+        let model = serde_json::from_slice(&config).unwrap();
+        Class::of(stated, &model, &[("config.json".to_owned(), config)].into_iter().collect())
+    }
+
+    #[test]
+    fn a_class_is_the_stated_one_or_that_of_the_model_type() {
+        for (stated, model_type, kind) in [
+            (None, "mpnet", Kind::MpNet),
+            (None, "camembert", Kind::Camembert),
+            (None, "albert", Kind::Albert),
+            (None, "deberta-v2", Kind::DebertaV2),
+            (None, "gte", Kind::XlmRoberta),
+            (None, "unheard-of", Kind::File),
+            (Some("DebertaV2TokenizerFast"), "bert", Kind::DebertaV2),
+            (Some("PreTrainedTokenizerFast"), "albert", Kind::File),
+            // Whatever they state.
+            (Some("BertTokenizer"), "modernbert", Kind::File),
+            (Some("XLMRobertaTokenizer"), "xlm-roberta-xl", Kind::File),
+        ] {
+            assert_eq!(class(stated, model_type).unwrap().kind, kind, "{stated:?} {model_type}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_not_read_is_refused_with_what_to_do() {
+        let error = class(Some("PhobertTokenizer"), "roberta").unwrap_err().to_string();
+        let words =
+            ["tokenizer_class: found \"PhobertTokenizer\"", "pass the token ids that it gives"];
+        assert!(words.iter().all(|words| error.contains(words)), "{error}");
+    }
+}

@@ -64,13 +64,13 @@ pub(super) fn from_files(
         (Some(json), _) => {
             let (pieces, extras) =
                 read_json(json, settings).map_err(|error| error.at("tokenizer.json"))?;
-            (pieces, settings.number("unk_id", 1)?, extras)
+            (pieces, None, extras)
         }
         (None, Some((name, file))) => {
             let (pieces, unk_id, extras) =
                 read_model(file, settings).map_err(|error| error.at(*name))?;
             refuse_bos_and_eos(settings)?;
-            (pieces, unk_id, extras)
+            (pieces, Some(unk_id), extras)
         }
         (None, None) => return Err(missing(settings)),
     };
@@ -138,14 +138,18 @@ fn refuse_bos_and_eos(settings: &Settings) -> Result<()> {
 }
 
 /// The number of the piece of unknown characters.
-fn unknown(pieces: &Pieces, stated: i64, settings: &Settings) -> Result<usize> {
+fn unknown(pieces: &Pieces, of_model: Option<i64>, settings: &Settings) -> Result<usize> {
     let unk = settings.required_token("unk_token")?;
     let found = match settings.kind() {
         Kind::Albert => Some(1),
         Kind::Camembert => Some(pieces.iter().position(|(piece, _)| *piece == unk).unwrap_or(0)),
         Kind::DebertaV2 => {
             let found = pieces.iter().position(|(piece, score)| *piece == unk && *score == 0.0);
-            found.or(usize::try_from(stated).ok())
+            match (found, of_model) {
+                (Some(found), _) => Some(found),
+                (None, Some(number)) => usize::try_from(number).ok(),
+                (None, None) => usize::try_from(settings.number("unk_id", 1)?).ok(),
+            }
         }
         _ => Some(3),
     };
