@@ -311,7 +311,7 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 UNREAD = {
     "add_bos_token": ("AlbertTokenizer", dict(add_bos_token=True)),
-    "unk_id": ("DebertaV2Tokenizer", dict(unk_id="1")),
+    "unk_id": ("DebertaV2Tokenizer", dict(unk_token="nowhere", unk_id="1")),
     "none for unknown characters": ("DebertaV2Tokenizer", dict(unk_token="nowhere", unk_id=4000)),
     "cls_token": ("AlbertTokenizer", dict(cls_token="nowhere")),
     "mask_token": ("XLMRobertaTokenizer", dict(mask_token=None)),
