@@ -179,6 +179,46 @@ def test_absent_keys_have_the_defaults_of_transformers(tmp_path, name, keys):
     assert all(torch.equal(*pair) for pair in zip(*map(as_tuple, found)))
 
 
+def with_holes(model, padding):
+    """Three rows of 60 tokens, some of which are masked elsewhere than at the end."""
+    inputs = example(model, 3, 60, full=True)
+    mask = inputs["attention_mask"]
+    if padding == "left":
+        mask[1, :20] = 0
+        mask[2, :59] = 0
+    else:
+        mask[0, ::3] = 0
+        mask[1, 10:40] = 0
+        mask[2, 1:50] = 0
+        mask[:, 0] = padding == "holes"
+    return inputs
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("padding", ["left", "holes", "first"])
+@pytest.mark.parametrize("name", ["MPNetModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification", "NomicBertModel"])
+def test_masks_with_holes(tmp_path, name, padding, attention):
+    """Distances and windows are those of the padded row, for every engine."""
+    keys = {**MODERNBERT, "classifier_pooling": "mean"} if name.startswith("ModernBert") else SIZES
+    model = random_model(name, keys)
+    if attention == "eager":
+        model.set_attn_implementation("eager")
+    inputs = with_holes(model, padding)
+    reference = expected(model, inputs)
+    # Not what the pooler reads: upstream's first token may be masked.
+    keys = [key for key in reference.keys() if key != "pooler_output"]
+    references = {key: at_tokens(reference[key], inputs["attention_mask"]) for key in keys}
+    file = export(write(tmp_path / "model", model, every_key=True), "--attention", attention)
+    save_file(inputs, tmp_path / "in.safetensors")
+    for engine in ["torchscript", "native"]:
+        if engine == "native" and attention == "eager" and name.startswith("ModernBert"):
+            continue  # refused: its windows may show nothing
+        arguments = ["--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "out.safetensors"]
+        cli("run", file, *arguments, "--engine", engine)
+        found = load_file(tmp_path / "out.safetensors")
+        assert_equal(tuple(at_tokens(found[key], inputs["attention_mask"]) for key in keys), references)
+
+
 @pytest.mark.parametrize("name", ["NomicBertModel", "NomicBertForMaskedLM", "GteForMaskedLM", "GteModel", "JinaEmbeddingsV3ForTokenClassification"])
 def test_names_of_published_files_are_read(tmp_path, name):
     """What save_pretrained writes: the names that the models were first published with."""

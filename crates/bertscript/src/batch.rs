@@ -118,6 +118,15 @@ impl Batch {
         &self.columns
     }
 
+    /// Whether masked tokens are left out between others, so that tokens beside one another are
+    /// farther apart than they look.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.ranges().any(|range| {
+            let last = self.columns[range.clone()].last();
+            last.is_some_and(|column| *column as usize + 1 != range.len())
+        })
+    }
+
     /// More than any column
     pub(crate) fn width(&self) -> usize {
         self.columns.iter().max().map_or(0, |column| *column as usize + 1)
@@ -177,6 +186,14 @@ fn check(encoding: &Encoding, limits: &Limits) -> Result<()> {
 
 #[cfg(test)]
 impl Batch {
+    /// The same tokens, none of them padding, farther apart.
+    pub(crate) fn at_columns(self, columns: &[i64]) -> Self {
+        assert_eq!(columns.len(), self.columns.len());
+        let first = self.position_ids[0];
+        let position_ids = columns.iter().map(|column| first + column).collect();
+        Self { columns: columns.to_vec(), position_ids, ..self }
+    }
+
     /// A batch for tests.
     pub(crate) fn new(ids: &[i64], types: &[i64], lengths: &[usize], positions: Positions) -> Self {
         let mut batch = Self::with_capacity(lengths.len(), ids.len()).unwrap();

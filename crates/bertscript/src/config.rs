@@ -97,6 +97,11 @@ impl Config {
         self.encoder.max_length
     }
 
+    /// Whether tokens of some layer attend to those near them only.
+    pub(crate) fn has_window(&self) -> bool {
+        self.encoder.has_window()
+    }
+
     /// How the tokens of a sequence are numbered.
     pub(crate) fn positions(&self) -> Positions {
         self.encoder.positions()

@@ -5,8 +5,10 @@ use super::script::ScriptEngine;
 use super::varlen::VarlenEngine;
 use super::{Engine, Source};
 use crate::archive::Metadata;
+use crate::config::Config;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::nn::Attention;
 use crate::shapes::Shapes;
 use serde::Serialize;
 use std::fmt;
@@ -152,8 +154,13 @@ pub(crate) fn choose(
     source: &Arc<Source>,
     choice: Choice,
 ) -> Result<(EngineKind, Arc<dyn Engine>)> {
-    let metadata = source.archive.as_ref().map(|archive| archive.metadata());
-    let kind = kind(metadata, source.device, source.dtype, choice)?;
+    let needs_script = source
+        .archive
+        .as_ref()
+        .map_or(Some("found an archive that bertscript did not export"), |archive| {
+            needs_script(archive.metadata(), archive.config())
+        });
+    let kind = kind(needs_script, source.device, source.dtype, choice)?;
     let source = Arc::clone(source);
     let engine: Arc<dyn Engine> = match kind {
         EngineKind::Native => Arc::new(NativeEngine::new(source, choice.int8)),
@@ -165,25 +172,25 @@ pub(crate) fn choose(
 
 /// | archive | device, dtype | engine |
 /// |---|---|---|
-/// | of this library, of any shape, without attention probabilities | CPU, float32 or bfloat16 | native |
+/// | of this library, of any shape, without attention probabilities and eager windows | CPU, float32 or bfloat16 | native |
 /// | the same | CUDA, or float16 | varlen |
 /// | any other | any | torchscript |
 ///
 /// `torchscript` may be chosen for every archive, the others where they are in the table.
 fn kind(
-    metadata: Option<&Metadata>,
+    needs_script: Option<&str>,
     device: tch::Device,
     dtype: Dtype,
     choice: Choice,
 ) -> Result<EngineKind> {
     let refused =
         |setting: String, reason: &str| Err(Error::new(ErrorKind::Unsupported, reason).at(setting));
-    let default = match needs_script(metadata) {
+    let default = match needs_script {
         Some(_) => EngineKind::TorchScript,
         None if device == tch::Device::Cpu && dtype != Dtype::F16 => EngineKind::Native,
         None => EngineKind::Varlen,
     };
-    let found = || match needs_script(metadata) {
+    let found = || match needs_script {
         Some(reason) => reason.to_owned(),
         None => format!("found {dtype} on {}", Device::from(device)),
     };
@@ -202,15 +209,15 @@ fn kind(
     Ok(kind)
 }
 
-/// Why nothing but its own code executes an archive.
-fn needs_script(metadata: Option<&Metadata>) -> Option<&'static str> {
-    let Some(metadata) = metadata else {
-        return Some("found an archive that bertscript did not export");
-    };
+/// Why nothing but its own code executes an archive of this library, if so.
+fn needs_script(metadata: &Metadata, config: &Config) -> Option<&'static str> {
     if metadata.shapes != Shapes::Any {
         Some("found an archive of fixed shapes")
     } else if metadata.has_attentions() {
         Some("found attention probabilities among the outputs")
+    } else if metadata.attention == Attention::Eager.name() && config.has_window() {
+        // A masked token that sees no key attends to all alike, and masked ones are left out.
+        Some("found eager attention with a window")
     } else {
         None
     }

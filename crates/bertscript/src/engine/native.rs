@@ -317,6 +317,7 @@ mod tests {
             assert!(model.outputs(&batch, &[last + 1], &Solo).is_err());
         }
     }
+
     /// Texts as long as a window, a little longer and shorter, and beyond a panel of keys.
     #[test]
     fn a_sequence_is_the_same_to_the_last_bit_in_any_batch() {

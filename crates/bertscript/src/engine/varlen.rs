@@ -13,7 +13,7 @@ use crate::device::Dtype;
 use crate::error::Result;
 use crate::family::OutputSpec;
 use crate::family::model::ModelSpec;
-use crate::family::spec::{Encoder, RelativePositions};
+use crate::family::spec::Encoder;
 use crate::memory::collect;
 use crate::models::{Model, ModelInputs};
 use crate::nn::{AttentionForm, Sequences, VarlenBatch, VarlenKernel, VarlenShape};
@@ -107,6 +107,8 @@ struct Layers {
     hidden_states: bool,
     device: tch::Device,
     kernel: VarlenKernel,
+    /// Whether attention depends on distances, of which kernels know no holes
+    is_relative: bool,
 }
 
 impl VarlenModel {
@@ -128,7 +130,8 @@ impl VarlenModel {
             // What was joined on this stream is read on any.
             torchscript::cuda_synchronize(index)?;
         }
-        let layers = Layers { model, per_token, hidden_states, device, kernel };
+        let is_relative = spec.encoder.has_bias() || spec.encoder.has_window();
+        let layers = Layers { model, per_token, hidden_states, device, kernel, is_relative };
         // Padding depends on the lengths, which a graph does not know.
         let graphs = if kernel == VarlenKernel::Padded { None } else { Graphs::new(device) };
         Ok(Self { layers, graphs })
@@ -137,6 +140,7 @@ impl VarlenModel {
     /// All outputs, those of tokens `[T,..]`, those of sequences `[N,..]`.
     fn forward(&self, batch: &Batch) -> Result<Vec<Tensor>> {
         if let Some(graphs) = &self.graphs
+            && !(self.layers.is_relative && batch.has_holes())
             && let Some(found) = graphs.forward(&self.layers, batch)
         {
             return found;
@@ -150,6 +154,7 @@ impl VarlenModel {
             keys: batch.keys(),
             max_length: batch.max_length(),
             width: batch.width(),
+            each_sequence: self.layers.is_relative && batch.has_holes(),
         };
         let found = self.layers.forward(&buffer, shape, sequences)?;
         self.layers.rows(&found, batch)
@@ -205,14 +210,12 @@ impl fmt::Debug for VarlenModel {
 fn kernel(device: tch::Device, dtype: Dtype, encoder: &Encoder) -> Result<VarlenKernel> {
     let tch::Device::Cuda(index) = device else { return Ok(VarlenKernel::EachSequence) };
     let head_dim = encoder.head_dim();
-    let has_bias = encoder.relative_positions != RelativePositions::None;
-    let has_window = encoder.layers.iter().any(|layer| layer.sliding_window.is_some());
     let ampere = torchscript::cuda_device(index)?.compute_capability >= (8, 0);
     let takes_heads = head_dim % 8 == 0 && head_dim <= 256;
     Ok(match dtype {
-        _ if has_bias => VarlenKernel::Padded,
+        _ if encoder.has_bias() => VarlenKernel::Padded,
         Dtype::F16 | Dtype::BF16 if ampere && takes_heads => VarlenKernel::Flash,
-        _ if has_window => VarlenKernel::Padded,
+        _ if encoder.has_window() => VarlenKernel::Padded,
         _ => VarlenKernel::Efficient,
     })
 }
@@ -235,7 +238,8 @@ mod tests {
             r#"{{"model_type": "{model_type}", "hidden_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
             "max_position_embeddings": 18, "embedding_size": 16, "hidden_dim": 48,
-            "local_attention": 6, "pad_token_id": 1, "classifier_pooling": "mean", "type_vocab_size": 2}}"#
+            "local_attention": 6, "pad_token_id": 1, "classifier_pooling": "mean",
+            "type_vocab_size": 2}}"#
         );
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
@@ -303,6 +307,38 @@ mod tests {
         }
     }
 
+    /// Two tokens beside one another are as far apart as in the padded row.
+    #[test]
+    fn masked_tokens_between_others_count() {
+        for name in ["ModernBertModel", "MPNetModel", "GteModel"] {
+            let spec = spec(name.parse().unwrap());
+            let padded = Model::load(&random(), &spec, AttentionForm::Padded(Attention::Sdpa));
+            let kept = [0, 1, 9, 10, 11];
+            let row: Vec<i64> = (0..12).map(|column| 2 + column * 7 % 97).collect();
+            let ids = Tensor::from_slice(&row).unsqueeze(0);
+            let mask = ids.zeros_like().index_fill(1, &Tensor::from_slice(&kept), 1);
+            let types = ids.zeros_like();
+            let inputs = ModelInputs::padded(&ids, Some(&mask), &types);
+            let expected =
+                padded.unwrap().forward(inputs).unwrap().outputs.remove(0).squeeze_dim(0);
+            let expected = expected.index_select(0, &Tensor::from_slice(&kept));
+
+            let mut model = VarlenModel::load(&random(), &spec, false, Device::Cpu).unwrap();
+            // A longer neighbour without holes.
+            let kept_ids: Vec<_> = kept.iter().map(|column| row[*column as usize]).collect();
+            let ids = [kept_ids, row].concat();
+            let batch = Batch::new(&ids, &[0; 17], &[5, 12], spec.encoder.positions());
+            let columns: Vec<_> = kept.into_iter().chain(0..12).collect();
+            let batch = batch.at_columns(&columns);
+            for kernel in [VarlenKernel::EachSequence, VarlenKernel::Padded] {
+                model.layers.kernel = kernel;
+                let found = model.forward(&batch).unwrap().remove(0).narrow(0, 0, 5);
+                let difference = (found - &expected).abs().max().double_value(&[]);
+                assert!(difference < 1e-5, "{name} {kernel:?}: {difference}");
+            }
+        }
+    }
+
     /// What a graph computes for a batch of a smaller shape.
     #[test]
     fn tokens_and_sequences_left_over_change_nothing() {
@@ -319,7 +355,8 @@ mod tests {
         let model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
         let run = |shape: VarlenShape, lengths: &[usize]| {
             let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());
-            let sequences = Sequences { lengths, keys: &[], max_length: 16, width: 16 };
+            let sequences =
+                Sequences { lengths, keys: &[], max_length: 16, width: 16, each_sequence: false };
             let found = model.layers.forward(&buffer, shape, sequences).unwrap();
             model.layers.rows(&found, &batch).unwrap()
         };

@@ -36,6 +36,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     let hidden_size = keys.size("hidden_size", 768, MAX_WIDTH)?;
     let num_heads = keys.size("num_attention_heads", 12, MAX_ATTENTION_HEADS)?;
     check_heads(("hidden_size", hidden_size), ("num_attention_heads", num_heads))?;
+    keys.expect("head_dim", hidden_size / num_heads)?;
     let num_layers = keys.size("num_hidden_layers", 22, MAX_LAYERS)?;
     let layers = layer_types(keys, num_layers)?
         .into_iter()
@@ -94,6 +95,17 @@ fn layer_types(keys: &Keys, num_layers: i64) -> Result<Vec<&'static str>> {
     known.collect()
 }
 
+/// To either side: half of `local_attention`, which `sliding_window` is another name of.
+fn window(keys: &Keys) -> Result<i64> {
+    let half = keys.size("local_attention", 128, MAX_ROWS)? / 2;
+    let window = keys.number("sliding_window", half, 0..=MAX_ROWS)?;
+    if window != half && keys.value("local_attention").is_some() {
+        let message = format!("found {window}, but local_attention is twice {half}");
+        return Err(invalid("sliding_window", &message));
+    }
+    Ok(window)
+}
+
 fn layer(keys: &Keys, index: usize, kind: &str) -> Result<Layer> {
     let name = |module: &str| format!("layers.{index}.{module}");
     let [attention_bias, mlp_bias] =
@@ -102,7 +114,7 @@ fn layer(keys: &Keys, index: usize, kind: &str) -> Result<Layer> {
     let linear = |module, has_bias| Linear::new(name(module)).bias(has_bias);
     let (old_key, default, window) = match kind {
         FULL => ("global_rope_theta", 160_000., None),
-        _ => ("local_rope_theta", 10_000., Some(keys.size("local_attention", 128, MAX_ROWS)? / 2)),
+        _ => ("local_rope_theta", 10_000., Some(window(keys)?)),
     };
     Ok(Layer {
         qkv: Qkv::Fused(linear("attn.Wqkv", attention_bias)),
@@ -119,6 +131,9 @@ fn layer(keys: &Keys, index: usize, kind: &str) -> Result<Layer> {
 }
 
 fn heads(task: Task, modernbert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
+    if task == Task::Model {
+        return Ok(Vec::new());
+    }
     let transform = Transform {
         dense: Linear::new("head.dense").bias(keys.flag("classifier_bias", false)?),
         width: modernbert.hidden_size,

@@ -38,6 +38,11 @@ pub(super) const GTE: Family = Family {
     base_prefix: "gte",
     file_names: &file_names::GTE,
     encoder: |keys| {
+        // What the code that its files were first published with can do otherwise.
+        keys.expect("layer_norm_type", "layer_norm")?;
+        keys.expect("logn_attention_scale", false)?;
+        keys.expect("logn_attention_clip1", false)?;
+        keys.expect("position_embedding_type", "rope")?;
         let gte = Shape {
             vocab_size: 250_048,
             num_positions: 8192,

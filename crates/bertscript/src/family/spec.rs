@@ -323,6 +323,16 @@ impl Encoder {
         self.hidden_size / self.num_heads
     }
 
+    /// Whether scores have a bias for distances.
+    pub(crate) fn has_bias(&self) -> bool {
+        self.relative_positions != RelativePositions::None
+    }
+
+    /// Whether tokens of some layer attend to those near them only.
+    pub(crate) fn has_window(&self) -> bool {
+        self.layers.iter().any(|layer| layer.sliding_window.is_some())
+    }
+
     /// The embedding of the words.
     pub(crate) fn words(&self) -> &Table {
         &self.embeddings.tables[0]

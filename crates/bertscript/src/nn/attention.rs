@@ -28,8 +28,8 @@ pub enum Attention {
 const MASKED: f64 = -65504.;
 
 impl Attention {
-    /// Of a mask `[B,1,1,S]` or `[B,1,S,S]` of bool (true takes part) and a bias `[1,heads,S,S]`, what
-    /// [`Self::forward`] takes: the operator has one argument for both.
+    /// Of a mask `[B,1,1,S]` or `[B,1,S,S]` of bool (true takes part) and a bias
+    /// `[1,heads,S,S]`, what [`Self::forward`] takes: the operator has one argument for both.
     pub(crate) fn scores(self, mask: Option<Tensor>, bias: Option<Tensor>) -> Result<Scores> {
         Ok(match (self, mask, bias) {
             (Self::Sdpa, Some(mask), Some(bias)) => {
@@ -131,8 +131,11 @@ pub(crate) struct Scores {
 /// positions `[1,S]` -> `[1,1,S,S]` of bool, true where a key is no farther than `window` away
 /// from its query.
 pub(crate) fn window_mask(positions: &Tensor, window: i64) -> Result<Tensor> {
-    let distance = positions.f_unsqueeze(-2)?.f_sub(&positions.f_unsqueeze(-1)?)?;
-    Ok(distance.f_abs()?.f_le(window)?.f_unsqueeze(1)?)
+    // Comparisons that broadcast: distances would take eight times the memory of the mask.
+    let (key, query) = (positions.f_unsqueeze(-2)?, positions.f_unsqueeze(-1)?);
+    let after = key.f_ge_tensor(&query.f_sub_scalar(window)?)?;
+    let before = key.f_le_tensor(&query.f_add_scalar(window)?)?;
+    Ok(after.f_logical_and(&before)?.f_unsqueeze(1)?)
 }
 
 /// attention_mask `[B,S]` of 0 and 1 -> `[B,1,1,S]` of bool, to broadcast over

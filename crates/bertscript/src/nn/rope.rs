@@ -6,7 +6,8 @@
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
-/// Cosines and sines of tokens, in float32, to broadcast over heads.
+/// Cosines and sines of tokens, in float32, to broadcast over heads. (Upstream rounds them to the
+/// dtype of the model.)
 #[derive(Debug)]
 pub(crate) struct Rotation {
     cos: Tensor,

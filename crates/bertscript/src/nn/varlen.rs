@@ -35,6 +35,7 @@ pub(crate) struct VarlenBatch {
     max_length: i64,
     /// More than any column
     width: i64,
+    has_holes: bool,
     kernel: VarlenKernel,
 }
 
@@ -48,6 +49,9 @@ pub(crate) struct Sequences<'a> {
     pub(crate) max_length: usize,
     /// More than any column
     pub(crate) width: usize,
+    /// Whether to go through the sequences one by one: kernels take tokens beside one another
+    /// for such that follow one another
+    pub(crate) each_sequence: bool,
 }
 
 /// The numbers of tokens and of sequences in a row.
@@ -80,7 +84,7 @@ impl VarlenBatch {
         of_host: Sequences<'_>,
         kernel: VarlenKernel,
     ) -> Result<Self> {
-        let Sequences { lengths, keys, max_length, width } = of_host;
+        let Sequences { lengths, keys, max_length, width, each_sequence } = of_host;
         let [tokens, sequences] = [shape.tokens as i64, shape.sequences as i64];
         let row = |index: i64| buffer.f_narrow(0, index * tokens, tokens)?.f_unsqueeze(0);
         let cu_seqlens = buffer.f_narrow(0, 4 * tokens + sequences, sequences + 1)?;
@@ -97,7 +101,8 @@ impl VarlenBatch {
             sequences,
             max_length: max_length as i64,
             width: width as i64,
-            kernel: if is_masked { VarlenKernel::EachSequence } else { kernel },
+            has_holes: each_sequence,
+            kernel: if is_masked || each_sequence { VarlenKernel::EachSequence } else { kernel },
         })
     }
 
@@ -155,6 +160,10 @@ impl VarlenBatch {
                 own.f_zeros_like()?
             } else {
                 let mask = match mask {
+                    // As a rule, nothing is copied.
+                    Some(mask) if keys == Keys::All && !self.has_holes => {
+                        Some(mask.f_narrow(2, 0, *length)?.f_narrow(3, 0, *length)?)
+                    }
                     Some(mask) if keys != Keys::Uniform => {
                         let columns = self.columns.f_narrow(0, start, *length)?;
                         let of_keys = columns.f_narrow(0, skipped, *length - skipped)?;
@@ -180,9 +189,7 @@ impl VarlenBatch {
         }
         Ok(Tensor::f_cat(&contexts, 0)?)
     }
-}
 
-impl VarlenBatch {
     /// The sequence that each token is of, `[N,T]` of bool; of none, what is left over in a
     /// captured graph, and a masked token.
     pub(crate) fn members(&self) -> Result<Tensor> {

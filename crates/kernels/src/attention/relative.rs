@@ -133,6 +133,9 @@ impl Relative<'_> {
         bias: &[f32],
     ) -> bool {
         let count = keys.end - keys.first;
+        if count == 0 {
+            return false;
+        }
         // SAFETY: the caller's promise; what is added is laid out for every distance.
         unsafe {
             if self.bias.is_some() {

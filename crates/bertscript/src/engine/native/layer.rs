@@ -70,7 +70,7 @@ impl<E: Element> Layer<E> {
         })
     }
 
-    /// Attention: `x` and `copied`, the same as inputs of products, -> `context`
+    /// Attention: `x`, or after a norm `copied`, the same as inputs of products, -> `context`
     pub(super) fn attend(
         &self,
         isa: Isa,
@@ -80,8 +80,11 @@ impl<E: Element> Layer<E> {
         team: &dyn Team,
     ) -> Result<()> {
         let Scratch { x, copied, qkv, context, .. } = scratch;
-        if let (NormPlacement::Pre, Some(norm)) = (self.norm_placement, &self.attention_norm) {
-            norm.forward_to(team, x.all(), copied.all_mut())?;
+        match (self.norm_placement, &self.attention_norm) {
+            // Where the last layer, or the embeddings, left them.
+            (NormPlacement::Post, _) => {}
+            (NormPlacement::Pre, Some(norm)) => norm.forward_to(team, x.all(), copied.all_mut())?,
+            (NormPlacement::Pre, None) => round(x, copied),
         }
         self.qkv.forward(team, copied.all(), Then::Keep, qkv.all_mut())?;
         if let Some(rope) = rotations.of(self.rope_theta) {

@@ -119,8 +119,13 @@ impl Captured {
         let buffer = first.f_to_device(layers.device)?;
         let mut capture = CudaCapture::begin(index)?;
         // The lengths of texts are on the device; no more is known than their sum.
-        let sequences =
-            Sequences { lengths: &[], keys: &[], max_length: shape.tokens, width: shape.tokens };
+        let sequences = Sequences {
+            lengths: &[],
+            keys: &[],
+            max_length: shape.tokens,
+            width: shape.tokens,
+            each_sequence: false,
+        };
         let forward = || layers.forward(&buffer, shape, sequences);
         // Libraries make what they need at first calls, which cannot be captured.
         for _ in 0..2 {
