@@ -31,6 +31,14 @@ fn masks_of_any_form_are_as_the_code_has_them() {
             let model = PreTrained::from_checkpoint(&golden.checkpoint(), &options).unwrap();
             model.export(&Shapes::Any, &path).unwrap();
             let loaded = Module::load(&path, Device::Cpu, None).unwrap();
+            if attention == Attention::Eager && golden.class.starts_with("ModernBert") {
+                // A token that sees no key would attend to those that are left out.
+                let error = Execution::Unpadded.of(&loaded).unwrap_err().to_string();
+                let expected =
+                    "engine native: found eager attention with a window, expected torchscript";
+                assert_eq!(error, expected);
+                continue;
+            }
             let float16 = loaded.to(None, Some(Dtype::F16)).unwrap();
             for (form, is_kept) in masks {
                 let (inputs, mask) = masked(golden, is_kept);

@@ -196,7 +196,11 @@ fn kind(
     };
     let kind = choice.engine.unwrap_or(default);
     if kind != default && kind != EngineKind::TorchScript {
-        let reason = format!("{}, expected {default} or torchscript", found());
+        let expected = match default {
+            EngineKind::TorchScript => "torchscript".to_owned(),
+            _ => format!("{default} or torchscript"),
+        };
+        let reason = format!("{}, expected {expected}", found());
         return refused(format!("engine {kind}"), &reason);
     }
     if choice.int8 && kind != EngineKind::Native {
