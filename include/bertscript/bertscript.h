@@ -1,4 +1,4 @@
-/* bertscript: a Hugging Face BERT checkpoint becomes one TorchScript file, and runs.
+/* bertscript: a Hugging Face checkpoint of an encoder becomes one TorchScript file, and runs.
  *
  * Text goes in, an embedding comes out:
  *

@@ -40,7 +40,9 @@ fn json_is_all_that_stdout_gets() {
     assert_eq!(export["report"]["renamed"].as_array().unwrap().len(), 12);
     assert_eq!(export["file_bytes"], std::fs::metadata(file).unwrap().len());
     assert_eq!(json(&["inspect", file, "--json"])["metadata"], export["metadata"]);
-    assert_eq!(json(&["inspect", directory, "--json"])["parameters"], 44);
+    let survey = json(&["inspect", directory, "--json"]);
+    assert_eq!((&survey["parameters"], &survey["max_length"]), (&44.into(), &512.into()));
+    assert_eq!((&survey["model_type"], &survey["task"]), (&"bert".into(), &"ForMaskedLM".into()));
     let verify = json(&["verify", file, "--json"]);
     assert_eq!(verify["equal"], true);
     let checks = verify["checks"].as_array().unwrap();

@@ -107,6 +107,8 @@ impl Inspect {
         let architecture = survey.architecture.parse().ok();
         let mut lines = vec![
             ("architecture", survey.architecture.clone()),
+            ("family", survey.model_type.clone()),
+            ("takes", limits(&survey)),
             ("weights", survey.weights.clone().unwrap_or_else(|| "none".to_owned())),
             ("dtype", survey.dtype.clone()),
             (
@@ -127,6 +129,16 @@ impl Inspect {
         output::print(&lay_out(&lines))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the model takes.
+fn limits(survey: &Survey) -> String {
+    let Survey { max_length, vocab_size, type_vocab_size, .. } = survey;
+    let types = match type_vocab_size {
+        1 => "one token type".to_owned(),
+        count => format!("{count} token types"),
+    };
+    format!("up to {max_length} tokens, of {vocab_size} ids and {types}")
 }
 
 /// Keys in one column, values in the next.

@@ -21,8 +21,8 @@ mod verify;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Turn a Hugging Face BERT checkpoint into one portable TorchScript file, and
-/// run it, without Python.
+/// Turn a Hugging Face checkpoint of BERT or another encoder into one portable TorchScript
+/// file, and run it, without Python.
 #[derive(Parser)]
 #[command(name = "bertscript", version, arg_required_else_help = true)]
 #[command(after_help = "\

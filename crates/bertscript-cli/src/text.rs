@@ -24,7 +24,8 @@ pub(crate) fn describe(
     lines.push(match Tokenizer::from_assets(assets) {
         Ok(tokenizer) => {
             let (size, most) = (tokenizer.vocab_size(), tokenizer.max_length());
-            ("text", format!("up to {most} tokens, of a vocabulary of {size}"))
+            let (class, model) = (tokenizer.class(), tokenizer.model());
+            ("text", format!("up to {most} tokens by {class} ({model}, {size} tokens)"))
         }
         Err(error) => ("warning", format!("the tokenizer cannot be used: {error}")),
     });

@@ -1,5 +1,5 @@
-//! A Hugging Face BERT checkpoint becomes one portable TorchScript file, and
-//! runs, without Python.
+//! A Hugging Face checkpoint of BERT or another encoder becomes one portable TorchScript
+//! file, and runs, without Python.
 //!
 //! Each stage is a function over plain values:
 //!

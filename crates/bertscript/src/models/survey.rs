@@ -13,6 +13,16 @@ use serde::Serialize;
 pub struct Survey {
     /// The model class.
     pub architecture: String,
+    /// `model_type`, which names the family.
+    pub model_type: String,
+    /// What the class is for, such as `ForMaskedLM`.
+    pub task: String,
+    /// The maximum sequence length.
+    pub max_length: i64,
+    /// The number of token ids.
+    pub vocab_size: i64,
+    /// The number of token types; 1 where they make no difference.
+    pub type_vocab_size: i64,
     /// The weight file, or the index of several.
     pub weights: Option<String>,
     /// The dtype that the export would have.
@@ -58,6 +68,11 @@ impl Survey {
         let file_name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);
         Ok(Self {
             architecture: architecture.name(),
+            model_type: architecture.model_type().to_owned(),
+            task: architecture.task().to_string(),
+            max_length: config.max_length(),
+            vocab_size: config.vocab_size(),
+            type_vocab_size: config.type_vocab_size(),
             weights: checkpoint.weights().and_then(file_name),
             dtype: dtype.name().to_owned(),
             parameters,

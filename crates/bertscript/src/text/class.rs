@@ -25,6 +25,20 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The class that transformers builds so.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Bert => "BertTokenizer",
+            Self::MpNet => "MPNetTokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::DebertaV2 => "DebertaV2Tokenizer",
+            Self::File => "TokenizersBackend",
+        }
+    }
+
     /// The kind of its model, as `tokenizer.json` names it; none if that says it.
     pub(super) fn model(self) -> Option<&'static str> {
         match self {

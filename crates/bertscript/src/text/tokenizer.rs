@@ -31,6 +31,7 @@ pub struct Tokenizer {
     /// The same, reading special tokens as plain text
     literal: OnceLock<tokenizers::Tokenizer>,
     processor: Option<PostProcessorWrapper>,
+    class: &'static str,
     max_length: usize,
     split_special_tokens: bool,
     has_token_types: bool,
@@ -80,6 +81,7 @@ impl Tokenizer {
         );
         let left = settings.is_left("padding_side", pads_left)?;
         Ok(Self {
+            class: settings.kind().class(),
             max_length: max_length(assets)?,
             split_special_tokens: settings.flag("split_special_tokens")?.unwrap_or(false),
             has_token_types: settings.has_token_types(),
@@ -102,6 +104,22 @@ impl Tokenizer {
     /// `model_max_length`, but at most the longest sequence of the model.
     pub fn max_length(&self) -> usize {
         self.max_length
+    }
+
+    /// The class that transformers builds it as, such as `RobertaTokenizer`; of those that are
+    /// built alike, the first. `TokenizersBackend` is `tokenizer.json` as it is.
+    pub fn class(&self) -> &'static str {
+        self.class
+    }
+
+    /// The kind of its model, as `tokenizer.json` names it: `WordPiece`, `BPE`, `Unigram` ..
+    pub fn model(&self) -> &'static str {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        }
     }
 
     /// Whether special tokens in a text are read as plain text unless a call says
