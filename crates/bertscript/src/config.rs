@@ -26,7 +26,8 @@ pub struct Config {
     pub problem_type: Option<String>,
     labels: Vec<String>,
     model_type: &'static str,
-    encoder: Encoder,
+    /// Large: a small stack holds several configurations.
+    encoder: Box<Encoder>,
     keys: Keys,
 }
 
@@ -50,7 +51,7 @@ impl Config {
             labels: keys.labels()?,
             problem_type: keys.string("problem_type")?.map(str::to_owned),
             model_type: family.model_type,
-            encoder: (family.encoder)(&keys)?,
+            encoder: Box::new((family.encoder)(&keys)?),
             keys,
         };
         config.check()?;
@@ -146,7 +147,7 @@ impl Config {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let heads = (family.heads)(architecture.task(), &self.encoder, &self.keys)?;
-        Ok(ModelSpec { architecture, encoder: self.encoder.clone(), heads })
+        Ok(ModelSpec { architecture, encoder: (*self.encoder).clone(), heads })
     }
 
     fn check(&self) -> Result<()> {
