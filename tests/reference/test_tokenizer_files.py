@@ -1,10 +1,12 @@
 """The live check of what the files of a tokenizer say, against `AutoTokenizer`."""
 
+import base64
 import json
 
 import pytest
 from transformers import AutoTokenizer, BertConfig
 
+import spm
 from tokens import as_lines, assert_refused, assert_rows_equal, expected, found, tokenize
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a b ##b A é e [ ] sep mask < x y >".split()
@@ -199,6 +201,28 @@ def test_special_tokens_are_recognised_if_a_call_says_so(tmp_path):
     references = list(expected(tokenizer, MIXED, split_special_tokens=False))
     assert references != list(expected(tokenizer, MIXED))
     assert_rows_equal(found(source, MIXED, **{"split_special_tokens=false": True}), references, MIXED)
+
+
+def test_padding_names_its_token_where_nothing_else_does(tmp_path):
+    padding = dict(strategy="BatchLongest", direction="Right", pad_to_multiple_of=None, pad_id=1, pad_type_id=0, pad_token="<pad>")
+    file = unigram()
+    file["tokenizer.json"]["padding"] = padding
+    source = directory(tmp_path, file | settings(tokenizer_class=FAST))
+    texts = ["a", "a a b"]
+    references = expected(AutoTokenizer.from_pretrained(source), texts, padding="longest")
+    assert_rows_equal(found(source, texts, padding="longest"), references, texts)
+
+
+def test_a_chain_as_transformers_converts_it_is_no_hostile_one(tmp_path):
+    """T5's: a character map, then spaces that become one mark, then a mark before each word."""
+    spaces = dict(type="Replace", pattern=dict(Regex=" {2,}"), content="\u2581")
+    strip = dict(type="Strip", strip_left=False, strip_right=True)
+    charsmap = dict(type="Precompiled", precompiled_charsmap=base64.b64encode(spm.compiled({b"A": b"a"})).decode())
+    file = unigram()
+    file["tokenizer.json"]["normalizer"] = dict(type="Sequence", normalizers=[charsmap, strip, spaces])
+    source = directory(tmp_path, file | settings(tokenizer_class=FAST))
+    texts = ["a  b A", "A\n a"]
+    assert_rows_equal(found(source, texts), expected(AutoTokenizer.from_pretrained(source), texts), texts)
 
 
 UNREAD = {

@@ -1,11 +1,12 @@
 //! What goes into a tokenizer and what comes out.
 
 use super::chars::Chars;
+use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{check, collect, copied, reserve};
 use serde::Serialize;
 use std::str::FromStr;
-use tokenizers::Encoding as Raw;
+use tokenizers::{Encoding as Raw, PaddingDirection, PaddingParams, Tokenizer};
 
 /// A text, or two that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,6 +263,28 @@ pub(super) struct PadToken {
     pub(super) id: i64,
     pub(super) token: String,
     pub(super) left: bool,
+}
+
+impl PadToken {
+    /// That of the settings, or as in transformers, where no file names one and the class has
+    /// none, that of the padding in `tokenizer.json`.
+    pub(super) fn of(
+        settings: &Settings,
+        tokenizer: &Tokenizer,
+        padding: Option<&PaddingParams>,
+    ) -> Result<Option<Self>> {
+        let is_left = |padding: &PaddingParams| matches!(padding.direction, PaddingDirection::Left);
+        let left = settings.is_left("padding_side", padding.is_some_and(is_left))?;
+        let named = |token: String| {
+            Some(Self { id: i64::from(tokenizer.token_to_id(&token)?), token, left })
+        };
+        let own = settings.special_token("pad_token")?.and_then(named);
+        let of_padding = || match settings.get("pad_token") {
+            None => padding.and_then(|padding| named(padding.pad_token.clone())),
+            Some(_) => None,
+        };
+        Ok(own.or_else(of_padding))
+    }
 }
 
 fn extend<T: Clone>(values: &mut Vec<T>, missing: usize, value: &T, left: bool) -> Result<()> {

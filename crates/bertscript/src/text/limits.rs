@@ -9,12 +9,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokenizers::{NormalizerWrapper, Tokenizer};
 
 /// The limit of a text, in bytes; no book is longer. A tokenizer needs a hundred times as much.
 pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// What the `tokenizers` crate needs for each byte of a text, about. It cannot say that there is
 /// no memory.
-const NEEDED_PER_BYTE: usize = 128;
+const NEEDED_PER_BYTE: usize = 320;
+/// The same where a normalizer may make eleven bytes of one, as Unicode's compatibility forms do.
+const NEEDED_PER_EXPANDED_BYTE: usize = 1024;
 /// The limit of padding, in tokens: no sequence is padded further, as memory must hold it.
 pub const MAX_PADDED_LENGTH: usize = 1 << 20;
 /// A batch has no more tokens, padding included: one long text among many short
@@ -22,14 +25,26 @@ pub const MAX_PADDED_LENGTH: usize = 1 << 20;
 const MAX_PADDED_TOKENS: usize = 1 << 28;
 
 /// Refuses a text that is too long to be encoded, or longer than there is memory for.
-pub(super) fn check_text(number: usize, text: Text<'_>) -> Result<()> {
+pub(super) fn check_text(number: usize, text: Text<'_>, tokenizer: &Tokenizer) -> Result<()> {
     let (first, second) = (text.text.len(), text.text_pair.map_or(0, str::len));
     let bytes = first.max(second);
     if bytes <= MAX_TEXT_BYTES {
-        return Ok(check(HEADROOM + (first + second) * NEEDED_PER_BYTE)?);
+        let expands = tokenizer.get_normalizer().is_some_and(expands);
+        let needed = if expands { NEEDED_PER_EXPANDED_BYTE } else { NEEDED_PER_BYTE };
+        return Ok(check(HEADROOM + (first + second) * needed)?);
     }
     let message = format!("found {bytes} bytes, expected at most {MAX_TEXT_BYTES}");
     Err(Error::new(ErrorKind::InvalidInput, message).at_text(number))
+}
+
+/// Whether one character may become several.
+fn expands(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::Sequence(all) => all.as_ref().iter().any(expands),
+        NormalizerWrapper::Precompiled(_) | NormalizerWrapper::NFKC(_) => true,
+        NormalizerWrapper::NFKD(_) => true,
+        _ => false,
+    }
 }
 
 /// Refuses to fill up so many rows to a length.
@@ -68,11 +83,11 @@ impl SentenceConfig {
 /// `tokenizer.json` is what somebody once asked for, not a limit.
 pub(super) fn max_length(assets: &Assets) -> Result<usize> {
     #[derive(Default, Deserialize)]
-    struct Tokenizer {
+    struct TokenizerConfig {
         model_max_length: Option<f64>,
     }
     let sentence = SentenceConfig::read(assets)?;
-    let tokenizer: Tokenizer = assets.json("tokenizer_config.json")?.unwrap_or_default();
+    let tokenizer: TokenizerConfig = assets.json("tokenizer_config.json")?.unwrap_or_default();
     let positions = longest_sequence(assets)?;
     let wanted = sentence.max_seq_length.or(tokenizer.model_max_length);
     // "No limit" is written as 1e30.

@@ -16,8 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
-    Decoder as _, Encoding as Raw, ModelWrapper, PaddingDirection, PaddingParams, PostProcessor,
-    PostProcessorWrapper, TruncationDirection, TruncationParams,
+    Decoder as _, Encoding as Raw, ModelWrapper, PostProcessor, PostProcessorWrapper,
+    TruncationDirection, TruncationParams,
 };
 
 /// A tokenizer. It may be shared by threads.
@@ -73,19 +73,16 @@ impl Tokenizer {
             let id = |token: String| Some((i64::from(inner.token_to_id(&token)?), token));
             Ok(token.and_then(id))
         };
-        let pads_left =
-            matches!(&padding, Some(PaddingParams { direction: PaddingDirection::Left, .. }));
         let cuts_left = matches!(
             &truncation,
             Some(TruncationParams { direction: TruncationDirection::Left, .. })
         );
-        let left = settings.is_left("padding_side", pads_left)?;
         Ok(Self {
             class: settings.kind().class(),
             max_length: max_length(assets)?,
             split_special_tokens: settings.flag("split_special_tokens")?.unwrap_or(false),
             has_token_types: settings.has_token_types(),
-            pad: special("pad_token")?.map(|(id, token)| PadToken { id, token, left }),
+            pad: PadToken::of(&settings, &inner, padding.as_ref())?,
             truncation_side: match settings.is_left("truncation_side", cuts_left)? {
                 true => TruncationDirection::Left,
                 false => TruncationDirection::Right,
@@ -298,7 +295,7 @@ impl Tokenizer {
         text: Text<'_>,
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
-        check_text(sample, text)?;
+        check_text(sample, text, tokenizer)?;
         let encode = |text: &str| {
             let encoded = match options.details {
                 true => tokenizer.encode(text, false),

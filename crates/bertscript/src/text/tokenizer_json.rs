@@ -31,16 +31,22 @@ impl TokenizerJson {
         // The tokenizers crate panics on a decoder whose JSON is not whole.
         let json: Value = serde_json::from_slice(text).map_err(|error| failed(error.into()))?;
         charsmap::check(&json)?;
+        json.get("post_processor").map_or(Ok(()), check_template)?;
         if let Some(Value::Array(pieces)) = json.get("model").and_then(|model| model.get("vocab")) {
             check_pieces(pieces.iter().map(|piece| piece[0].as_str().unwrap_or_default()))?;
         }
         Ok(Self(json))
     }
 
-    /// Whether its model is of this kind, which old files do not name.
+    /// Whether its model is of this kind; of old files, which do not name it, by what it has.
     pub(super) fn is(&self, kind: &str) -> bool {
-        let found = self.0.get("model").and_then(|model| model.get("type"));
-        found.is_none_or(|found| found == kind)
+        let Some(model) = self.0.get("model") else { return true };
+        match (model.get("type"), model.get("vocab"), model.get("merges")) {
+            (Some(found), ..) => found == kind,
+            (None, Some(Value::Array(_)), _) => kind == "Unigram",
+            (None, _, Some(_)) => kind == "BPE",
+            (None, _, None) => kind == "WordPiece",
+        }
     }
 
     /// The tokenizer as the file describes it.
@@ -82,6 +88,27 @@ impl TokenizerJson {
             post_processor: rest.get_post_processor().cloned(),
         };
         Ok((taken, extras))
+    }
+}
+
+/// The limit of what a template puts together, and of the ids of one of its tokens.
+const MAX_TEMPLATE_PARTS: usize = 64;
+
+/// Refuses a post-processor that makes a sequence of any length of every text.
+fn check_template(post_processor: &Value) -> Result<()> {
+    let check = |(key, value): (&String, &Value)| match value {
+        Value::Array(list) if list.len() > MAX_TEMPLATE_PARTS => {
+            let (found, most) = (list.len(), MAX_TEMPLATE_PARTS);
+            let message =
+                format!("post_processor: {key}: found {found} parts, expected at most {most}");
+            Err(Error::new(ErrorKind::Config, message))
+        }
+        value => check_template(value),
+    };
+    match post_processor {
+        Value::Object(entries) => entries.iter().try_for_each(check),
+        Value::Array(items) => items.iter().try_for_each(check_template),
+        _ => Ok(()),
     }
 }
 
@@ -138,6 +165,12 @@ mod tests {
             ("added_tokens", json!([{"id": 1}]), "missing field"),
             ("normalizer", json!({"type": "Upper"}), ""),
             ("post_processor", json!({"type": "TemplateProcessing"}), ""),
+            (
+                "post_processor",
+                json!({"single": vec![0; 65]}),
+                "single: found 65 parts, expected at most 64",
+            ),
+            ("post_processor", json!([{"x": {"ids": vec![0; 65]}}]), "ids: found 65 parts"),
             ("padding", json!({"strategy": "Longest"}), ""),
         ];
         for (key, value, words) in wrong {

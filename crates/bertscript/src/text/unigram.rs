@@ -30,8 +30,9 @@ use tokenizers::{
 };
 
 /// The limit of a piece, in bytes: the tokenizers crate frees the trie of pieces by
-/// recursion, a level for each byte, and the stack is what that takes.
-const MAX_PIECE_BYTES: usize = 1024;
+/// recursion, a level for each byte, and looks up every beginning of a text's rest. Pieces that
+/// SentencePiece makes have 64, unless it is told otherwise.
+const MAX_PIECE_BYTES: usize = 256;
 /// What the trie takes for a byte of a piece, about, and what a piece takes itself.
 const NEEDED_PER_BYTE: usize = 384;
 const NEEDED_PER_PIECE: usize = 512;
@@ -60,21 +61,21 @@ pub(super) fn from_files(
     settings: &Settings,
 ) -> Result<Tokenizer> {
     let found = settings.kind().files().iter().find_map(|name| Some((name, assets.get(name)?)));
-    let (pieces, unk_id, extras) = match (json, found) {
+    let (name, (pieces, unk_id, extras)) = match (json, found) {
         (Some(json), _) => {
-            let (pieces, extras) =
-                read_json(json, settings).map_err(|error| error.at("tokenizer.json"))?;
-            (pieces, None, extras)
+            let name = "tokenizer.json";
+            let (pieces, extras) = read_json(json, settings).map_err(|error| error.at(name))?;
+            (name, (pieces, None, extras))
         }
         (None, Some((name, file))) => {
             let (pieces, unk_id, extras) =
                 read_model(file, settings).map_err(|error| error.at(*name))?;
             refuse_bos_and_eos(settings)?;
-            (pieces, Some(unk_id), extras)
+            (*name, (pieces, Some(unk_id), extras))
         }
         (None, None) => return Err(missing(settings)),
     };
-    let unk_id = unknown(&pieces, unk_id, settings)?;
+    let unk_id = unknown(&pieces, unk_id, settings).map_err(|error| error.at(name))?;
     build(pieces, unk_id, extras, assets, settings)
 }
 
@@ -290,7 +291,7 @@ mod tests {
         let longest = "a".repeat(MAX_PIECE_BYTES);
         check_pieces([longest.as_str()].into_iter()).unwrap();
         let error = check_pieces(["a", &format!("{longest}a")].into_iter()).unwrap_err();
-        assert_eq!(error.to_string(), "piece 1: found 1025 bytes, expected at most 1024");
+        assert_eq!(error.to_string(), "piece 1: found 257 bytes, expected at most 256");
         let small = std::thread::Builder::new().stack_size(512 << 10);
         let build = || Unigram::from(vec![(longest, 0.0)], Some(0), false).unwrap().clone();
         assert_eq!(small.spawn(|| build().min_score).unwrap().join().unwrap(), 0.0);
