@@ -33,7 +33,7 @@ def model_file(pieces, charsmap=b"", unk_id=0, model_type=UNIGRAM):
 
 
 def proto(pieces, charsmap=b"", unk_id=0, model_type=UNIGRAM):
-    """What protobuf makes of the file, as far as transformers looks at it."""
+    """The parsed message, with the fields that transformers reads."""
     return SimpleNamespace(
         pieces=[
             SimpleNamespace(piece=text, score=struct.unpack("<f", struct.pack("<f", score))[0], type=kind)

@@ -48,7 +48,7 @@ pub(crate) struct Encoder {
     /// The maximum sequence length
     pub(crate) max_length: i64,
     pub(crate) embeddings: Embeddings,
-    /// What attention makes of distances, the same in every layer
+    /// How scores depend on the distance of two tokens, the same in every layer
     pub(crate) relative_positions: RelativePositions,
     /// The sets of parameters
     pub(crate) layers: Vec<Layer>,
@@ -131,7 +131,7 @@ impl Positions {
     }
 }
 
-/// What the attention of every layer makes of the distance of two tokens.
+/// How the scores of every layer depend on the distance of two tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RelativePositions {
     /// Nothing
