@@ -1,5 +1,6 @@
 //! Attention over the sequences of an unpadded batch.
 
+mod disentangled;
 mod panels;
 mod products;
 mod relative;
@@ -14,6 +15,8 @@ use crate::memory::{OutOfMemory, filled, zeros};
 use crate::simd::Simd;
 use crate::team::{Team, share};
 use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
+pub use disentangled::Disentangled;
+use disentangled::OfHead;
 use panels::{lay_out_keys, lay_out_values};
 #[cfg(target_arch = "x86_64")]
 use products::InTiles;
@@ -88,6 +91,42 @@ pub fn attention<E: Element>(
     sequences: Sequences<'_>,
     out: RowsMut<'_, E>,
 ) -> Result<(), OutOfMemory> {
+    attend(isa, team, qkv, (sequences, None), out)
+}
+
+/// Attention as [`attention`] has it, to whose scores products with the vectors of distances are
+/// added; the scale is the inverse square root of three times a head's dimension.
+///
+/// # Errors
+/// If memory runs out.
+///
+/// # Panics
+/// As of [`attention`], and if there is a bias, a window, or other keys than [`Keys::All`], or if
+/// the rows of distances are not those of `disentangled`.
+pub fn disentangled_attention<E: Element>(
+    isa: Isa,
+    team: &dyn Team,
+    qkv: Rows<'_, E>,
+    sequences: Sequences<'_>,
+    disentangled: Disentangled<'_, E>,
+    out: RowsMut<'_, E>,
+) -> Result<(), OutOfMemory> {
+    let Disentangled { vectors, rows, masked } = disentangled;
+    assert!(sequences.bias.is_none() && sequences.window.is_none(), "neither bias nor window");
+    assert!(sequences.keys.iter().all(|keys| *keys == Keys::All), "keys of each sequence");
+    assert!(rows.len() % 2 == 1 && rows.iter().all(|row| *row < vectors.rows), "rows of distances");
+    assert_eq!(3 * vectors.width, 2 * qkv.width, "query and key of distances");
+    assert!(masked.is_empty() || masked.len() == qkv.rows, "masked tokens");
+    attend(isa, team, qkv, (sequences, Some(disentangled)), out)
+}
+
+fn attend<E: Element>(
+    isa: Isa,
+    team: &dyn Team,
+    qkv: Rows<'_, E>,
+    (sequences, disentangled): (Sequences<'_>, Option<Disentangled<'_, E>>),
+    out: RowsMut<'_, E>,
+) -> Result<(), OutOfMemory> {
     let Sequences { cu_seqlens, keys, num_heads, .. } = sequences;
     let count = cu_seqlens.len().saturating_sub(1);
     let is_ascending = cu_seqlens.windows(2).all(|pair| pair[0] <= pair[1]);
@@ -100,14 +139,25 @@ pub fn attention<E: Element>(
     assert!(heads_fit, "{num_heads} heads of {} values", out.width);
     let head_dim = out.width / num_heads;
     assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
-    sequences.check_positions();
+    sequences.check_positions(disentangled.is_some());
     let lengths = || cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
     let work: usize = lengths().map(|length| length * length).sum::<usize>() * out.width;
     let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
-    let scratch =
-        || Scratch::new(lengths().max().unwrap_or(0), head_dim, sequences.greatest_distance());
+    let (longest, distance) = (lengths().max().unwrap_or(0), sequences.greatest_distance());
+    let scratch = || {
+        let of_bias = sequences.bias.map(|_| distance);
+        let mut scratch = Scratch::new(longest, head_dim, of_bias)?;
+        if disentangled.is_some() {
+            scratch.disentangled = Some(disentangled::Scratch::new(longest, distance, head_dim)?);
+        }
+        Ok(scratch)
+    };
     share(team, count * num_heads, scratch, |scratch, index| {
-        let (sequence, head) = (index / num_heads, index % num_heads);
+        let (sequence, head) = match disentangled {
+            None => (index / num_heads, index % num_heads),
+            // What a head lays out serves all sequences.
+            Some(_) => (index % count, index / count),
+        };
         let (first, end) = (cu_seqlens[sequence], cu_seqlens[sequence + 1]);
         let (queries, mut keys_of) = (first..end, first..end);
         let mut scale = (head_dim as f32).sqrt().recip();
@@ -123,6 +173,15 @@ pub fn attention<E: Element>(
             }
         }
         let column = head * head_dim;
+        let disentangled = disentangled.map(|of| OfHead {
+            of,
+            head,
+            head_dim,
+            positions: sequences.positions,
+            tokens: queries.clone(),
+            distance,
+        });
+        scale = disentangled.as_ref().map_or(scale, OfHead::scale);
         // SAFETY: available; rows and columns are a sequence's and a head's, and no
         // two share a place of the result.
         unsafe {
@@ -136,6 +195,7 @@ pub fn attention<E: Element>(
                 head_dim,
                 scale,
                 relative,
+                disentangled,
                 scratch,
             };
             isa.run(head);
@@ -158,6 +218,7 @@ struct Scratch {
     sums: Vec<Line>,
     /// For each distance, what is added to a score.
     bias: Vec<f32>,
+    disentangled: Option<disentangled::Scratch>,
 }
 
 impl Scratch {
@@ -173,6 +234,7 @@ impl Scratch {
             sums: zeros(4 * MAX_MR * MAX_NR)?,
             // In both directions, and the rest of a vector.
             bias: filled(distance.map_or(0, |distance| 2 * distance + 1 + MAX_NR), 0.)?,
+            disentangled: None,
         })
     }
 }
@@ -188,6 +250,7 @@ struct Head<'a, E> {
     head_dim: usize,
     scale: f32,
     relative: Relative<'a>,
+    disentangled: Option<OfHead<'a, E>>,
     scratch: &'a mut Scratch,
 }
 
@@ -212,7 +275,7 @@ impl<E: Element> Kernel for Head<'_, E> {
 impl<E: Element> Head<'_, E> {
     #[inline(always)]
     unsafe fn attend<S: Simd, P: Products<E>>(self, mut by: P) {
-        let Self { qkv, out, queries, column, head_dim, scale, relative, .. } = self;
+        let Self { qkv, out, queries, column, head_dim, scale, relative, disentangled, .. } = self;
         let length = self.keys.len();
         if length == 0 {
             for row in queries {
@@ -236,9 +299,13 @@ impl<E: Element> Head<'_, E> {
         // columns are of the matrices.
         unsafe {
             let key = qkv.start.add(self.keys.start * qkv.stride + hidden_size + column);
-            lay_out_keys::<S, E>(key, qkv.stride, length, head_dim, keys);
+            lay_out_keys::<S, E>(|index| key.add(index * qkv.stride), length, head_dim, keys);
             let value = qkv.start.add(self.keys.start * qkv.stride + 2 * hidden_size + column);
             lay_out_values::<S, E>(value, qkv.stride, (length, depth), head_dim, values);
+            let mut distances = disentangled.as_ref().zip(self.scratch.disentangled.as_mut());
+            if let Some((of_head, scratch)) = &mut distances {
+                of_head.begin::<S, P>(&mut by, qkv, scratch);
+            }
             let height = height(queries.len(), P::MR);
             for start in queries.clone().step_by(height) {
                 // Twice the same gives twice the same.
@@ -264,12 +331,19 @@ impl<E: Element> Head<'_, E> {
                     let to = scores.add(panel * width::<S>());
                     by.multiply(rows, half, product, to, score_stride);
                 }
+                let first_product = distances.as_mut().map(|(of_head, scratch)| {
+                    let (tile, left) = (start..start + rows, (left, qkv.stride));
+                    of_head.multiply_queries::<S, P>(&mut by, tile, left, scratch)
+                });
                 let mut inv_sums = [0.; MAX_MR];
                 let depth_of_tile = (end - first).next_multiple_of(P::DEPTH);
                 for (row, inv_sum) in inv_sums.iter_mut().enumerate().take(rows) {
                     let (from, to) = (row * score_stride + first, row * score_stride + first);
                     let (scores, powers) = (scores.add(from), powers.add(to));
                     let columns = (end - first, depth_of_tile);
+                    if let (Some((of_head, scratch)), Some(first)) = (&distances, first_product) {
+                        of_head.add::<S>(start + row, row, first, scores, scratch);
+                    }
                     let keys = Visible { first, end, of: &self.keys };
                     if relative.apply::<S>(start + row, keys, scores, &self.scratch.bias) {
                         *inv_sum = softmax::<S, E>(scores, powers, columns, scale).recip();

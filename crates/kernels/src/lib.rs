@@ -26,7 +26,9 @@ mod team;
 mod tile;
 
 pub use activation::Activation;
-pub use attention::{Keys, RelativeBias, Sequences, attention};
+pub use attention::{
+    Disentangled, Keys, RelativeBias, Sequences, attention, disentangled_attention,
+};
 pub use element::{Bf16, Element};
 pub use glu::glu;
 pub use isa::Isa;

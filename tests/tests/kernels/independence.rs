@@ -2,8 +2,8 @@
 
 use super::*;
 use bertscript_kernels::{
-    Activation, LayerNorm, Linear, OutOfMemory, RelativeBias, Rope, Solo, Team, Then, attention,
-    glu,
+    Activation, Disentangled, LayerNorm, Linear, OutOfMemory, RelativeBias, Rope, Solo, Team, Then,
+    attention, disentangled_attention, glu,
 };
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,6 +113,26 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
     }
 }
 
+fn check_independence_of_disentangled<E: Element>(isa: Isa, heads: &[(usize, usize)]) {
+    let lengths: Vec<_> = (0..=30).chain([100, 0, 1]).collect();
+    let rows: Vec<_> = (0..2 * 40 + 1).map(|distance| distance / 3).collect();
+    for (heads, head_dim) in heads.iter().copied() {
+        let (tokens, width) = (lengths.iter().sum::<usize>() as i64, heads * head_dim);
+        let qkv = matrix::<E>(&random(tokens, 3 * width as i64, 1));
+        let vectors = matrix::<E>(&random(27, 2 * width as i64, 2));
+        let what = format!("{isa:?} disentangled, {heads} heads of {head_dim}");
+        check_independence(&what, &lengths, |team, range, lengths| {
+            let mut out = zeros::<E>([range.len(), width]);
+            let positions: Vec<_> = lengths.iter().flat_map(|length| 0..*length as i64).collect();
+            let cu_seqlens = cu_seqlens(lengths);
+            let of = Sequences { positions: &positions, ..sequences(&cu_seqlens, heads) };
+            let by = Disentangled { vectors: vectors.all(), rows: &rows, masked: &[] };
+            disentangled_attention(isa, team, qkv.rows(range), of, by, out.all_mut()).unwrap();
+            [bits(&out), Vec::new()]
+        });
+    }
+}
+
 /// In place, and after a layer.
 fn check_independence_of_activations(isa: Isa) {
     let (lengths, width) = ([3, 1, 100], 170);
@@ -157,8 +177,10 @@ fn rows_depend_on_their_text_alone() {
             check_independence_of_linear::<Bf16>(isa, Linear::new);
         }
         check_independence_of_attention::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
+        check_independence_of_disentangled::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
         if isa.multiplies_bf16() {
             check_independence_of_attention::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
+            check_independence_of_disentangled::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
         }
         for (lengths, width) in [(&[1, 31, 32][..], 33), (&[1; 65], 384), (&[100, 1, 102], 17)] {
             let x = random(lengths.iter().sum::<usize>() as i64, width, 1);

@@ -2,6 +2,7 @@
 
 mod against_libtorch;
 mod bf16;
+mod disentangled;
 mod glu;
 mod independence;
 mod int8;

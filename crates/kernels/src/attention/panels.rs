@@ -4,24 +4,23 @@ use crate::element::Element;
 use crate::simd::Simd;
 use crate::tile::width;
 
-/// Copies keys into panels: for each `DEPTH` dimensions, theirs of as many keys as a panel
-/// is wide. What is left of the last panel keeps what it was; nobody reads its products.
+/// Copies keys, which begin where `start` says, into panels: for each `DEPTH` dimensions,
+/// theirs of as many keys as a panel is wide. What is left of the last panel keeps what it was;
+/// nobody reads its products.
 #[inline(always)]
 pub(super) unsafe fn lay_out_keys<S: Simd, E: Element>(
-    key: *const E,
-    stride: usize,
+    start: impl Fn(usize) -> *const E,
     length: usize,
     head_dim: usize,
     panels: *mut E,
 ) {
     // Of bfloat16, two values are one of 32 bits; of float32, one is.
-    let (key, panels) = (key.cast::<u32>(), panels.cast::<u32>());
-    let (stride, dims) = (stride / E::DEPTH, head_dim / E::DEPTH);
+    let (panels, dims) = (panels.cast::<u32>(), head_dim / E::DEPTH);
     for (number, first) in (0..length).step_by(width::<S>()).enumerate() {
         let count = width::<S>().min(length - first);
         // SAFETY: as many keys as there are, into a panel of theirs.
         unsafe {
-            let key = |lane: usize, dim: usize| key.add((first + lane) * stride + dim);
+            let key = |lane: usize, dim: usize| start(first + lane).cast::<u32>().add(dim);
             let panel = panels.add(number * width::<S>() * dims);
             let place = |lane: usize, dim: usize| panel.add(dim * width::<S>() + lane);
             // Four of each at once, which is what registers turn around.

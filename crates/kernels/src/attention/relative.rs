@@ -17,12 +17,12 @@ pub struct RelativeBias<'a> {
 
 impl<'a> Sequences<'a> {
     /// See [`super::attention`].
-    pub(super) fn check_positions(&self) {
+    pub(super) fn check_positions(&self, is_disentangled: bool) {
         let Self { cu_seqlens, positions, num_heads, .. } = *self;
         if let Some(RelativeBias { table, max_distance }) = self.bias {
             assert_eq!(table.len(), num_heads * (2 * max_distance + 1), "numbers of all distances");
         }
-        if !self.is_relative() {
+        if !self.is_relative() && !is_disentangled {
             return;
         }
         assert_eq!(Some(&positions.len()), cu_seqlens.last(), "a position for each token");
@@ -36,11 +36,10 @@ impl<'a> Sequences<'a> {
         self.bias.is_some() || self.window.is_some()
     }
 
-    /// The greatest distance of two tokens of one sequence, if it is added for.
-    pub(super) fn greatest_distance(&self) -> Option<usize> {
-        self.bias?;
+    /// The greatest distance of two tokens of one sequence; 0 where positions are not known.
+    pub(super) fn greatest_distance(&self) -> usize {
         let ranges = self.cu_seqlens.windows(2).map(|pair| pair[0]..pair[1]);
-        ranges.map(|range| distance(&self.positions[range])).max()
+        ranges.map(|range| self.positions.get(range).map_or(0, distance)).max().unwrap_or(0)
     }
 
     /// What the distances in a sequence mean to a head.
