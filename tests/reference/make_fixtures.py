@@ -23,6 +23,9 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    DebertaV2ForMaskedLM,
+    DebertaV2ForSequenceClassification,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertForMaskedLM,
     DistilBertForSequenceClassification,
@@ -59,6 +62,16 @@ CONFIG = dict(
 
 # What DistilBERT calls them.
 DISTILBERT = dict(hidden_size="dim", num_hidden_layers="n_layers", num_attention_heads="n_heads", intermediate_size="hidden_dim")
+# Distances up to 2 have a row of their own.
+DEBERTA = dict(
+    relative_attention=True,
+    share_att_key=True,
+    position_biased_input=False,
+    pos_att_type=["p2c", "c2p"],
+    position_buckets=4,
+    max_relative_positions=8,
+    norm_rel_ebd="layer_norm",
+)
 # Fixtures of other families: their classes, seeds, and what the configuration says beside CONFIG.
 FAMILIES = {
     "ernie": (ErnieModel, 20, dict(use_task_id=True)),
@@ -72,6 +85,13 @@ FAMILIES = {
     "electra-multiple-choice": (ElectraForMultipleChoice, 28, dict(embedding_size=32)),
     "mpnet": (MPNetModel, 29, {}),
     "mpnet-masked-lm": (MPNetForMaskedLM, 30, dict(hidden_act="relu")),
+    "deberta-v2": (DebertaV2Model, 38, {**DEBERTA, "type_vocab_size": 0}),
+    "deberta-v2-masked-lm": (DebertaV2ForMaskedLM, 39, {**DEBERTA, "hidden_act": "relu"}),
+    "deberta-v2-classification": (
+        DebertaV2ForSequenceClassification,
+        40,
+        {**DEBERTA, "type_vocab_size": 0, "norm_rel_ebd": "none", "num_labels": 3},
+    ),
     # A window of 2 to either side.
     "modernbert-masked-lm": (ModernBertForMaskedLM, 31, dict(local_attention=4, pad_token_id=3)),
     "modernbert-classification": (
@@ -116,7 +136,7 @@ def inputs(model):
         ids[0, 3] = pad
     types = (torch.arange(width) >= 5).long().expand_as(mask) * mask
     has_types = "token_type_ids" in inspect.signature(model.forward).parameters
-    types = types.clamp(max=model.config.type_vocab_size - 1 if has_types else 0)
+    types = types.clamp(max=max(1, model.config.type_vocab_size) - 1 if has_types else 0)
     named = dict(input_ids=ids, attention_mask=mask, token_type_ids=types.contiguous())
     return {name: tensor.view(3, 2, width) if choice else tensor for name, tensor in named.items()}
 

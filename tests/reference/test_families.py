@@ -30,6 +30,17 @@ SIZES = dict(
 DISTILBERT = dict(vocab_size=99, dim=32, n_layers=3, n_heads=4, hidden_dim=48, max_position_embeddings=200)
 # A window of 8 to either side, which ends within a panel of keys and within longer texts.
 MODERNBERT = {**SIZES, "local_attention": 16, "pad_token_id": 3}
+# Distances up to 8 have a row each; texts are longer than the last row that others share.
+DEBERTA = dict(
+    SIZES,
+    relative_attention=True,
+    share_att_key=True,
+    position_biased_input=False,
+    pos_att_type=["p2c", "c2p"],
+    position_buckets=16,
+    max_relative_positions=64,
+    norm_rel_ebd="layer_norm",
+)
 MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 # The beginning of the class names, the configuration, and what makes it another model.
 VARIANTS = [
@@ -46,6 +57,8 @@ VARIANTS = [
     ("Albert", SIZES, dict(embedding_size=16)),
     ("Albert", {**SIZES, "num_hidden_layers": 4}, dict(embedding_size=32, num_hidden_groups=2, hidden_act="gelu")),
     ("MPNet", SIZES, {}),
+    ("DebertaV2", DEBERTA, {}),
+    ("DebertaV2", DEBERTA, dict(type_vocab_size=2, norm_rel_ebd="none", max_relative_positions=-1, pooler_hidden_act="tanh")),
     ("ModernBert", MODERNBERT, {}),
     ("ModernBert", MODERNBERT, dict(classifier_pooling="mean", layer_types=MIXED, hidden_activation="silu")),
     ("ModernBert", MODERNBERT, dict(norm_bias=True, attention_bias=True, mlp_bias=True, classifier_bias=True, decoder_bias=False)),
@@ -201,10 +214,11 @@ def with_holes(model, padding):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("padding", ["left", "holes", "first"])
-@pytest.mark.parametrize("name", ["MPNetModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification", "NomicBertModel"])
+@pytest.mark.parametrize("name", ["MPNetModel", "DebertaV2Model", "DebertaV2ForSequenceClassification", "ModernBertForMaskedLM", "ModernBertForSequenceClassification", "NomicBertModel"])
 def test_masks_with_holes(tmp_path, name, padding, attention):
     """Distances and windows are those of the padded row, for every engine."""
     keys = {**MODERNBERT, "classifier_pooling": "mean"} if name.startswith("ModernBert") else SIZES
+    keys = DEBERTA if name.startswith("DebertaV2") else keys
     model = random_model(name, keys)
     if attention == "eager":
         model.set_attn_implementation("eager")
@@ -236,9 +250,23 @@ def test_names_of_published_files_are_read(tmp_path, name):
     assert_equal(torch.jit.load(export(tmp_path))(**inputs), expected(model, inputs))
 
 
-@pytest.mark.parametrize("name,longest", [("RobertaModel", 198), ("CamembertModel", 198), ("MPNetModel", 198), ("ModernBertModel", 200), ("NomicBertModel", 200), ("BertModel", 200), ("DistilBertModel", 200)])
+# RoBERTa's positions begin after the padding's.
+LONGEST = dict(
+    RobertaModel=198,
+    CamembertModel=198,
+    MPNetModel=198,
+    DebertaV2Model=200,
+    ModernBertModel=200,
+    NomicBertModel=200,
+    BertModel=200,
+    DistilBertModel=200,
+) | ({"XLMRobertaModel": 8192} if EVERYTHING else {})
+
+
+@pytest.mark.parametrize("name,longest", LONGEST.items())
 def test_the_longest_sequence_runs_and_a_longer_one_is_refused(tmp_path, name, longest):
-    sizes = {"DistilBertModel": DISTILBERT, "ModernBertModel": MODERNBERT}.get(name, SIZES)
+    of_name = {"DistilBertModel": DISTILBERT, "DebertaV2Model": DEBERTA, "ModernBertModel": MODERNBERT}
+    sizes = {**SIZES, "max_position_embeddings": longest + 2} if longest > 200 else of_name.get(name, SIZES)
     model = random_model(name, sizes)
     file = export(write(tmp_path / "model", model, every_key=True))
     inputs = example(model, 2, longest, full=True)

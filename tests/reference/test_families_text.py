@@ -8,6 +8,8 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     AutoModel,
     AutoTokenizer,
+    DebertaV2Config,
+    DebertaV2Tokenizer,
     RobertaConfig,
     RobertaTokenizer,
     XLMRobertaConfig,
@@ -19,7 +21,8 @@ from embeddings import assert_close, embed
 from live import export
 from predictions import OBJECTS, TEXTS, lines, predict
 from test_tasks import QUESTIONS, ask_legacy, assert_answers, assert_entities, assert_ranked
-from test_tokenizer_classes import FAIRSEQ, pieces
+from test_families import DEBERTA as DISTANCES
+from test_tokenizer_classes import DEBERTA, FAIRSEQ, pieces
 from texts import PARTS
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -42,13 +45,23 @@ def unigram(directory):
     return XLMRobertaTokenizer(vocab=vocabulary, model_max_length=LIMIT)
 
 
-FAMILIES = {"Roberta": (byte_level, RobertaConfig), "XLMRoberta": (unigram, XLMRobertaConfig)}
+def deberta(directory):
+    # Its pairs have two token types, and the model none.
+    vocabulary = [(text, score) for text, score, _ in pieces(DEBERTA)]
+    return DebertaV2Tokenizer(vocab=vocabulary, unk_id=3, model_max_length=LIMIT)
+
+
+FAMILIES = {
+    "Roberta": (byte_level, RobertaConfig, {}),
+    "XLMRoberta": (unigram, XLMRobertaConfig, {}),
+    "DebertaV2": (deberta, DebertaV2Config, DISTANCES),
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, tmp_path_factory):
     """A directory for each class: random weights, and a tokenizer trained on the texts."""
-    train, configuration = FAMILIES[request.param]
+    train, configuration, keys = FAMILIES[request.param]
 
     def make(task, **labels):
         cls = getattr(transformers, request.param + task)
@@ -58,7 +71,7 @@ def family(request, tmp_path_factory):
         torch.manual_seed(4)
         sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
         places = dict(vocab_size=len(tokenizer), max_position_embeddings=LIMIT + 2, initializer_range=0.3)
-        config = configuration(**places, **sizes, **labels)
+        config = configuration(**{**keys, **places, **sizes, **labels})
         cls(config).eval().save_pretrained(directory)
         return directory
 
@@ -90,11 +103,12 @@ def test_embed(family):
 def test_fill_mask(family):
     directory = family("ForMaskedLM")
     file, pipe = export(directory), pipeline("fill-mask", model=str(directory), device="cpu")
-    texts = ["The committee <mask> on Tuesday.", "<mask>, but nobody had <mask> the report", "Zoë’s <mask> 🎉"]
+    mask = pipe.tokenizer.mask_token
+    texts = [f"The committee {mask} on Tuesday.", f"{mask}, but nobody had {mask} the report", f"Zoë’s {mask} 🎉"]
     for found, text in zip(predict(file, texts), texts, strict=True):
         expected = pipe(text)
         expected = [expected] if isinstance(expected[0], dict) else expected
-        assert len(found["masks"]) == text.count("<mask>")
+        assert len(found["masks"]) == text.count(mask)
         for proposals, reference in zip(found["masks"], expected, strict=True):
             assert_ranked(proposals, reference)
 

@@ -40,7 +40,7 @@ const fn golden(name: &'static str, class: &'static str) -> Golden {
 }
 
 /// Every golden. A new model or head is one row here; all doors run it.
-pub const GOLDENS: [Golden; 35] = [
+pub const GOLDENS: [Golden; 38] = [
     golden("model", "BertModel"),
     golden("model-eps", "BertModel"),
     golden("model-bf16", "BertModel"),
@@ -68,6 +68,9 @@ pub const GOLDENS: [Golden; 35] = [
     golden("electra-multiple-choice", "ElectraForMultipleChoice"),
     golden("mpnet", "MPNetModel"),
     golden("mpnet-masked-lm", "MPNetForMaskedLM"),
+    golden("deberta-v2", "DebertaV2Model"),
+    golden("deberta-v2-masked-lm", "DebertaV2ForMaskedLM"),
+    golden("deberta-v2-classification", "DebertaV2ForSequenceClassification"),
     golden("modernbert-masked-lm", "ModernBertForMaskedLM"),
     golden("modernbert-classification", "ModernBertForSequenceClassification"),
     golden("nomic-bert", "NomicBertModel"),

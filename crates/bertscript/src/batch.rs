@@ -23,6 +23,7 @@ pub(crate) struct Batch {
     columns: Vec<i64>,
     cu_seqlens: Vec<usize>,
     keys: Vec<Keys>,
+    masked: Vec<bool>,
 }
 
 impl Batch {
@@ -36,6 +37,7 @@ impl Batch {
             columns: with_capacity(tokens)?,
             cu_seqlens,
             keys: with_capacity(sequences)?,
+            masked: Vec::new(),
         })
     }
 
@@ -85,6 +87,7 @@ impl Batch {
             columns: copied(&self.columns[first..last])?,
             cu_seqlens: collect(starts.iter().map(|start| start - first))?,
             keys: copied(&self.keys[sequences])?,
+            masked: copied(self.masked.get(first..last).unwrap_or_default())?,
         })
     }
 
@@ -140,6 +143,11 @@ impl Batch {
     /// What the tokens of each sequence attend to, `[N]`
     pub(crate) fn keys(&self) -> &[Keys] {
         &self.keys
+    }
+
+    /// Whether each token is masked, and in the batch all the same, `[T]`; empty if none is.
+    pub(crate) fn masked(&self) -> &[bool] {
+        &self.masked
     }
 
     /// The number of tokens of each sequence.

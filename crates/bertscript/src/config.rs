@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
-use crate::family::spec::{Encoder, Positions};
+use crate::family::spec::{Encoder, MaskedTokens, Positions};
 use crate::family::{Architecture, Family, Keys};
 
 /// The largest BERT has four billion.
@@ -106,6 +106,11 @@ impl Config {
     /// How the tokens of a sequence are numbered.
     pub(crate) fn positions(&self) -> Positions {
         self.encoder.positions()
+    }
+
+    /// What becomes of masked tokens.
+    pub(crate) fn masked_tokens(&self) -> MaskedTokens {
+        self.encoder.masked_tokens
     }
 
     /// The id of the padding token.

@@ -7,6 +7,7 @@
 
 mod albert;
 mod bert;
+mod deberta_v2;
 mod distilbert;
 mod electra;
 mod ernie;
@@ -18,6 +19,7 @@ pub(crate) mod model;
 mod modernbert;
 mod mpnet;
 mod nomic_bert;
+pub(crate) mod relative_positions;
 mod roberta;
 mod rope;
 pub(crate) mod spec;
@@ -103,7 +105,7 @@ pub(crate) struct Family {
 }
 
 /// Every family.
-pub(crate) static FAMILIES: [Family; 16] = [
+pub(crate) static FAMILIES: [Family; 17] = [
     bert::BERT,
     ernie::ERNIE,
     roberta::ROBERTA,
@@ -114,6 +116,7 @@ pub(crate) static FAMILIES: [Family; 16] = [
     electra::ELECTRA,
     albert::ALBERT,
     mpnet::MPNET,
+    deberta_v2::DEBERTA_V2,
     modernbert::MODERNBERT,
     nomic_bert::NOMIC_BERT,
     nomic_bert::GTE,

@@ -44,6 +44,11 @@ impl<'a> ModelInputs<'a> {
         let VarlenBatch { input_ids, token_type_ids, .. } = batch;
         Self { input_ids, attention_mask: None, token_type_ids, varlen: Some(batch) }
     }
+
+    /// Which tokens take part, `[B,S]`, if not all of them do.
+    fn tokens(self) -> Option<&'a Tensor> {
+        self.varlen.map_or(self.attention_mask, VarlenBatch::tokens)
+    }
 }
 
 /// What a model computed.

@@ -6,6 +6,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod attention;
+mod disentangled;
 mod embedding;
 mod layer_norm;
 mod linear;
@@ -15,9 +16,12 @@ mod varlen;
 
 pub use attention::Attention;
 pub(crate) use attention::{AttentionForm, Scores, boolean_mask, window_mask};
+pub(crate) use disentangled::{DisentangledScores, DistanceEmbedding, DistanceVectors};
 pub(crate) use embedding::Embedding;
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::Linear;
 pub(crate) use relative_bias::RelativeBias;
 pub(crate) use rope::Rotation;
-pub(crate) use varlen::{Sequences, VarlenBatch, VarlenKernel, VarlenScores, VarlenShape};
+pub(crate) use varlen::{
+    OfColumns, Sequences, VarlenBatch, VarlenKernel, VarlenScores, VarlenShape,
+};

@@ -4,8 +4,8 @@ use super::{Batch, out_of_bounds};
 use crate::archive::Metadata;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::Positions;
-use crate::memory::{filled, with_capacity};
+use crate::family::spec::{MaskedTokens, Positions};
+use crate::memory::{collect, filled, with_capacity};
 use crate::tensor::{ElementType, Tensor};
 use crate::text::check_padded;
 use bertscript_kernels::Keys;
@@ -192,8 +192,14 @@ impl CheckedInputs<'_> {
 
     /// The tokens that the mask keeps, and the first token of each row, whose hidden state
     /// the pooler reads: masked, it is a query and no key. A row of zeros attends to
-    /// `keys_of_empty_rows`.
-    pub(crate) fn unpad(&self, keys_of_empty_rows: Keys, positions: Positions) -> Result<Unpadded> {
+    /// `keys_of_empty_rows`. Where masked tokens attend to all alike, a row whose first token is
+    /// masked keeps all.
+    pub(crate) fn unpad(
+        &self,
+        keys_of_empty_rows: Keys,
+        positions: Positions,
+        masked_tokens: MaskedTokens,
+    ) -> Result<Unpadded> {
         let inputs = &self.on_host;
         let shape = inputs.input_ids.shape();
         let length = shape.last().copied().unwrap_or(0).max(1);
@@ -210,13 +216,15 @@ impl CheckedInputs<'_> {
         let mut indices = with_capacity(ids.len())?;
         for (row, mask) in mask.chunks(length).enumerate() {
             let is_empty = mask.iter().all(|value| *value == 0);
-            let keys = match (mask[0] != 0, is_empty) {
+            let is_whole = masked_tokens == MaskedTokens::Blank && mask[0] == 0;
+            let keys = match (mask[0] != 0 || is_whole, is_empty) {
                 (true, _) => Keys::All,
                 (false, false) => Keys::AllButFirst,
                 (false, true) => keys_of_empty_rows,
             };
             let is_kept = |column: usize| {
-                column == 0 || mask[column] != 0 || (is_empty && keys == Keys::Uniform)
+                let is_whole = is_whole || (is_empty && keys == Keys::Uniform);
+                column == 0 || mask[column] != 0 || is_whole
             };
             for column in (0..length).filter(|column| is_kept(*column)) {
                 let index = row * length + column;
@@ -229,6 +237,9 @@ impl CheckedInputs<'_> {
             let position_ids = positions.of(row_ids).enumerate();
             let kept = position_ids.filter(|(column, _)| is_kept(*column));
             batch.end_sequence(kept, keys);
+        }
+        if masked_tokens == MaskedTokens::Blank && indices.contains(&None) {
+            batch.masked = collect(indices.iter().map(Option::is_none))?;
         }
         Ok(Unpadded { batch, shape: shape.to_vec(), indices })
     }

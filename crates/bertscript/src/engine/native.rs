@@ -6,12 +6,12 @@
 
 mod cache;
 mod chunks;
+mod distances;
 mod embeddings;
 mod heads;
 mod layer;
 mod linear;
 mod model;
-mod relative_bias;
 mod rotations;
 mod scratch;
 mod threads;
@@ -250,10 +250,13 @@ mod tests {
 
     fn spec(architecture: Architecture) -> ModelSpec {
         let model_type = architecture.model_type();
+        let width = if model_type == "deberta-v2" { 48 } else { 32 };
         let config = format!(
             r#"{{"model_type": "{model_type}", "vocab_size": 300, "hidden_size": 48,
             "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
-            "embedding_size": 32, "hidden_dim": 96, "pad_token_id": 1, "local_attention": 10}}"#
+            "embedding_size": {width}, "hidden_dim": 96, "pad_token_id": 1, "local_attention": 10,
+            "relative_attention": true, "share_att_key": true, "position_biased_input": false,
+            "pos_att_type": ["c2p", "p2c"], "position_buckets": 32}}"#
         );
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }

@@ -178,7 +178,8 @@ impl Source {
             crate::nn::Attention::Sdpa => Keys::None,
             crate::nn::Attention::Eager => Keys::Uniform,
         };
-        inputs.unpad(keys_of_empty_rows, self.archive()?.config().positions())
+        let config = self.archive()?.config();
+        inputs.unpad(keys_of_empty_rows, config.positions(), config.masked_tokens())
     }
 
     /// The parameters, by the names of the code's `state_dict`, on the device and in the

@@ -130,7 +130,7 @@ impl VarlenModel {
             // What was joined on this stream is read on any.
             torchscript::cuda_synchronize(index)?;
         }
-        let is_relative = spec.encoder.has_bias() || spec.encoder.has_window();
+        let is_relative = spec.encoder.has_relative_positions() || spec.encoder.has_window();
         let layers = Layers { model, per_token, hidden_states, device, kernel, is_relative };
         // Padding depends on the lengths, which a graph does not know.
         let graphs = if kernel == VarlenKernel::Padded { None } else { Graphs::new(device) };
@@ -149,9 +149,11 @@ impl VarlenModel {
         let buffer = Tensor::f_from_slice(&buffer(shape, batch)?)?;
         let buffer = buffer.f_to_device(self.layers.device)?;
         let lengths = collect(batch.lengths())?;
+        let tokens = unmasked(batch, self.layers.device)?;
         let sequences = Sequences {
             lengths: &lengths,
             keys: batch.keys(),
+            tokens: tokens.as_ref(),
             max_length: batch.max_length(),
             width: batch.width(),
             each_sequence: self.layers.is_relative && batch.has_holes(),
@@ -159,6 +161,15 @@ impl VarlenModel {
         let found = self.layers.forward(&buffer, shape, sequences)?;
         self.layers.rows(&found, batch)
     }
+}
+
+/// Which tokens take part, `[1,T]` of bool, if masked ones are in the batch.
+fn unmasked(batch: &Batch, device: tch::Device) -> Result<Option<Tensor>> {
+    if batch.masked().is_empty() {
+        return Ok(None);
+    }
+    let masked = Tensor::f_from_slice(batch.masked())?.f_to_device(device)?;
+    Ok(Some(masked.f_logical_not()?.f_unsqueeze(0)?))
 }
 
 /// A batch as one row of a shape that holds it.
@@ -213,7 +224,7 @@ fn kernel(device: tch::Device, dtype: Dtype, encoder: &Encoder) -> Result<Varlen
     let ampere = torchscript::cuda_device(index)?.compute_capability >= (8, 0);
     let takes_heads = head_dim % 8 == 0 && head_dim <= 256;
     Ok(match dtype {
-        _ if encoder.has_bias() => VarlenKernel::Padded,
+        _ if encoder.has_relative_positions() => VarlenKernel::Padded,
         Dtype::F16 | Dtype::BF16 if ampere && takes_heads => VarlenKernel::Flash,
         _ if encoder.has_window() => VarlenKernel::Padded,
         _ => VarlenKernel::Efficient,
@@ -234,12 +245,15 @@ mod tests {
 
     fn spec(architecture: Architecture) -> ModelSpec {
         let model_type = architecture.model_type();
+        let width = if model_type == "deberta-v2" { 32 } else { 16 };
         let config = format!(
             r#"{{"model_type": "{model_type}", "hidden_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100,
-            "max_position_embeddings": 18, "embedding_size": 16, "hidden_dim": 48,
+            "max_position_embeddings": 18, "embedding_size": {width}, "hidden_dim": 48,
             "local_attention": 6, "pad_token_id": 1, "classifier_pooling": "mean",
-            "type_vocab_size": 2}}"#
+            "type_vocab_size": 2, "relative_attention": true, "share_att_key": true,
+            "position_biased_input": false, "pos_att_type": "p2c|c2p", "position_buckets": 8,
+            "norm_rel_ebd": "layer_norm"}}"#
         );
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
@@ -310,7 +324,7 @@ mod tests {
     /// Two tokens beside one another are as far apart as in the padded row.
     #[test]
     fn masked_tokens_between_others_count() {
-        for name in ["ModernBertModel", "MPNetModel", "GteModel"] {
+        for name in ["ModernBertModel", "MPNetModel", "GteModel", "DebertaV2Model"] {
             let spec = spec(name.parse().unwrap());
             let padded = Model::load(&random(), &spec, AttentionForm::Padded(Attention::Sdpa));
             let kept = [0, 1, 9, 10, 11];
@@ -356,7 +370,7 @@ mod tests {
         let run = |shape: VarlenShape, lengths: &[usize]| {
             let buffer = Tensor::from_slice(&buffer(shape, &batch).unwrap());
             let sequences =
-                Sequences { lengths, keys: &[], max_length: 16, width: 16, each_sequence: false };
+                Sequences { lengths, max_length: 16, width: 16, ..Sequences::default() };
             let found = model.layers.forward(&buffer, shape, sequences).unwrap();
             model.layers.rows(&found, &batch).unwrap()
         };

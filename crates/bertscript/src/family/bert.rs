@@ -7,9 +7,10 @@ use super::file_names::OWN_NAMES;
 use super::keys::{
     Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads, invalid,
 };
+use super::relative_positions::RelativePositions;
 use super::spec::{
-    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, Mlp, NormPlacement, OutputForm,
-    Pooling, Positions, Qkv, RelativePositions, Table, Transform,
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, MaskedTokens, Mlp, NormPlacement,
+    OutputForm, Pooling, Positions, Qkv, Table, Transform,
 };
 use super::{Family, Task};
 use crate::activation::Activation;
@@ -66,7 +67,9 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
         padding_idx: keys.pad_token_id(defaults.pad_token_id)?,
         ..table("word", keys.vocab_size(defaults.vocab_size)?, Index::Input)
     };
-    let types = keys.size("type_vocab_size", defaults.num_types, MAX_ROWS)?;
+    // None where none is the default.
+    let fewest = defaults.num_types.min(1);
+    let types = keys.number("type_vocab_size", defaults.num_types, fewest..=MAX_ROWS)?;
     let num_heads = keys.size("num_attention_heads", defaults.num_heads, MAX_ATTENTION_HEADS)?;
     check_heads(("hidden_size", hidden_size), ("num_attention_heads", num_heads))?;
     let layers = keys.size("num_hidden_layers", defaults.num_layers, MAX_LAYERS)?;
@@ -86,6 +89,7 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        masked_tokens: MaskedTokens::Attend,
         layer_order: (0..layers as usize).collect(),
         layers: (0..layers).map(|index| layer(index, activation, eps)).collect(),
         norm_placement: NormPlacement::Post,

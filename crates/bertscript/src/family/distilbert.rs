@@ -6,9 +6,10 @@
 
 use super::file_names::OWN_NAMES;
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
+use super::relative_positions::RelativePositions;
 use super::spec::{
-    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, Mlp, NormPlacement, OutputForm,
-    Pooling, Positions, Qkv, RelativePositions, Table, Transform,
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, MaskedTokens, Mlp, NormPlacement,
+    OutputForm, Pooling, Positions, Qkv, Table, Transform,
 };
 use super::{Family, Task, bert, roberta};
 use crate::activation::Activation;
@@ -56,6 +57,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        masked_tokens: MaskedTokens::Attend,
         layer_order: (0..layers as usize).collect(),
         layers: (0..layers).map(|index| layer(index, activation)).collect(),
         norm_placement: NormPlacement::Post,

@@ -164,6 +164,19 @@ impl Keys {
         }
     }
 
+    /// Refuses a key that has another value than this one, or none where the default is
+    /// another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with what was found.
+    pub(super) fn require<V: Into<Value>>(&self, key: &str, default: V, only: V) -> Result<()> {
+        let (default, only) = (default.into(), only.into());
+        match self.value(key) {
+            None if default != only => Err(unsupported(key, &default, &only.to_string())),
+            _ => self.expect(key, only),
+        }
+    }
+
     /// Refuses a key that says anything.
     ///
     /// # Errors

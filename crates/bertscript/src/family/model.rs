@@ -1,9 +1,10 @@
 //! What follows from a description: the parameters, their names and shapes, which of them are
 //! tied, and the outputs.
 
+use super::relative_positions::{Buckets, RelativePositions};
 use super::spec::{
     Embeddings, Encoder, Head, Layer, LayerNorm, Linear, Mlp, OutputForm, OutputLayer, Pooling,
-    Qkv, RelativePositions, Transform,
+    Qkv, Transform,
 };
 use super::{Architecture, Dim, OutputSpec};
 
@@ -61,9 +62,16 @@ impl Encoder {
         }
         norm.iter().for_each(|norm| all.norm(norm, *width));
         projection.iter().for_each(|linear| all.linear(linear, [*width, hidden]));
-        if let RelativePositions::Buckets(buckets) = &self.relative_positions {
-            let shape = [buckets.num_buckets, self.num_heads];
-            all.push(format!("{}.weight", buckets.name), &shape);
+        match &self.relative_positions {
+            RelativePositions::None => {}
+            RelativePositions::Buckets(Buckets { name, num_buckets, .. }) => {
+                all.push(format!("{name}.weight"), &[*num_buckets, self.num_heads]);
+            }
+            RelativePositions::Disentangled(distances) => {
+                let shape = [distances.num_rows(), hidden];
+                all.push(format!("{}.weight", distances.name), &shape);
+                distances.norm.iter().for_each(|norm| all.norm(norm, hidden));
+            }
         }
         for layer in &self.layers {
             match &layer.qkv {
@@ -219,6 +227,9 @@ impl ModelSpec {
         literals.push(vec![encoder.num_heads, encoder.head_dim()]);
         if encoder.layers.iter().any(|layer| matches!(layer.qkv, Qkv::Fused(_))) {
             literals.push(vec![3, encoder.num_heads, encoder.head_dim()]);
+        }
+        if matches!(encoder.relative_positions, RelativePositions::Disentangled(_)) {
+            literals.push(vec![-1, encoder.num_heads, -1, -1]);
         }
         literals
     }

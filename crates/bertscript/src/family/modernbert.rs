@@ -7,9 +7,10 @@ use super::file_names::OWN_NAMES;
 use super::keys::{
     Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads, invalid,
 };
+use super::relative_positions::RelativePositions;
 use super::spec::{
-    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, Mlp, NormPlacement, OutputForm,
-    Pooling, Qkv, RelativePositions, Table, Transform,
+    Embeddings, Encoder, Head, Index, Layer, LayerNorm, Linear, MaskedTokens, Mlp, NormPlacement,
+    OutputForm, Pooling, Qkv, Table, Transform,
 };
 use super::{Family, Task, bert, roberta, rope};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,6 +61,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        masked_tokens: MaskedTokens::Attend,
         layer_order: (0..num_layers as usize).collect(),
         layers: layers.collect::<Result<_>>()?,
         norm_placement: NormPlacement::Pre,

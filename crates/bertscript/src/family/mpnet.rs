@@ -6,8 +6,9 @@
 use super::Family;
 use super::bert::{self, Defaults};
 use super::keys::Keys;
+use super::relative_positions::{Buckets, RelativePositions};
 use super::roberta::{self, count_after_pad};
-use super::spec::{Buckets, Encoder, Index, Layer, LayerNorm, Linear, Qkv, RelativePositions};
+use super::spec::{Encoder, Index, Layer, LayerNorm, Linear, Qkv};
 use crate::error::Result;
 
 pub(super) const MPNET: Family = Family {

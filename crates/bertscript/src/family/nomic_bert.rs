@@ -6,9 +6,10 @@
 //! and `gte/modeling_gte.py` and `jina_embeddings_v3/modeling_jina_embeddings_v3.py` beside it
 
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
+use super::relative_positions::RelativePositions;
 use super::spec::{
-    Embeddings, Encoder, Index, Layer, LayerNorm, Linear, Mlp, NormPlacement, Qkv,
-    RelativePositions, Table, Transform,
+    Embeddings, Encoder, Index, Layer, LayerNorm, Linear, MaskedTokens, Mlp, NormPlacement, Qkv,
+    Table, Transform,
 };
 use super::{Family, Task, bert, file_names, roberta, rope};
 use crate::activation::Activation;
@@ -197,6 +198,7 @@ fn encoder(keys: &Keys, shape: &Shape) -> Result<Encoder> {
             projection: None,
         },
         relative_positions: RelativePositions::None,
+        masked_tokens: MaskedTokens::Attend,
         layer_order: (0..num_layers as usize).collect(),
         layers: (0..num_layers)
             .map(|index| layer(keys, shape, index, eps))

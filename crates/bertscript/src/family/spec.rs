@@ -3,6 +3,7 @@
 //! Shapes: `B` batch, `S` sequence, `H` hidden size, `V` vocabulary size. The weight of a
 //! linear layer is `[out,in]`.
 
+use super::relative_positions::RelativePositions;
 use crate::activation::Activation;
 
 /// `y = x Wᵀ + b`, by the name of its module; perhaps without `b`.
@@ -50,6 +51,7 @@ pub(crate) struct Encoder {
     pub(crate) embeddings: Embeddings,
     /// How scores depend on the distance of two tokens, the same in every layer
     pub(crate) relative_positions: RelativePositions,
+    pub(crate) masked_tokens: MaskedTokens,
     /// The sets of parameters
     pub(crate) layers: Vec<Layer>,
     /// The layers as they run, by index: each once, or some of them several times
@@ -62,6 +64,15 @@ pub(crate) struct Encoder {
     pub(crate) pooler: Option<Transform>,
     /// Whether the model without a head returns what the pooler makes
     pub(crate) has_pooler_output: bool,
+}
+
+/// What becomes of masked tokens, to which no other attends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaskedTokens {
+    /// They attend to those that are not masked
+    Attend,
+    /// Their embeddings are zero, and they attend to all tokens alike
+    Blank,
 }
 
 /// Where the norms of a layer are.
@@ -128,59 +139,6 @@ impl Positions {
                 pad + count
             }
         })
-    }
-}
-
-/// How the scores of every layer depend on the distance of two tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum RelativePositions {
-    /// Nothing
-    None,
-    /// A number for each head and range of distances, added to scaled scores. Raffel et al.
-    /// 2020, <https://arxiv.org/abs/1910.10683>
-    Buckets(Buckets),
-}
-
-/// Ranges of distances, which are wider the farther away they are; the same number of them for
-/// keys before the query, itself among them, and after it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Buckets {
-    /// The embedding, `[num_buckets,num_heads]`
-    pub(crate) name: String,
-    pub(crate) num_buckets: i64,
-    /// Beyond it, distances are not told apart
-    pub(crate) max_distance: i64,
-}
-
-impl Buckets {
-    /// Those of one direction.
-    pub(crate) fn of_direction(&self) -> i64 {
-        self.num_buckets / 2
-    }
-
-    /// Distances below it have a bucket each.
-    pub(crate) fn exact(&self) -> i64 {
-        self.of_direction() / 2
-    }
-
-    /// The least distances of the buckets that follow that of [`Self::exact`].
-    pub(crate) fn starts(&self) -> Vec<i64> {
-        let exact = self.exact() as f64;
-        let range = (self.max_distance as f64 / exact).ln();
-        let bucket = |distance: i64| {
-            let share = (distance as f64 / exact).ln() / range;
-            (share * (self.of_direction() as f64 - exact)) as i64
-        };
-        let starts = self.exact() + 1..self.max_distance;
-        starts.filter(|distance| bucket(*distance) > bucket(distance - 1)).collect()
-    }
-
-    /// The bucket of a key that is so many positions after its query.
-    pub(crate) fn of(&self, distance: i64) -> i64 {
-        let away = distance.abs();
-        let beyond = self.starts().iter().filter(|start| away >= **start).count() as i64;
-        let after = if distance > 0 { self.of_direction() } else { 0 };
-        away.min(self.exact()) + beyond + after
     }
 }
 
@@ -323,8 +281,8 @@ impl Encoder {
         self.hidden_size / self.num_heads
     }
 
-    /// Whether scores have a bias for distances.
-    pub(crate) fn has_bias(&self) -> bool {
+    /// Whether scores depend on distances.
+    pub(crate) fn has_relative_positions(&self) -> bool {
         self.relative_positions != RelativePositions::None
     }
 
@@ -352,19 +310,5 @@ impl Encoder {
             _ => None,
         });
         positions.next().unwrap_or(Positions::FromZero)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_those_of_t5() {
-        let buckets = Buckets { name: String::new(), num_buckets: 32, max_distance: 128 };
-        assert_eq!(buckets.starts(), [12, 16, 23, 32, 46, 64, 91]);
-        let found = [-200, -91, -90, -8, -7, -1, 0, 1, 7, 8, 11, 12, 90, 91, 128, 5000]
-            .map(|distance| buckets.of(distance));
-        assert_eq!(found, [15, 15, 14, 8, 7, 1, 0, 17, 23, 24, 24, 25, 30, 31, 31, 31]);
     }
 }

@@ -5,10 +5,11 @@
 use super::ModelInputs;
 use super::encoder::position_ids;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{self, Positions, Qkv, RelativePositions};
+use crate::family::relative_positions::RelativePositions;
+use crate::family::spec::{self, Positions, Qkv};
 use crate::nn::{
-    AttentionForm, Linear, RelativeBias, Rotation, Scores, VarlenBatch, VarlenScores, boolean_mask,
-    window_mask,
+    AttentionForm, DisentangledScores, DistanceEmbedding, DistanceVectors, Linear, OfColumns,
+    RelativeBias, Rotation, Scores, VarlenBatch, VarlenScores, boolean_mask, window_mask,
 };
 use crate::weights::Weights;
 use tch::Tensor;
@@ -31,12 +32,20 @@ impl Kind {
 /// What makes, once for a batch, what the attention of every layer takes of it.
 pub(super) struct BatchAttention {
     form: AttentionForm,
-    bias: Option<RelativeBias>,
+    distances: Distances,
+    num_heads: i64,
     /// As many as differ
     kinds: Vec<Kind>,
     head_dim: i64,
     /// A row of the embedding of words, of which rotations take the device
     row: SharedTensor,
+}
+
+/// What depends on the distance of two tokens.
+enum Distances {
+    Nothing,
+    Bias(RelativeBias),
+    Disentangled(DistanceEmbedding),
 }
 
 /// That of a kind of layers.
@@ -49,6 +58,8 @@ pub(super) struct OfBatch<'a> {
 enum BatchScores<'a> {
     /// Of rows of one length
     Padded(Scores),
+    /// The same, and the vectors of distances, `[R,H]`
+    Disentangled(DisentangledScores, Tensor),
     /// Of several sequences in one row
     Varlen(&'a VarlenBatch, VarlenScores),
 }
@@ -61,10 +72,13 @@ impl BatchAttention {
         form: AttentionForm,
         words: &Tensor,
     ) -> Result<Self> {
-        let bias = match &spec.relative_positions {
-            RelativePositions::None => None,
+        let distances = match &spec.relative_positions {
+            RelativePositions::None => Distances::Nothing,
             RelativePositions::Buckets(buckets) => {
-                Some(RelativeBias::load(w, buckets, spec.num_heads)?)
+                Distances::Bias(RelativeBias::load(w, buckets, spec.num_heads)?)
+            }
+            RelativePositions::Disentangled(distances) => {
+                Distances::Disentangled(DistanceEmbedding::load(w, distances, spec.hidden_size)?)
             }
         };
         let mut kinds = Vec::new();
@@ -74,12 +88,24 @@ impl BatchAttention {
             }
         }
         let row = SharedTensor::new(words.shallow_clone());
-        Ok(Self { form, bias, kinds, head_dim: spec.head_dim(), row })
+        let (num_heads, head_dim) = (spec.num_heads, spec.head_dim());
+        Ok(Self { form, distances, num_heads, kinds, head_dim, row })
+    }
+
+    /// The vectors of distances, `[R,H]`, which layers project once, as they are loaded.
+    pub(super) fn loaded_vectors(&self) -> Result<Option<Tensor>> {
+        match (&self.distances, self.form) {
+            (Distances::Disentangled(embedding), AttentionForm::Varlen) => {
+                embedding.vectors().map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     pub(super) fn forward<'a>(&self, inputs: ModelInputs<'a>) -> Result<Vec<OfBatch<'a>>> {
-        let bias = match (&self.bias, inputs.varlen) {
-            (Some(bias), None) => Some(bias.forward(&position_ids(Positions::FromZero, inputs)?)?),
+        let columns = |inputs| position_ids(Positions::FromZero, inputs);
+        let bias = match (&self.distances, inputs.varlen) {
+            (Distances::Bias(bias), None) => Some(bias.forward(&columns(inputs)?)?),
             _ => None,
         };
         let of_kind = |kind: &Kind| {
@@ -87,11 +113,18 @@ impl BatchAttention {
                 (AttentionForm::Varlen, Some(texts)) => {
                     BatchScores::Varlen(texts, self.varlen(*kind, texts)?)
                 }
-                (AttentionForm::Padded(attention), None) => {
-                    let mask = padded_mask(*kind, inputs)?;
-                    let bias = bias.as_ref().map(Tensor::shallow_clone);
-                    BatchScores::Padded(attention.scores(mask, bias)?)
-                }
+                (AttentionForm::Padded(attention), None) => match &self.distances {
+                    Distances::Disentangled(embedding) => {
+                        let rows = embedding.rows(&columns(inputs)?)?;
+                        let scores = self.disentangled(&rows, inputs)?;
+                        BatchScores::Disentangled(scores, embedding.vectors()?)
+                    }
+                    Distances::Nothing | Distances::Bias(_) => {
+                        let mask = padded_mask(*kind, inputs)?;
+                        let bias = bias.as_ref().map(Tensor::shallow_clone);
+                        BatchScores::Padded(attention.scores(mask, bias)?)
+                    }
+                },
                 (_, Some(_)) => return Err(wrong_form("one row of several texts")),
                 (_, None) => return Err(wrong_form("rows of one length")),
             };
@@ -101,13 +134,29 @@ impl BatchAttention {
         self.kinds.iter().map(of_kind).collect()
     }
 
+    /// rows `[1,1,S,S]`
+    fn disentangled(&self, rows: &Tensor, inputs: ModelInputs<'_>) -> Result<DisentangledScores> {
+        match inputs.attention_mask {
+            Some(mask) => DisentangledScores::new(rows, mask, self.num_heads, true),
+            None => {
+                let all = inputs.input_ids.f_ones_like()?;
+                DisentangledScores::new(rows, &all, self.num_heads, false)
+            }
+        }
+    }
+
     fn varlen(&self, kind: Kind, texts: &VarlenBatch) -> Result<VarlenScores> {
         VarlenScores::new(texts, kind.sliding_window, |columns| {
-            match (&self.bias, kind.sliding_window) {
-                (Some(bias), _) => bias.forward(columns).map(Some),
-                (None, Some(window)) => window_mask(columns, window).map(Some),
-                (None, None) => Ok(None),
-            }
+            Ok(match (&self.distances, kind.sliding_window) {
+                (Distances::Bias(bias), _) => OfColumns::Mask(bias.forward(columns)?),
+                (Distances::Disentangled(embedding), _) => {
+                    OfColumns::Distances(embedding.rows(columns)?)
+                }
+                (Distances::Nothing, Some(window)) => {
+                    OfColumns::Mask(window_mask(columns, window)?)
+                }
+                (Distances::Nothing, None) => OfColumns::Nothing,
+            })
         })
     }
 
@@ -135,6 +184,8 @@ fn padded_mask(kind: Kind, inputs: ModelInputs<'_>) -> Result<Option<Tensor>> {
 
 pub(super) struct SelfAttention {
     projections: Projections,
+    /// Of the vectors that [`BatchAttention::loaded_vectors`] has
+    distances: Option<DistanceVectors>,
     kind: Kind,
     /// Their number, and the width of one
     heads: [i64; 2],
@@ -153,23 +204,28 @@ impl SelfAttention {
         w: &Weights,
         layer: &spec::Layer,
         encoder: &spec::Encoder,
-        form: AttentionForm,
+        (form, vectors): (AttentionForm, Option<&Tensor>),
     ) -> Result<Self> {
         let hidden = encoder.hidden_size;
+        let heads = [encoder.num_heads, encoder.head_dim()];
+        let mut distances = None;
         let projections = match &layer.qkv {
             Qkv::Fused(linear) => Projections::Fused(Linear::load(w, linear, hidden, 3 * hidden)?),
             Qkv::Separate(parts) => {
                 let [query, key, value] =
                     parts.each_ref().map(|part| Linear::load(w, part, hidden, hidden));
                 let layers = [query?, key?, value?];
+                if let Some(vectors) = vectors {
+                    let [query, key, _] = &layers;
+                    distances = Some(DistanceVectors::new([query, key], vectors, heads)?);
+                }
                 match form {
                     AttentionForm::Padded(_) => Projections::Separate(layers),
                     AttentionForm::Varlen => Projections::Fused(Linear::concatenated(&layers)?),
                 }
             }
         };
-        let heads = [encoder.num_heads, encoder.head_dim()];
-        Ok(Self { projections, kind: Kind::of(layer), heads })
+        Ok(Self { projections, distances, kind: Kind::of(layer), heads })
     }
 
     /// hidden_states `[B,S,H]` -> `[B,S,H]`, and the probabilities `[B,heads,S,S]` if
@@ -195,13 +251,36 @@ impl SelfAttention {
                     attention.forward([&query, &key, &value], scores, self.heads[1])?;
                 Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
             }
+            (BatchScores::Disentangled(scores, vectors), AttentionForm::Padded(attention)) => {
+                let [query, key, value] = self.padded(hidden_states)?;
+                let qkv = [&query, &key, &value];
+                let distances = self.distances(vectors)?;
+                let (context, probabilities) = distances.attention(attention, qkv, scores)?;
+                Ok((context.f_transpose(1, 2)?.f_flatten(2, 3)?, probabilities))
+            }
             (BatchScores::Varlen(texts, scores), AttentionForm::Varlen) => {
                 let [query, key, value] = self.varlen(hidden_states)?;
                 let (query, key) = (rotated(query)?, rotated(key)?);
-                Ok((texts.attention([&query, &key, &value], scores)?, None))
+                let qkv = [&query, &key, &value];
+                Ok((texts.attention(qkv, scores, self.distances.as_ref())?, None))
             }
             (BatchScores::Varlen(..), _) => Err(wrong_form("one row of several texts")),
-            (BatchScores::Padded(_), _) => Err(wrong_form("rows of one length")),
+            (BatchScores::Padded(_) | BatchScores::Disentangled(..), _) => {
+                Err(wrong_form("rows of one length"))
+            }
+        }
+    }
+
+    /// Of vectors `[R,H]`
+    fn distances(&self, vectors: &Tensor) -> Result<DistanceVectors> {
+        match &self.projections {
+            Projections::Separate([query, key, _]) => {
+                DistanceVectors::new([query, key], vectors, self.heads)
+            }
+            Projections::Fused(_) => {
+                let message = "distances need query and key in layers of their own";
+                Err(Error::new(ErrorKind::Config, message))
+            }
         }
     }
 

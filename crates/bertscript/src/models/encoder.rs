@@ -9,7 +9,7 @@ use super::ModelInputs;
 use super::attention::{BatchAttention, OfBatch, SelfAttention};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::spec::{self, Index, NormPlacement, Positions};
+use crate::family::spec::{self, Index, MaskedTokens, NormPlacement, Positions};
 use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear};
 use crate::weights::Weights;
 use tch::{Kind, Tensor};
@@ -36,9 +36,11 @@ pub(super) struct Encoded {
 
 impl Encoder {
     pub(super) fn load(w: &Weights, spec: &spec::Encoder, form: AttentionForm) -> Result<Self> {
-        let embeddings = Embeddings::load(w, &spec.embeddings, spec.hidden_size)?;
+        let embeddings = Embeddings::load(w, spec)?;
         let attention = BatchAttention::load(w, spec, form, &embeddings.words())?;
-        let layers = spec.layers.iter().map(|layer| Layer::load(w, layer, spec, form));
+        let vectors = attention.loaded_vectors()?;
+        let layers =
+            spec.layers.iter().map(|layer| Layer::load(w, layer, spec, (form, vectors.as_ref())));
         let layers = layers.collect::<Result<_>>()?;
         let final_norm = spec.final_norm.as_ref();
         let final_norm = final_norm.map(|norm| LayerNorm::load(w, norm, spec.hidden_size));
@@ -68,10 +70,12 @@ struct Embeddings {
     tables: Vec<(Embedding, Index)>,
     norm: Option<LayerNorm>,
     projection: Option<Linear>,
+    masked_tokens: MaskedTokens,
 }
 
 impl Embeddings {
-    fn load(w: &Weights, spec: &spec::Embeddings, hidden_size: i64) -> Result<Self> {
+    fn load(w: &Weights, encoder: &spec::Encoder) -> Result<Self> {
+        let (spec, hidden_size) = (&encoder.embeddings, encoder.hidden_size);
         let width = spec.width;
         let projection = |linear| Linear::load(w, linear, width, hidden_size);
         let tables = spec.tables.iter().map(|table| {
@@ -82,6 +86,7 @@ impl Embeddings {
             tables: tables.collect::<Result<_>>()?,
             norm: norm(w, spec.norm.as_ref(), width)?,
             projection: spec.projection.as_ref().map(projection).transpose()?,
+            masked_tokens: encoder.masked_tokens,
         })
     }
 
@@ -110,7 +115,13 @@ impl Embeddings {
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }
-        self.projection.as_ref().map_or(Ok(x.shallow_clone()), |linear| linear.forward(&x))
+        if let Some(linear) = &self.projection {
+            x = linear.forward(&x)?;
+        }
+        match (self.masked_tokens, inputs.tokens()) {
+            (MaskedTokens::Blank, Some(tokens)) => Ok(x.f_mul(&tokens.f_unsqueeze(-1)?)?),
+            _ => Ok(x),
+        }
     }
 }
 
@@ -154,13 +165,13 @@ impl Layer {
         w: &Weights,
         layer: &spec::Layer,
         encoder: &spec::Encoder,
-        form: AttentionForm,
+        (form, vectors): (AttentionForm, Option<&Tensor>),
     ) -> Result<Self> {
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
         Ok(Self {
             form,
             norm_placement: encoder.norm_placement,
-            attention: SelfAttention::load(w, layer, encoder, form)?,
+            attention: SelfAttention::load(w, layer, encoder, (form, vectors))?,
             attention_output: Linear::load(w, &layer.attention_output, hidden, hidden)?,
             attention_norm: norm(w, layer.attention_norm.as_ref(), hidden)?,
             mlp: Mlp::load(w, layer, hidden, wide)?,

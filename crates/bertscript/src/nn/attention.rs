@@ -34,22 +34,23 @@ impl Attention {
         Ok(match (self, mask, bias) {
             (Self::Sdpa, Some(mask), Some(bias)) => {
                 let both = bias.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?;
-                Scores { mask: Some(both), bias: None }
+                Scores { mask: Some(both), bias: None, scale: None }
             }
-            (Self::Sdpa, None, Some(bias)) => Scores { mask: Some(bias), bias: None },
-            (_, mask, bias) => Scores { mask, bias },
+            (Self::Sdpa, None, Some(bias)) => Scores { mask: Some(bias), bias: None, scale: None },
+            (_, mask, bias) => Scores { mask, bias, scale: None },
         })
     }
 
     /// query, key, value `[B,heads,S,head_dim]` -> `[B,heads,S,head_dim]`, and from eager
-    /// attention the probabilities `[B,heads,S,S]`. The scale is `1/sqrt(head_dim)`.
+    /// attention the probabilities `[B,heads,S,S]`. The scale is `1/sqrt(head_dim)`, if scores
+    /// have no other.
     pub(crate) fn forward(
         self,
         [query, key, value]: [&Tensor; 3],
         scores_of: &Scores,
         head_dim: i64,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let Scores { mask, bias } = scores_of;
+        let Scores { mask, bias, scale } = scores_of;
         match self {
             Self::Sdpa => {
                 let (dropout_p, is_causal, enable_gqa) = (0., false, false);
@@ -60,14 +61,14 @@ impl Attention {
                     mask.as_ref(),
                     dropout_p,
                     is_causal,
-                    None,
+                    *scale,
                     enable_gqa,
                 )?;
                 Ok((context, None))
             }
             Self::Eager => {
-                let scaling = (head_dim as f64).powf(-0.5);
-                let scores = query.f_matmul(&key.f_transpose(2, 3)?)?.f_mul_scalar(scaling)?;
+                let scale = scale.unwrap_or((head_dim as f64).powf(-0.5));
+                let scores = query.f_matmul(&key.f_transpose(2, 3)?)?.f_mul_scalar(scale)?;
                 let scores = match bias {
                     Some(bias) => scores.f_add(bias)?,
                     None => scores,
@@ -117,15 +118,37 @@ pub(crate) enum AttentionForm {
     Varlen,
 }
 
-/// What is added to the scores of rows of one length, and which of them are left out; the
-/// same in every layer.
+/// What is added to the scores of rows of one length, and which of them are left out.
 #[derive(Debug)]
 pub(crate) struct Scores {
     /// `[B,1,1,S]` or `[B,1,S,S]` of bool, true where a key takes part; with a bias for SDPA,
     /// both as one `[B,heads,S,S]`
     mask: Option<Tensor>,
-    /// `[1,heads,S,S]`
+    /// `[1,heads,S,S]` or `[B,heads,S,S]`, of scaled scores
     bias: Option<Tensor>,
+    /// `1/sqrt(head_dim)` if none
+    scale: Option<f64>,
+}
+
+impl Scores {
+    /// Of pairs of a query and a key, `[B,1,S,S]` of bool, and a bias `[B,heads,S,S]`. A query
+    /// without keys, whose scores are the same, attends to all alike.
+    pub(crate) fn of_pairs(attention: Attention, is_pair: &Tensor, bias: Tensor) -> Result<Self> {
+        Ok(match attention {
+            Attention::Sdpa => {
+                let both = bias.f_masked_fill(&is_pair.f_logical_not()?, MASKED)?;
+                Self { mask: Some(both), bias: None, scale: None }
+            }
+            Attention::Eager => {
+                Self { mask: Some(is_pair.shallow_clone()), bias: Some(bias), scale: None }
+            }
+        })
+    }
+
+    /// With another scale than `1/sqrt(head_dim)`.
+    pub(crate) fn scale(self, scale: f64) -> Self {
+        Self { scale: Some(scale), ..self }
+    }
 }
 
 /// positions `[1,S]` -> `[1,1,S,S]` of bool, true where a key is no farther than `window` away

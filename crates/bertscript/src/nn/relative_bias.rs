@@ -4,7 +4,7 @@
 
 use super::Embedding;
 use crate::error::Result;
-use crate::family::spec::Buckets;
+use crate::family::relative_positions::Buckets;
 use crate::weights::Weights;
 use tch::Tensor;
 

@@ -5,9 +5,10 @@
 
 mod scores;
 
-pub(crate) use scores::VarlenScores;
+pub(crate) use scores::{OfColumns, VarlenScores};
 
-use crate::error::Result;
+use super::{Attention, DisentangledScores, DistanceVectors};
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, copied, filled, with_capacity};
 use bertscript_kernels::Keys;
 use tch::{Kind, Tensor};
@@ -30,6 +31,8 @@ pub(crate) struct VarlenBatch {
     lengths: Vec<i64>,
     /// What the tokens of each sequence attend to; empty if all attend to all of theirs
     keys: Vec<Keys>,
+    /// Which tokens take part, `[1,T]` of bool, if not all of them do
+    tokens: Option<Tensor>,
     /// `N`
     sequences: i64,
     max_length: i64,
@@ -40,12 +43,14 @@ pub(crate) struct VarlenBatch {
 }
 
 /// The sequences of a row, as the host knows them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sequences<'a> {
     /// `[N]`; empty where a captured graph has them on its device only
     pub(crate) lengths: &'a [usize],
     /// `[N]`, or empty
     pub(crate) keys: &'a [Keys],
+    /// Which tokens take part, `[1,T]` of bool on the device, if masked ones are in the row
+    pub(crate) tokens: Option<&'a Tensor>,
     pub(crate) max_length: usize,
     /// More than any column
     pub(crate) width: usize,
@@ -84,11 +89,12 @@ impl VarlenBatch {
         of_host: Sequences<'_>,
         kernel: VarlenKernel,
     ) -> Result<Self> {
-        let Sequences { lengths, keys, max_length, width, each_sequence } = of_host;
+        let Sequences { lengths, keys, tokens: members, max_length, width, each_sequence } =
+            of_host;
         let [tokens, sequences] = [shape.tokens as i64, shape.sequences as i64];
         let row = |index: i64| buffer.f_narrow(0, index * tokens, tokens)?.f_unsqueeze(0);
         let cu_seqlens = buffer.f_narrow(0, 4 * tokens + sequences, sequences + 1)?;
-        let is_masked = keys.iter().any(|keys| *keys != Keys::All);
+        let is_masked = keys.iter().any(|keys| *keys != Keys::All) || members.is_some();
         Ok(Self {
             input_ids: row(0)?,
             token_type_ids: row(1)?,
@@ -98,6 +104,7 @@ impl VarlenBatch {
             cu_seqlens: cu_seqlens.f_to_kind(Kind::Int)?,
             lengths: collect(lengths.iter().map(|length| *length as i64))?,
             keys: copied(if is_masked { keys } else { &[] })?,
+            tokens: members.map(Tensor::shallow_clone),
             sequences,
             max_length: max_length as i64,
             width: width as i64,
@@ -111,13 +118,19 @@ impl VarlenBatch {
         &self.columns
     }
 
+    /// Which tokens take part, `[1,T]` of bool, if not all of them do
+    pub(crate) fn tokens(&self) -> Option<&Tensor> {
+        self.tokens.as_ref()
+    }
+
     /// query, key and value `[T,heads,head_dim]` each -> `[1,T,H]`; every
     /// token attends to those of its own sequence that are keys. The scale is
-    /// `1/sqrt(head_dim)`.
+    /// `1/sqrt(head_dim)`, but of disentangled attention.
     pub(crate) fn attention(
         &self,
         query_key_value: [&Tensor; 3],
         scores: &VarlenScores,
+        distances: Option<&DistanceVectors>,
     ) -> Result<Tensor> {
         let context = match scores {
             VarlenScores::Kernel { window } => torchscript::varlen_attention(
@@ -127,10 +140,16 @@ impl VarlenBatch {
                 self.kernel == VarlenKernel::Flash,
                 *window,
             )?,
-            VarlenScores::EachSequence(mask) => {
-                self.each_sequence(query_key_value, mask.as_ref())?
+            VarlenScores::EachSequence(OfColumns::Distances(rows)) => {
+                self.each_disentangled(query_key_value, rows, wanted(distances)?)?
             }
-            VarlenScores::Padded(padded) => padded.attention(query_key_value)?,
+            VarlenScores::EachSequence(OfColumns::Mask(mask)) => {
+                self.each_sequence(query_key_value, Some(mask))?
+            }
+            VarlenScores::EachSequence(OfColumns::Nothing) => {
+                self.each_sequence(query_key_value, None)?
+            }
+            VarlenScores::Padded(padded) => padded.attention(query_key_value, distances)?,
         };
         Ok(context.f_flatten(1, 2)?.f_unsqueeze(0)?)
     }
@@ -190,6 +209,37 @@ impl VarlenBatch {
         Ok(Tensor::f_cat(&contexts, 0)?)
     }
 
+    /// `[T,heads,head_dim]` each, the rows of distances `[1,1,width,width]` ->
+    /// `[T,heads,head_dim]`. All tokens of a sequence are in its row, masked or not.
+    fn each_disentangled(
+        &self,
+        query_key_value: [&Tensor; 3],
+        rows: &Tensor,
+        distances: &DistanceVectors,
+    ) -> Result<Tensor> {
+        let mut start = 0;
+        let mut contexts = with_capacity(self.lengths.len())?;
+        for length in &self.lengths {
+            let columns = self.columns.f_narrow(0, start, *length)?;
+            let rows = rows.f_index_select(2, &columns)?.f_index_select(3, &columns)?;
+            let tokens = match &self.tokens {
+                Some(tokens) => tokens.f_narrow(1, start, *length)?,
+                None => columns.f_ones_like()?.f_unsqueeze(0)?,
+            };
+            let is_masked = self.tokens.is_some();
+            let own = |part: &Tensor| -> Result<Tensor> {
+                Ok(part.f_narrow(0, start, *length)?.f_transpose(0, 1)?.f_unsqueeze(0)?)
+            };
+            let [query, key, value] = query_key_value.map(own);
+            let scores = DisentangledScores::new(&rows, &tokens, distances.num_heads(), is_masked)?;
+            let qkv = [&query?, &key?, &value?];
+            let context = distances.attention(Attention::Sdpa, qkv, &scores)?.0;
+            contexts.push(context.f_squeeze_dim(0)?.f_transpose(0, 1)?);
+            start += length;
+        }
+        Ok(Tensor::f_cat(&contexts, 0)?)
+    }
+
     /// The sequence that each token is of, `[N,T]` of bool; of none, what is left over in a
     /// captured graph, and a masked token.
     pub(crate) fn members(&self) -> Result<Tensor> {
@@ -198,6 +248,10 @@ impl VarlenBatch {
         let starts = self.cu_seqlens.f_narrow(0, 0, count)?.f_unsqueeze(1)?;
         let ends = self.cu_seqlens.f_narrow(0, 1, count)?.f_unsqueeze(1)?;
         let members = row.f_ge_tensor(&starts)?.f_logical_and(&row.f_less_tensor(&ends)?)?;
+        let members = match &self.tokens {
+            Some(tokens) => members.f_logical_and(tokens)?,
+            None => members,
+        };
         let mut rows = Vec::new();
         for (index, keys) in self.keys.iter().enumerate() {
             let row = members.f_narrow(0, index as i64, 1)?;
@@ -212,6 +266,11 @@ impl VarlenBatch {
         }
         if rows.is_empty() { Ok(members) } else { Ok(Tensor::f_cat(&rows, 0)?) }
     }
+}
+
+/// Those of a layer whose attention takes them.
+fn wanted(distances: Option<&DistanceVectors>) -> Result<&DistanceVectors> {
+    distances.ok_or_else(|| Error::new(ErrorKind::Config, "the layer has no vectors of distances"))
 }
 
 impl VarlenShape {

@@ -5,6 +5,7 @@ use crate::family::model::ModelSpec;
 use crate::shapes::Shapes;
 
 const VIEW: &str = "torch.view(";
+const EXPAND: &str = "torch.expand(";
 
 /// Words that a portable program has no use for: each would pin a device, or a
 /// shape of the example inputs.
@@ -12,7 +13,7 @@ const FORBIDDEN: [&str; 10] = [
     "device(",
     VIEW,
     "torch.reshape(",
-    "torch.expand(",
+    EXPAND,
     "torch.repeat(",
     "torch.arange(",
     "torch.zeros(",
@@ -29,14 +30,19 @@ const FORBIDDEN: [&str; 10] = [
 pub(crate) fn scan_code(file: &str, code: &str, model: &ModelSpec, shapes: &Shapes) -> Result<()> {
     let mut allowed = model.literals();
     allowed.extend(shapes.fixed().iter().map(|shape| shape.sizes().to_vec()));
-    let is_pinned = |word: &str| word == VIEW && *shapes != Shapes::Any;
+    let is_allowed = |word: &str, line: &str| match word {
+        VIEW => *shapes != Shapes::Any,
+        // To sizes that all stand there, which the literals below are.
+        EXPAND => integer_lists(line).next().is_some(),
+        _ => false,
+    };
     for (number, line) in code.lines().enumerate() {
         let found = |what: String| {
             let message = format!("{what} in `{}`", line.trim());
             Err(Error::new(ErrorKind::Verification, message).at(format!("{file}:{}", number + 1)))
         };
-        if let Some(word) = FORBIDDEN.iter().find(|word| line.contains(**word) && !is_pinned(word))
-        {
+        let mut words = FORBIDDEN.iter().filter(|word| line.contains(**word));
+        if let Some(word) = words.find(|word| !is_allowed(word, line)) {
             return found(format!("`{word}` pins a device, a shape or a constant"));
         }
         if let Some(list) = integer_lists(line).find(|list| !allowed.contains(list)) {
@@ -77,6 +83,8 @@ mod tests {
             "x = torch.add(y, CONSTANTS.c0)",
             r#"x = torch.to(y, torch.device("cpu"))"#,
             "x = f(y, [1, 7])",
+            "x = torch.expand(y, [_0, 4])",
+            "x = torch.expand(y, [-1, 4, -1, -1])",
         ] {
             let error = scan(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Verification);
@@ -94,6 +102,20 @@ mod tests {
             "x = torch.narrow((y)[0], 0, 0, B)",
         ] {
             scan(line).unwrap();
+        }
+    }
+
+    #[test]
+    fn expansions_to_the_heads_of_disentangled_attention_are_allowed() {
+        let config = br#"{"model_type": "deberta-v2", "hidden_size": 32, "num_attention_heads": 4,
+            "relative_attention": true, "share_att_key": true, "position_biased_input": false,
+            "pos_att_type": "p2c|c2p", "position_buckets": 8}"#;
+        let model = Config::from_json(config).unwrap();
+        let model = model.model("DebertaV2Model".parse().unwrap()).unwrap();
+        let scan = |line| scan_code("code/__torch__.py", line, &model, &Shapes::Any);
+        scan("x = torch.expand_as(y, torch.expand(z, [-1, 4, -1, -1]))").unwrap();
+        for line in ["x = torch.expand(y, [2, 4, 7, 7])", "x = torch.expand(y, [-1, 4, _0, _0])"] {
+            assert_eq!(scan(line).unwrap_err().kind(), ErrorKind::Verification);
         }
     }
 }

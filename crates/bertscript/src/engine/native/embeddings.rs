@@ -44,10 +44,29 @@ impl<E: Element> Embeddings<E> {
         team: &dyn Team,
     ) -> Result<()> {
         let Scratch { x, copied, .. } = scratch;
-        let Some(projection) = &self.projection else {
-            self.sum(batch, x)?;
-            return self.normalize(x, copied, team);
-        };
+        match &self.projection {
+            Some(projection) => self.project(projection, batch, scratch, team)?,
+            None => {
+                self.sum(batch, x)?;
+                self.normalize(x, copied, team)?;
+            }
+        }
+        let Scratch { x, copied, .. } = scratch;
+        for (token, _) in batch.masked().iter().enumerate().filter(|(_, is_masked)| **is_masked) {
+            x.row_mut(token).fill(0.);
+            copied.row_mut(token).fill(E::from_f32(0.));
+        }
+        Ok(())
+    }
+
+    fn project(
+        &self,
+        projection: &Linear<E>,
+        batch: &Batch,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
+        let Scratch { x, copied, .. } = scratch;
         let mut narrow = Matrix::<f32>::new(projection.inputs());
         let mut rounded = Matrix::<E>::new(projection.inputs());
         narrow.set_rows(x.len())?;

@@ -212,9 +212,11 @@ fn mean(x: &Matrix<f32>, batch: &Batch) -> Result<Matrix<f32>> {
             Keys::AllButFirst => tokens.start += 1,
             Keys::None | Keys::Uniform => tokens.start = tokens.end,
         }
-        let (count, mean) = (tokens.len().max(1) as f32, means.row_mut(sequence));
+        let is_kept = |token: &usize| batch.masked().get(*token) != Some(&true);
+        let count = tokens.clone().filter(is_kept).count().max(1) as f32;
+        let mean = means.row_mut(sequence);
         mean.fill(0.);
-        for token in tokens {
+        for token in tokens.filter(is_kept) {
             mean.iter_mut().zip(x.row(token)).for_each(|(sum, value)| *sum += value);
         }
         mean.iter_mut().for_each(|sum| *sum /= count);

@@ -1,13 +1,17 @@
 //! A layer of the encoder.
 
+use super::distances::{Distances, Projected, Vectors};
 use super::linear::{Dense, int8_linear, linear, norm, optional_norm, round};
 use super::rotations::Rotations;
 use super::scratch::Scratch;
 use crate::activation::Activation;
+use crate::batch::Batch;
 use crate::error::Result;
 use crate::family::spec::{self, Mlp, NormPlacement, Qkv};
 use crate::weights::Weights;
-use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Sequences, Team, Then, attention};
+use bertscript_kernels::{
+    Element, Isa, LayerNorm, Linear, Sequences, Team, Then, attention, disentangled_attention,
+};
 
 /// A layer.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub(super) struct Layer<E> {
     norm_placement: NormPlacement,
     /// Query, key and value, beside one another
     qkv: Linear<E>,
+    /// What it made of the vectors of distances, if there are some
+    projected: Option<Projected<E>>,
     /// Which of the encoder's rotations queries and keys have
     rope_theta: Option<f64>,
     window: Option<usize>,
@@ -38,20 +44,23 @@ impl<E: Element> Layer<E> {
         w: &Weights,
         layer: &spec::Layer,
         encoder: &spec::Encoder,
-        isa: Isa,
-        int8: bool,
+        vectors: Option<&Vectors<E>>,
+        (isa, int8): (Isa, bool),
     ) -> Result<Self> {
         let linear = if int8 { int8_linear } else { linear };
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
         let one = |spec: &spec::Linear, inputs: i64, outputs: i64| {
             linear(isa, w, &[spec], inputs, outputs)
         };
+        let qkv = match &layer.qkv {
+            Qkv::Separate(parts) => linear(isa, w, &parts.each_ref(), hidden, hidden)?,
+            Qkv::Fused(fused) => one(fused, hidden, 3 * hidden)?,
+        };
+        let projected = vectors.map(|vectors| Projected::new(&qkv, vectors, hidden as usize));
         Ok(Self {
             norm_placement: encoder.norm_placement,
-            qkv: match &layer.qkv {
-                Qkv::Separate(parts) => linear(isa, w, &parts.each_ref(), hidden, hidden)?,
-                Qkv::Fused(fused) => one(fused, hidden, 3 * hidden)?,
-            },
+            qkv,
+            projected: projected.transpose()?,
             rope_theta: layer.rope_theta,
             window: layer.sliding_window.map(|window| window as usize),
             attention_output: one(&layer.attention_output, hidden, hidden)?,
@@ -74,8 +83,8 @@ impl<E: Element> Layer<E> {
     pub(super) fn attend(
         &self,
         isa: Isa,
-        sequences: Sequences<'_>,
-        rotations: &Rotations,
+        batch: &Batch,
+        (sequences, rotations, distances): (Sequences<'_>, &Rotations, &Distances),
         scratch: &mut Scratch<E>,
         team: &dyn Team,
     ) -> Result<()> {
@@ -91,7 +100,11 @@ impl<E: Element> Layer<E> {
             rope.rotate(isa, team, sequences.positions, sequences.num_heads, qkv.all_mut())?;
         }
         let sequences = Sequences { window: self.window, ..sequences };
-        attention(isa, team, qkv.all(), sequences, context.all_mut())?;
+        let (qkv, context) = (qkv.all(), context.all_mut());
+        match distances.of_layer(&self.projected, batch) {
+            None => attention(isa, team, qkv, sequences, context)?,
+            Some(by) => disentangled_attention(isa, team, qkv, sequences, by, context)?,
+        }
         Ok(())
     }
 

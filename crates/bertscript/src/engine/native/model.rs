@@ -1,10 +1,10 @@
 //! An encoder and its heads, as a description has them, in prepacked weights.
 
+use super::distances::Distances;
 use super::embeddings::Embeddings;
 use super::heads::Heads;
 use super::layer::Layer;
 use super::linear::{copy, optional_norm};
-use super::relative_bias::RelativeBias;
 use super::rotations::RopeTables;
 use super::scratch::Scratch;
 use crate::batch::Batch;
@@ -23,7 +23,7 @@ pub(super) struct Model<E> {
     /// `H`, and the width of the feed-forward layer
     widths: [usize; 2],
     embeddings: Embeddings<E>,
-    bias: Option<RelativeBias>,
+    distances: Distances,
     ropes: RopeTables,
     layers: Vec<Layer<E>>,
     layer_order: Vec<usize>,
@@ -44,8 +44,9 @@ impl<E: Element> Model<E> {
     ) -> Result<Self> {
         let encoder = &spec.encoder;
         let base = w.sub_prefix(&spec.prefix());
+        let (distances, vectors) = Distances::load(&base, encoder, isa)?;
         let layers = encoder.layers.iter().map(|layer| {
-            let layer = Layer::load(&base, layer, encoder, isa, int8);
+            let layer = Layer::load(&base, layer, encoder, vectors.as_ref(), (isa, int8));
             read();
             layer
         });
@@ -54,7 +55,7 @@ impl<E: Element> Model<E> {
             num_heads: encoder.num_heads as usize,
             widths: [encoder.hidden_size as usize, encoder.intermediate_size as usize],
             embeddings: Embeddings::load(&base, encoder, isa)?,
-            bias: RelativeBias::load(&base, encoder)?,
+            distances,
             ropes: RopeTables::new(encoder),
             layers: layers.collect::<Result<_>>()?,
             layer_order: copied(&encoder.layer_order)?,
@@ -164,13 +165,14 @@ impl<E: Element> Model<E> {
         let sequences = Sequences {
             keys: batch.keys(),
             positions: batch.columns(),
-            bias: self.bias.as_ref().map(RelativeBias::of_scores),
+            bias: self.distances.bias(),
             ..Sequences::new(batch.cu_seqlens(), self.num_heads)
         };
         let rotations = self.ropes.of_positions(batch.width())?;
         for (number, index) in self.layer_order.iter().enumerate() {
             let layer = &self.layers[*index];
-            layer.attend(self.isa, sequences, &rotations, scratch, team)?;
+            let of_batch = (sequences, &rotations, &self.distances);
+            layer.attend(self.isa, batch, of_batch, scratch, team)?;
             let is_last = number + 1 == self.layer_order.len();
             if let Some(tokens) = tokens
                 && is_last

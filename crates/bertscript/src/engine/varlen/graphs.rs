@@ -105,7 +105,7 @@ impl Graphs {
 /// The smallest shape that holds a batch, beside one more sequence; none if a graph cannot
 /// have its masked tokens.
 fn shape(batch: &Batch) -> Option<VarlenShape> {
-    if batch.keys().iter().any(|keys| *keys != Keys::All) {
+    if batch.keys().iter().any(|keys| *keys != Keys::All) || !batch.masked().is_empty() {
         return None;
     }
     let min = |sizes: &[usize], wanted: usize| sizes.iter().copied().find(|size| *size >= wanted);
@@ -122,6 +122,7 @@ impl Captured {
         let sequences = Sequences {
             lengths: &[],
             keys: &[],
+            tokens: None,
             max_length: shape.tokens,
             width: shape.tokens,
             each_sequence: false,
