@@ -160,6 +160,7 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
             ),
             "no-number": spm.model_file([("<unk>", 0.0, spm.UNKNOWN)] * 4 + [("the", float("nan"), 1), ("c", -1.0, 1)]),
             "boundless-map": spm.model_file([("<unk>", 0.0, spm.UNKNOWN)] * 4, b"\xff\xff\xff\x7f"),
+            "empty-trie": spm.model_file([("<unk>", 0.0, spm.UNKNOWN)] * 4, bytes(4)),
         },
         "modules": {
             "sentence": of(*(sentence / name for name in [
