@@ -107,12 +107,8 @@ fn build(
     tokenizer.with_truncation(extras.truncation).map_err(failed)?;
     let tokens = settings.added_tokens(assets, extras.added_tokens, None, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
-    let [cls, sep] = ["cls_token", "sep_token"].map(|role| {
-        let token = settings.required_token(role)?;
-        let id = tokenizer.token_to_id(&token).unwrap_or(0);
-        Ok::<_, Error>((token, id))
-    });
-    let processing = RobertaProcessing::new(sep?, cls?).trim_offsets(trim).add_prefix_space(prefix);
+    let [cls, sep] = settings.end_tokens(["cls_token", "sep_token"], &tokenizer)?;
+    let processing = RobertaProcessing::new(sep, cls).trim_offsets(trim).add_prefix_space(prefix);
     tokenizer.with_post_processor(Some(processing));
     Ok(tokenizer)
 }

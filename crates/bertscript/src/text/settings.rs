@@ -127,6 +127,26 @@ impl Settings {
         self.special_token(role)?.ok_or_else(|| unexpected(role, &Value::Null, "a token"))
     }
 
+    /// The special tokens of two roles that enclose a sequence, with their ids.
+    ///
+    /// # Errors
+    /// A token that is null, or that the tokenizer does not have: those added to the vocabulary
+    /// are there, but for an empty one.
+    pub(super) fn end_tokens(
+        &self,
+        roles: [&str; 2],
+        tokenizer: &Tokenizer,
+    ) -> Result<[(String, u32); 2]> {
+        let [first, last] = roles.map(|role| {
+            let token = self.required_token(role)?;
+            match tokenizer.token_to_id(&token) {
+                Some(id) => Ok((token, id)),
+                None => Err(unexpected(role, &token.into(), "a token of the vocabulary")),
+            }
+        });
+        Ok([first?, last?])
+    }
+
     fn role(&self, role: &str) -> Result<Option<AddedToken>> {
         match self.get(role) {
             Some(Value::String(text)) => Ok(Some(self.class.special_token(role, text))),
@@ -295,4 +315,53 @@ fn token(key: &str, value: &Value) -> Result<Option<AddedToken>> {
 fn unexpected(key: &str, found: &Value, expected: &str) -> Error {
     let message = format!("{key}: found {found}, expected {expected}");
     Error::new(ErrorKind::Config, message).at(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::assets::Assets;
+    use crate::text::Tokenizer;
+    use serde_json::json;
+
+    fn opened(class: &str, role: &str, token: &str) -> crate::error::Result<Tokenizer> {
+        let pieces = ["<s>", "<pad>", "</s>", "<unk>", "[CLS]", "[SEP]", "[UNK]"];
+        let (model, vocab) = match class {
+            "BertTokenizer" | "MPNetTokenizer" => ("WordPiece", json!({"[UNK]": 0, "<unk>": 1})),
+            "RobertaTokenizer" => ("BPE", json!({"a": 0})),
+            _ => ("Unigram", json!(pieces.map(|piece| (piece, 0.0)))),
+        };
+        let model = json!({"type": model, "vocab": vocab, "merges": [], "unk_id": 3,
+            "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100});
+        let json = json!({"version": "1.0", "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": model});
+        let config = json!({"tokenizer_class": class, role: token});
+        let files = [("tokenizer.json", json), ("tokenizer_config.json", config)];
+        let files = files.map(|(name, file)| (name.to_owned(), file.to_string().into_bytes()));
+        Tokenizer::from_assets(&files.into_iter().collect::<Assets>())
+    }
+
+    #[test]
+    fn tokens_that_enclose_a_sequence_have_ids() {
+        for (class, roles) in [
+            ("BertTokenizer", ["cls_token", "sep_token"]),
+            ("MPNetTokenizer", ["cls_token", "sep_token"]),
+            ("RobertaTokenizer", ["cls_token", "sep_token"]),
+            ("XLMRobertaTokenizer", ["bos_token", "eos_token"]),
+            ("CamembertTokenizer", ["bos_token", "eos_token"]),
+            ("AlbertTokenizer", ["cls_token", "sep_token"]),
+            ("DebertaV2Tokenizer", ["cls_token", "sep_token"]),
+        ] {
+            for role in roles {
+                let error = opened(class, role, "").unwrap_err().to_string();
+                let message = format!(
+                    "tokenizer_config.json: {role}: found \"\", expected a token of the vocabulary"
+                );
+                assert_eq!(error, message, "{class}");
+                // Those that the vocabulary lacks are added to it, but by ALBERT after its template.
+                let new = opened(class, role, "<new>");
+                assert_eq!(new.is_ok(), class != "AlbertTokenizer", "{class} {role}");
+            }
+        }
+    }
 }

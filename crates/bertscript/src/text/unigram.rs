@@ -198,22 +198,14 @@ fn build(
     let tokens =
         settings.added_tokens(assets, extras.added_tokens, extras.class_tokens, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
-    let ends = |roles: [&str; 2]| -> Result<_> {
-        let [first, last] = roles.map(|role| {
-            let token = settings.required_token(role)?;
-            let id = tokenizer.token_to_id(&token).unwrap_or(0);
-            Ok::<_, Error>((token, id))
-        });
-        Ok((first?, last?))
-    };
     let template: PostProcessorWrapper = match (of_albert, settings.kind()) {
         (Some(template), _) => extras.post_processor.unwrap_or(template.into()),
         (None, Kind::DebertaV2) => {
-            let (cls, sep) = ends(["cls_token", "sep_token"])?;
+            let [cls, sep] = settings.end_tokens(["cls_token", "sep_token"], &tokenizer)?;
             typed_template(cls, sep)?.into()
         }
         (None, _) => {
-            let (bos, eos) = ends(["bos_token", "eos_token"])?;
+            let [bos, eos] = settings.end_tokens(["bos_token", "eos_token"], &tokenizer)?;
             untyped_template(bos, eos)?.into()
         }
     };
@@ -256,15 +248,8 @@ fn normalizer(
 
 /// The tokens are called `[CLS]` and `[SEP]` here, whatever they are.
 fn albert_template(tokenizer: &Tokenizer, settings: &Settings) -> Result<TemplateProcessing> {
-    let [cls, sep] = [("cls_token", "[CLS]"), ("sep_token", "[SEP]")].map(|(role, name)| {
-        let token = settings.required_token(role)?;
-        let id = tokenizer.token_to_id(&token).ok_or_else(|| {
-            let message = format!("{role}: found {token:?}, expected a piece");
-            Error::new(ErrorKind::Config, message).at("tokenizer_config.json")
-        })?;
-        Ok::<_, Error>((name.to_owned(), id))
-    });
-    typed_template(cls?, sep?)
+    let [(_, cls), (_, sep)] = settings.end_tokens(["cls_token", "sep_token"], tokenizer)?;
+    typed_template(("[CLS]".to_owned(), cls), ("[SEP]".to_owned(), sep))
 }
 
 /// `<s> A </s></s> B </s>`, without token types.

@@ -66,12 +66,7 @@ fn build(
     let tokens = settings.added_tokens(assets, extras.added_tokens, None, &tokenizer)?;
     tokenizer.add_tokens(tokens).map_err(failed)?;
 
-    let [cls, sep] = ["cls_token", "sep_token"].map(|role| {
-        let token = settings.required_token(role)?;
-        let id = tokenizer.token_to_id(&token).unwrap_or(0);
-        Ok::<_, Error>((token, id))
-    });
-    let (cls, sep) = (cls?, sep?);
+    let [cls, sep] = settings.end_tokens(["cls_token", "sep_token"], &tokenizer)?;
     if settings.kind() == Kind::MpNet {
         let processing =
             RobertaProcessing::new(sep, cls).trim_offsets(true).add_prefix_space(false);
