@@ -8,6 +8,7 @@ mod encoding;
 mod growth;
 mod limits;
 mod parallel;
+mod pieces;
 mod sentencepiece;
 mod settings;
 mod tokenizer;

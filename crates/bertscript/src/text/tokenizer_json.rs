@@ -2,7 +2,7 @@
 //!
 //! Source: `TokenizersBackend.convert_to_native_format`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py>
 
-use super::unigram::check_pieces;
+use super::pieces::check_pieces;
 use super::{charsmap, growth};
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;

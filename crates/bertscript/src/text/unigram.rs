@@ -7,6 +7,7 @@
 
 use super::charsmap;
 use super::class::Kind;
+use super::pieces::check_pieces;
 use super::sentencepiece::Model;
 use super::settings::Settings;
 use super::tokenizer_json::{Extras, TokenizerJson, failed};
@@ -14,7 +15,6 @@ use super::vocab::missing;
 use super::word_piece::{template_failed, typed_template};
 use crate::assets::Assets;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{HEADROOM, check};
 use serde_json::Value;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -28,29 +28,6 @@ use tokenizers::{
     AddedToken, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
     SplitDelimiterBehavior, Tokenizer,
 };
-
-/// The limit of a piece, in bytes: the tokenizers crate frees the trie of pieces by
-/// recursion, a level for each byte, and looks up every beginning of a text's rest. Pieces that
-/// SentencePiece makes have 64, unless it is told otherwise.
-const MAX_PIECE_BYTES: usize = 256;
-/// What the trie takes for a byte of a piece, about, and what a piece takes itself.
-const NEEDED_PER_BYTE: usize = 384;
-const NEEDED_PER_PIECE: usize = 512;
-
-/// Refuses pieces that no trie can be made of.
-pub(super) fn check_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<()> {
-    let mut needed = HEADROOM;
-    for (number, piece) in pieces.enumerate() {
-        let found = piece.len();
-        if found > MAX_PIECE_BYTES {
-            let message =
-                format!("piece {number}: found {found} bytes, expected at most {MAX_PIECE_BYTES}");
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-        needed += NEEDED_PER_PIECE + found * NEEDED_PER_BYTE;
-    }
-    Ok(check(needed)?)
-}
 
 type Pieces = Vec<(String, f64)>;
 
@@ -265,20 +242,4 @@ fn untyped_template(bos: (String, u32), eos: (String, u32)) -> Result<TemplatePr
         .special_tokens(vec![bos, eos])
         .build()
         .map_err(|error| template_failed(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_pieces_are_freed() {
-        let longest = "a".repeat(MAX_PIECE_BYTES);
-        check_pieces([longest.as_str()].into_iter()).unwrap();
-        let error = check_pieces(["a", &format!("{longest}a")].into_iter()).unwrap_err();
-        assert_eq!(error.to_string(), "piece 1: found 257 bytes, expected at most 256");
-        let small = std::thread::Builder::new().stack_size(512 << 10);
-        let build = || Unigram::from(vec![(longest, 0.0)], Some(0), false).unwrap().clone();
-        assert_eq!(small.spawn(|| build().min_score).unwrap().join().unwrap(), 0.0);
-    }
 }
