@@ -234,7 +234,15 @@ pub(crate) fn tokenizer_assets(path: &Path) -> Result<Assets> {
         std::fs::metadata(path).map_err(|error| Error::io(path, "open the tokenizer", error))?;
     let mut assets = Assets::default();
     if !found.is_dir() {
-        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        let has_extension = |wanted| path.extension().is_some_and(|found| found == wanted);
+        if has_extension("model") {
+            // Unlike a vocab.txt, whose class is BERT's unless a file says otherwise: several
+            // classes have files of each of these names.
+            let message = "found a SentencePiece model, which does not name its tokenizer class; \
+                           expected the checkpoint directory, a tokenizer.json or a vocab.txt";
+            return Err(Error::new(ErrorKind::Unsupported, message).at_path(path));
+        }
+        let is_json = has_extension("json");
         let name = if is_json { "tokenizer.json" } else { "vocab.txt" };
         assets.insert(name, read_side_file(path)?);
         return Ok(assets);

@@ -77,3 +77,22 @@ fn lists_of_files_and_modules_are_read_or_refused() {
     });
     assert_eq!(named(&modules, "wide").len(), 4);
 }
+
+#[test]
+fn a_sentencepiece_model_alone_has_no_class() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/sentencepiece");
+    let contents = std::fs::read(corpus.join("controls")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["spm.model", "spiece.model", "sentencepiece.bpe.model"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &contents).unwrap();
+        let error = tokenizer_assets(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let error = error.to_string();
+        let words = [name, "found a SentencePiece model", "expected the checkpoint directory"];
+        assert!(words.iter().all(|words| error.contains(words)), "{error}");
+    }
+    let path = folder.path().join("other.txt");
+    std::fs::write(&path, "[UNK]\n").unwrap();
+    assert_eq!(tokenizer_assets(&path).unwrap().get("vocab.txt"), Some(&b"[UNK]\n"[..]));
+}

@@ -48,7 +48,8 @@ impl Tokenizer {
     /// `vocab.txt` alone.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], and those of [`Self::from_assets`].
+    /// [`ErrorKind::Io`]; [`ErrorKind::Unsupported`] for a SentencePiece model alone, which names
+    /// no class; and those of [`Self::from_assets`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::from_assets(&tokenizer_assets(path)?).map_err(|error| error.at_path(path))
