@@ -293,3 +293,36 @@ fn extend<T: Clone>(values: &mut Vec<T>, missing: usize, value: &T, left: bool) 
     values.splice(at..at, std::iter::repeat_n(value.clone(), missing));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assets::Assets;
+    use crate::text::Tokenizer;
+    use serde_json::json;
+
+    #[test]
+    fn windows_know_their_texts_without_a_post_processor() {
+        let model = json!({"type": "WordPiece", "unk_token": "u", "max_input_chars_per_word": 100,
+            "continuing_subword_prefix": "##", "vocab": {"u": 0, "a": 1, "\u{e9}": 2}});
+        let json = json!({"version": "1.0", "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null,
+            "decoder": null, "model": model});
+        let file = ("tokenizer.json".to_owned(), json.to_string().into_bytes());
+        let tokenizer = Tokenizer::from_assets(&[file].into_iter().collect::<Assets>()).unwrap();
+        let options = EncodeOptions {
+            truncation: Truncation::OnlySecond,
+            max_length: Some(3),
+            return_overflowing_tokens: true,
+            details: true,
+            ..EncodeOptions::default()
+        };
+        let windows = tokenizer.encode(("a", "\u{e9} \u{e9} \u{e9} \u{e9}"), &options).unwrap();
+        assert_eq!(windows.len(), 2);
+        for (window, first) in windows.iter().zip([0, 4]) {
+            assert_eq!(window.sequence_ids, [Some(0), Some(1), Some(1)]);
+            let offsets = [(0, 1), (first, first + 1), (first + 2, first + 3)];
+            assert_eq!(window.char_offsets, offsets);
+        }
+    }
+}

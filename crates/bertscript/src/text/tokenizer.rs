@@ -358,7 +358,8 @@ impl Tokenizer {
         let lengths = (first.len(), second.as_ref().map(|second| second.len()));
         let (keep_first, keep_second) = shares(lengths, room, options.truncation)?;
         let direction = self.truncation_side;
-        for (encoding, keep) in [(Some(first), keep_first), (second, keep_second)] {
+        let texts = [(Some(first), keep_first), (second, keep_second)];
+        for (index, (encoding, keep)) in texts.into_iter().enumerate() {
             let Some(encoding) = encoding.filter(|encoding| encoding.len() > keep) else {
                 continue;
             };
@@ -370,6 +371,8 @@ impl Tokenizer {
                 return Err(invalid("stride", message));
             }
             encoding.truncate(keep, options.stride, direction);
+            // The crate numbers the texts of the first window only, but for its post-processors.
+            encoding.get_overflowing_mut().iter_mut().for_each(|part| part.set_sequence_id(index));
         }
         Ok(lengths.0 + lengths.1.unwrap_or(0) > room)
     }
