@@ -3,6 +3,7 @@
 Run by `cargo xtask fixtures`. What fuzzing found stands beside them, under other names.
 """
 
+import base64
 import io
 import json
 import struct
@@ -106,6 +107,29 @@ def tokenizer(special: dict, decoder: object = None) -> bytes:
     }).encode()
 
 
+def unigram(pieces: list[str], normalizer: object, config: dict, **model: object) -> bytes:
+    """A `tokenizer.json` of such a model, with the settings beside it."""
+    normalizers = [
+        {"type": "Replace", "pattern": {"String": "``"}, "content": "\""}, {"type": "NFKD"}, {"type": "StripAccents"},
+        *([normalizer] if normalizer else []),
+    ]
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    file = json.dumps({
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [
+            {
+                "id": pieces.index("<mask>"), "content": "<mask>", "single_word": False, "lstrip": True,
+                "rstrip": False, "normalized": False, "special": True,
+            },
+        ] if "<mask>" in pieces else [],
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
+        "post_processor": None, "decoder": metaspace,
+        "model": {"type": "Unigram", "vocab": [[piece, -float(id)] for id, piece in enumerate(pieces)], **model},
+    })
+    return END_OF_FILE.join([file.encode(), json.dumps(config).encode()])
+
+
 def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
     text, sentence = fixtures / "text", fixtures / "text/sentence"
     def of(*paths: Path) -> bytes:
@@ -116,6 +140,9 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
         with zipfile.ZipFile(io.BytesIO(file)) as records:
             return records.read(next(name for name in records.namelist() if name.endswith("/data.pkl")))
     old = {"vocab_size_or_config_json_file": 30522, "hidden_act": "gelu", "num_labels": 3, "pad_token_id": None}
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "\u2581the", "c", "at", "\u2581sat", "fi", "<mask>"]
+    rules = spm.compiled({"\ufb01".encode(): b"fi", b"\t": b" "})
+    charsmap = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(rules).decode()}
     special = {"mask_token": {"content": "[MASK]"}, "additional_special_tokens": ["[X]"]}
     return {
         "config": {
@@ -143,6 +170,13 @@ def corpora(fixtures: Path) -> dict[str, dict[str, bytes]]:
             "cut-decoder": tokenizer({}, {"type": "WordPiece"})[:-4],
             "empty-charsmap": tokenizer({}).replace(
                 b'"normalizer": null', b'"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}'
+            ),
+            # As it is, with a character map; of a class, which has pieces of its own; with bytes for what is unknown.
+            "unigram": unigram(pieces, charsmap, {"mask_token": "<mask>", "pad_token": "<pad>"}, unk_id=3),
+            "unigram-class": unigram(pieces, charsmap, {"tokenizer_class": "XLMRobertaTokenizer"}, unk_id=None),
+            "unigram-bytes": unigram(
+                ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581the"], None,
+                {"tokenizer_class": "PreTrainedTokenizerFast"}, unk_id=0, byte_fallback=True,
             ),
         },
         "vocab": {

@@ -1,5 +1,6 @@
 //! Every input that fuzzing keeps, read once more: see `fuzz/`.
 
+use bertscript::{EncodeOptions, Tokenizer};
 use bertscript_tests::fuzzing::{TARGETS, Target};
 use bertscript_tests::root;
 use std::collections::BTreeSet;
@@ -29,6 +30,27 @@ fn every_input_of_the_corpora_is_read_or_refused() {
             read(&fs::read(path).unwrap());
         }
     }
+}
+
+#[test]
+fn the_corpus_has_tokenizers_that_are_read() {
+    let open = |name: &str| {
+        let data = fs::read(root().join("fuzz/corpus/tokenizer_json").join(name)).unwrap();
+        let files = ["tokenizer.json", "tokenizer_config.json"].into_iter().map(str::to_owned);
+        let files = files.zip(data.split(|byte| *byte == 0x0c).map(<[u8]>::to_vec));
+        Tokenizer::from_assets(&files.collect()).unwrap()
+    };
+    for (name, class, model) in [
+        ("sentence", "BertTokenizer", "WordPiece"),
+        ("unigram", "TokenizersBackend", "Unigram"),
+        ("unigram-bytes", "TokenizersBackend", "Unigram"),
+        ("unigram-class", "XLMRobertaTokenizer", "Unigram"),
+    ] {
+        let tokenizer = open(name);
+        assert_eq!((tokenizer.class(), tokenizer.model()), (class, model), "{name}");
+    }
+    let mapped = open("unigram").encode("\u{fb01}", &EncodeOptions::default()).unwrap();
+    assert!(mapped[0].tokens.contains(&"fi".to_owned()), "{mapped:?}");
 }
 
 #[test]
