@@ -12,6 +12,7 @@ mod distilbert;
 mod electra;
 mod ernie;
 mod file_names;
+pub(crate) mod init;
 mod keys;
 mod labels;
 mod megatron_bert;

@@ -4,6 +4,7 @@
 //! and `configuration_bert.py` beside it
 
 use super::file_names::OWN_NAMES;
+use super::init::WeightInit;
 use super::keys::{
     Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads, invalid,
 };
@@ -61,7 +62,7 @@ pub(super) fn encoder(keys: &Keys, defaults: &Defaults) -> Result<Encoder> {
     let activation = keys.activation("hidden_act")?;
     let table = |name: &str, rows, index| {
         let name = format!("embeddings.{name}_embeddings");
-        Table { name, rows, index, padding_idx: None }
+        Table { name, rows, index, padding_idx: None, init: WeightInit::Normal }
     };
     let words = Table {
         padding_idx: keys.pad_token_id(defaults.pad_token_id)?,

@@ -5,6 +5,7 @@
 //! and `configuration_distilbert.py` beside it
 
 use super::file_names::OWN_NAMES;
+use super::init::WeightInit;
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
 use super::relative_positions::RelativePositions;
 use super::spec::{
@@ -39,7 +40,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     check_heads((keys.either(hidden_names)?, hidden_size), (keys.either(heads_names)?, num_heads))?;
     let table = |name: &str, rows, index, padding_idx| {
         let name = format!("embeddings.{name}_embeddings");
-        Table { name, rows, index, padding_idx }
+        Table { name, rows, index, padding_idx, init: WeightInit::Normal }
     };
     let rows = keys.vocab_size(30522)?;
     Ok(Encoder {
@@ -51,7 +52,13 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             width: hidden_size,
             tables: vec![
                 table("word", rows, Index::Input, keys.pad_token_id(0)?),
-                table("position", positions, Index::Position(Positions::FromZero), None),
+                Table {
+                    init: match keys.flag("sinusoidal_pos_embds", false)? {
+                        true => WeightInit::Sinusoidal,
+                        false => WeightInit::Normal,
+                    },
+                    ..table("position", positions, Index::Position(Positions::FromZero), None)
+                },
             ],
             norm: Some(LayerNorm::new("embeddings.LayerNorm", EPS)),
             projection: None,

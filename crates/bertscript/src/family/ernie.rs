@@ -3,6 +3,7 @@
 //!
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/ernie/modeling_ernie.py>
 
+use super::init::WeightInit;
 use super::keys::{Keys, MAX_ROWS};
 use super::spec::{Encoder, Index, Table};
 use super::{Family, bert};
@@ -19,6 +20,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
             rows: keys.size("task_type_vocab_size", 3, MAX_ROWS)?,
             index: Index::Zero,
             padding_idx: None,
+            init: WeightInit::Normal,
         });
     }
     Ok(ernie)

@@ -4,6 +4,7 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/modernbert/modeling_modernbert.py>
 
 use super::file_names::OWN_NAMES;
+use super::init::TruncatedInits;
 use super::keys::{
     Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads, invalid,
 };
@@ -39,15 +40,17 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     check_heads(("hidden_size", hidden_size), ("num_attention_heads", num_heads))?;
     keys.expect("head_dim", hidden_size / num_heads)?;
     let num_layers = keys.size("num_hidden_layers", 22, MAX_LAYERS)?;
+    let inits = TruncatedInits::of(keys, hidden_size, num_layers)?;
     let layers = layer_types(keys, num_layers)?
         .into_iter()
         .enumerate()
-        .map(|(index, kind)| layer(keys, index, kind));
+        .map(|(index, kind)| layer(keys, &inits, index, kind));
     let words = Table {
         name: "embeddings.tok_embeddings".to_owned(),
         rows: keys.size("vocab_size", 50368, MAX_ROWS)?,
         index: Index::Input,
         padding_idx: keys.pad_token_id(50283)?,
+        init: inits.input,
     };
     let encoder = Encoder {
         hidden_size,
@@ -108,24 +111,24 @@ fn window(keys: &Keys) -> Result<i64> {
     Ok(window)
 }
 
-fn layer(keys: &Keys, index: usize, kind: &str) -> Result<Layer> {
+fn layer(keys: &Keys, inits: &TruncatedInits, index: usize, kind: &str) -> Result<Layer> {
     let name = |module: &str| format!("layers.{index}.{module}");
     let [attention_bias, mlp_bias] =
         ["attention_bias", "mlp_bias"].map(|key| keys.flag(key, false));
     let (attention_bias, mlp_bias) = (attention_bias?, mlp_bias?);
-    let linear = |module, has_bias| Linear::new(name(module)).bias(has_bias);
+    let linear = |module, has_bias, init| Linear::new(name(module)).bias(has_bias).init(init);
     let (old_key, default, window) = match kind {
         FULL => ("global_rope_theta", 160_000., None),
         _ => ("local_rope_theta", 10_000., Some(window(keys)?)),
     };
     Ok(Layer {
-        qkv: Qkv::Fused(linear("attn.Wqkv", attention_bias)),
-        attention_output: linear("attn.Wo", attention_bias),
+        qkv: Qkv::Fused(linear("attn.Wqkv", attention_bias, inits.input)),
+        attention_output: linear("attn.Wo", attention_bias, inits.output),
         // The embeddings are normalised.
         attention_norm: (index > 0).then(|| norm(keys, name("attn_norm"))).transpose()?,
-        mlp: Mlp::FusedGlu(linear("mlp.Wi", mlp_bias)),
+        mlp: Mlp::FusedGlu(linear("mlp.Wi", mlp_bias, inits.input)),
         activation: keys.activation("hidden_activation")?,
-        output: linear("mlp.Wo", mlp_bias),
+        output: linear("mlp.Wo", mlp_bias, inits.output),
         output_norm: norm(keys, name("mlp_norm"))?,
         rope_theta: Some(rope::theta(keys, Some(kind), old_key, default)?),
         sliding_window: window,
@@ -136,15 +139,19 @@ fn heads(task: Task, modernbert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     if task == Task::Model {
         return Ok(Vec::new());
     }
+    let inits = TruncatedInits::of(keys, modernbert.hidden_size, modernbert.layers.len() as i64)?;
+    let dense = Linear::new("head.dense").bias(keys.flag("classifier_bias", false)?);
     let transform = Transform {
-        dense: Linear::new("head.dense").bias(keys.flag("classifier_bias", false)?),
+        dense: dense.init(inits.output),
         width: modernbert.hidden_size,
         activation: keys.activation("classifier_activation")?,
         norm: Some(norm(keys, "head.norm")?),
     };
-    let classifier = |pooling, width| Head {
-        transforms: vec![transform.clone()],
-        ..Head::new(pooling, "classifier", width)
+    let classifier = |pooling, width| {
+        let mut head = Head::new(pooling, "classifier", width);
+        head.transforms.push(transform.clone());
+        head.last.dense.init = inits.final_output;
+        head
     };
     let of_text = || match keys.string("classifier_pooling")? {
         None | Some("cls") => Ok(Pooling::FirstToken),
@@ -160,6 +167,7 @@ fn heads(task: Task, modernbert: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
         Task::MaskedLM => {
             let mut head = Head::of_words(modernbert, transform, "decoder", None);
             head.last.dense.has_bias = keys.flag("decoder_bias", true)?;
+            head.last.dense.init = inits.output;
             vec![head]
         }
         Task::SequenceClassification => vec![classifier(of_text()?, keys.num_labels()?)],

@@ -5,6 +5,7 @@
 //! Source: <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/nomic_bert/modeling_nomic_bert.py>,
 //! and `gte/modeling_gte.py` and `jina_embeddings_v3/modeling_jina_embeddings_v3.py` beside it
 
+use super::init::WeightInit;
 use super::keys::{Keys, MAX_ATTENTION_HEADS, MAX_LAYERS, MAX_ROWS, MAX_WIDTH, check_heads};
 use super::relative_positions::RelativePositions;
 use super::spec::{
@@ -176,7 +177,7 @@ fn encoder(keys: &Keys, shape: &Shape) -> Result<Encoder> {
     let eps = keys.float(keys.either(["layer_norm_eps", "layer_norm_epsilon"])?, shape.eps)?;
     let table = |name: &str, rows, index, padding_idx| {
         let name = format!("embeddings.{name}_embeddings");
-        Table { name, rows, index, padding_idx }
+        Table { name, rows, index, padding_idx, init: WeightInit::Normal }
     };
     let words = keys.vocab_size(shape.vocab_size)?;
     let mut tables =

@@ -3,6 +3,7 @@
 //! Shapes: `B` batch, `S` sequence, `H` hidden size, `V` vocabulary size. The weight of a
 //! linear layer is `[out,in]`.
 
+use super::init::WeightInit;
 use super::relative_positions::RelativePositions;
 use crate::activation::Activation;
 
@@ -11,11 +12,16 @@ use crate::activation::Activation;
 pub(crate) struct Linear {
     pub(crate) name: String,
     pub(crate) has_bias: bool,
+    pub(crate) init: WeightInit,
 }
 
 impl Linear {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), has_bias: true }
+        Self { name: name.into(), has_bias: true, init: WeightInit::Normal }
+    }
+
+    pub(crate) fn init(self, init: WeightInit) -> Self {
+        Self { init, ..self }
     }
 
     pub(crate) fn bias(self, has_bias: bool) -> Self {
@@ -103,8 +109,9 @@ pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) rows: i64,
     pub(crate) index: Index,
-    /// The row that is zero when the weight is initialised
+    /// The row that is zero when the weight is initialised by [`WeightInit::Normal`]
     pub(crate) padding_idx: Option<i64>,
+    pub(crate) init: WeightInit,
 }
 
 /// What a table is looked up by.

@@ -80,7 +80,7 @@ impl Embeddings {
         let projection = |linear| Linear::load(w, linear, width, hidden_size);
         let tables = spec.tables.iter().map(|table| {
             let weight = w.sub(&table.name);
-            Ok((Embedding::load(&weight, table.rows, width, table.padding_idx)?, table.index))
+            Ok((Embedding::load(&weight, table.rows, width, table.into())?, table.index))
         });
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,

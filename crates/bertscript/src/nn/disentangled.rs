@@ -7,7 +7,7 @@
 use super::{Attention, Embedding, LayerNorm, Linear, Scores};
 use crate::error::Result;
 use crate::family::relative_positions::Disentangled;
-use crate::weights::Weights;
+use crate::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
 
@@ -20,7 +20,8 @@ pub(crate) struct DistanceEmbedding {
 
 impl DistanceEmbedding {
     pub(crate) fn load(w: &Weights, spec: &Disentangled, hidden_size: i64) -> Result<Self> {
-        let embedding = Embedding::load(&w.sub(&spec.name), spec.num_rows(), hidden_size, None)?;
+        let embedding =
+            Embedding::load(&w.sub(&spec.name), spec.num_rows(), hidden_size, Init::Normal)?;
         let norm = spec.norm.as_ref().map(|norm| LayerNorm::load(w, norm, hidden_size));
         Ok(Self { embedding, norm: norm.transpose()?, spec: spec.clone() })
     }

@@ -11,15 +11,13 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    /// weight `[num_embeddings, embedding_dim]`; a padding id has a zero vector
-    /// when the weight is initialised.
+    /// weight `[num_embeddings, embedding_dim]`
     pub(crate) fn load(
         w: &Weights,
         num_embeddings: i64,
         embedding_dim: i64,
-        padding_idx: Option<i64>,
+        init: Init,
     ) -> Result<Self> {
-        let init = padding_idx.map_or(Init::Normal, Init::NormalExceptRow);
         let weight = w.get("weight", &[num_embeddings, embedding_dim], init)?;
         Ok(Self { weight: SharedTensor::new(weight) })
     }

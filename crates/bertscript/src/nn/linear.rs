@@ -21,7 +21,7 @@ impl Linear {
         out_features: i64,
     ) -> Result<Self> {
         let w = w.sub(&spec.name);
-        let weight = w.get("weight", &[out_features, in_features], Init::Normal)?;
+        let weight = w.get("weight", &[out_features, in_features], spec.init.into())?;
         let bias = spec.has_bias.then(|| w.get("bias", &[out_features], Init::Zeros));
         Ok(Self {
             weight: SharedTensor::new(weight),

@@ -5,7 +5,7 @@
 use super::Embedding;
 use crate::error::Result;
 use crate::family::relative_positions::Buckets;
-use crate::weights::Weights;
+use crate::weights::{Init, Weights};
 use tch::Tensor;
 
 /// A number for each head and bucket of distances.
@@ -19,7 +19,7 @@ pub(crate) struct RelativeBias {
 impl RelativeBias {
     pub(crate) fn load(w: &Weights, buckets: &Buckets, num_heads: i64) -> Result<Self> {
         let embedding =
-            Embedding::load(&w.sub(&buckets.name), buckets.num_buckets, num_heads, None)?;
+            Embedding::load(&w.sub(&buckets.name), buckets.num_buckets, num_heads, Init::Normal)?;
         Ok(Self { embedding, starts: buckets.starts(), buckets: buckets.clone() })
     }
 
