@@ -8,18 +8,18 @@ meets all; one runs at a time, and the others are frozen. All cut texts at the s
 tokens and normalise. Peers get texts sorted by length, and the batch size that was best on a sample; bertscript cuts
 batches as it does by itself. Beside every speed stands the minimum cosine to what transformers computes in float32, one
 text at a time. A peer that fills all texts up to one length gets few of them, as each costs the same. A side that fails
-is a row with its reason.
+is a row with its reason. With `--random` the model has the shape of a published one, and random weights.
 """
 
 import argparse
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import bench_models
 import bench_report
 import bench_texts
 from bench_sides import OURS, Side, attempt
@@ -30,22 +30,16 @@ NAMES = [OURS, *PEERS]
 # Texts that a measurement of latency looks at, for accuracy alone.
 FEW = 64
 
-RANDOM_BASE = """
-import sys, torch
-from transformers import BertConfig, BertModel
-torch.manual_seed(0)
-BertModel(BertConfig()).save_pretrained(sys.argv[1])
-"""
-
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=Path, required=True, help="the example `throughput`, built for release")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a BERT directory with tokenizer.json")
-    parser.add_argument("--random-base", action="store_true", help="a bert-base of random weights, with its tokenizer")
+    parser.add_argument("--random", choices=bench_models.MODELS, help="a model with random weights, made from its vocabulary")
     parser.add_argument("--archive", type=Path, help="the exported checkpoint; exported if not given")
     parser.add_argument("--texts", type=Path, default=Path("target/texts.txt"), help="one a line; fetched if not there")
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--join", type=int, default=1, metavar="N", help="make each text of N texts of the file")
     parser.add_argument("--limit", type=int, default=256, help="how many tokens of a text are read")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -62,34 +56,30 @@ def parse():
     return arguments
 
 
-def random_base(tokenizer, folder, limit):
-    subprocess.run([sys.executable, "-W", "ignore", "-c", RANDOM_BASE, folder], check=True)
-    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]:
-        if (tokenizer / name).exists():
-            shutil.copy(tokenizer / name, folder)
-    # It is where bertscript learns how much of a text to read.
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit, "do_lower_case": False}))
-    return folder
-
-
 def prepare(arguments, folder):
     """What all sides are told."""
     checkpoint, archive = arguments.checkpoint, arguments.archive
-    if arguments.random_base:
-        checkpoint, archive = random_base(checkpoint, folder / "base", arguments.limit), None
+    if arguments.random:
+        checkpoint, archive = folder / arguments.random, None
+        made_of = [arguments.checkpoint, arguments.texts, checkpoint, arguments.limit]
+        command = [sys.executable, "-W", "ignore", bench_models.__file__, arguments.random, *map(str, made_of)]
+        subprocess.run(command, check=True)
     if archive is None:
         archive = folder / "ours.pt"
         subprocess.run([arguments.side, "--export", checkpoint, archive], check=True)
     paths = dict(side=arguments.side, checkpoint=checkpoint, archive=archive, folder=folder)
-    numbers = dict(threads=arguments.threads, limit=arguments.limit)
-    return {name: str(path.resolve()) for name, path in paths.items()} | numbers
+    others = dict(threads=arguments.threads, limit=arguments.limit, model=described(arguments))
+    return {name: str(path.resolve()) for name, path in paths.items()} | others
+
+
+def described(arguments):
+    return f"{arguments.random} with random weights" if arguments.random else str(arguments.checkpoint)
 
 
 def work(arguments, settings):
-    if not arguments.texts.exists():
-        bench_texts.fetch(arguments.texts)
     # Not splitlines: it breaks at U+2028 too.
-    texts = arguments.texts.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    lines = arguments.texts.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    texts = [" ".join(lines[at : at + arguments.join]) for at in range(0, len(lines), arguments.join)]
     if arguments.latency is None:
         return Throughput(texts[: arguments.count], settings, arguments.rounds)
     vocabulary = json.loads(Path(settings["checkpoint"], "config.json").read_text())["vocab_size"]
@@ -97,10 +87,11 @@ def work(arguments, settings):
     return Latency(texts[:FEW], settings, arguments.rounds, lengths, vocabulary)
 
 
-def takes_part(name, dtype, latency):
+def takes_part(name, dtype, arguments):
     if name == OURS:
         return True
-    return dtype in PEERS[name].dtypes and (PEERS[name].latency or not latency)
+    peer = PEERS[name]
+    return dtype in peer.dtypes and (peer.latency or not arguments.latency) and (peer.length or arguments.limit) >= arguments.limit
 
 
 def run(sides, work, rounds):
@@ -120,11 +111,13 @@ def run(sides, work, rounds):
 def main():
     arguments = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and so removes its folder
+    if not arguments.texts.exists():
+        bench_texts.fetch(arguments.texts)
     with tempfile.TemporaryDirectory() as folder:
         settings = prepare(arguments, Path(folder))
         asked = work(arguments, settings)
         pairs = [(name, dtype) for dtype in arguments.dtypes for name in arguments.only]
-        sides = [Side(*pair, settings) for pair in pairs if takes_part(*pair, arguments.latency)]
+        sides = [Side(*pair, settings) for pair in pairs if takes_part(*pair, arguments)]
         run(sides, asked, arguments.rounds)
         machine = bench_report.machine(settings)
     bench_report.title(machine)

@@ -69,7 +69,7 @@ def times(side, length):
 
 
 def figure(value):
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def ranked(sides, cost):
@@ -111,7 +111,6 @@ def summary(sides):
 
 
 def machine(settings):
-    config = json.loads(Path(settings["checkpoint"], "config.json").read_text())
     cpu = Path("/proc/cpuinfo").read_text().splitlines()
     values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpu)}
     flags = values.get("flags", "").split()
@@ -120,7 +119,7 @@ def machine(settings):
         "cores": os.cpu_count(),
         "threads": settings["threads"],
         "flags": [flag for flag in FLAGS if flag in flags],
-        "model": f"{config['num_hidden_layers']} layers of {config['hidden_size']}",
+        "model": settings["model"],
         "load": os.getloadavg()[0],
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

@@ -5,9 +5,10 @@ import statistics
 
 import numpy
 
+from bench_report import figure
 from bench_sides import Failed, Side
 
-BATCHES = [4, 8, 16, 32, 64]
+BATCHES = [1, 2, 4, 8, 16, 32, 64]
 # Texts on which batch sizes are tried, and on which accuracy is measured.
 TRIED, MEASURED = 128, 512
 # A batch size this much slower than the best ends the search: greater ones are slower still.
@@ -108,12 +109,13 @@ class Throughput(Work):
             yield None, 0.0
             return
         best = math.inf
+        count = min(self.sampled, self.share(side))
         for batch in BATCHES:
-            request = dict(texts=self.sample, count=min(self.sampled, self.share(side)), batch=batch)
+            request = dict(texts=self.sample, count=count, batch=batch)
             # The first time has in it what is done once for a shape.
             spent = min(side.ask("embed", **request)["seconds"] for _ in range(2))
             yield batch, spent
-            if spent > WORSE * best:
+            if spent > WORSE * best or batch >= count:
                 return
             best = min(best, spent)
 
@@ -126,7 +128,7 @@ class Throughput(Work):
             return "cuts batches itself"
         count = min(self.sampled, self.share(side))
         tried = ((f"{variant} {batch}".strip(), count / spent) for (variant, batch), spent in side.tried.items())
-        return f"batches of {side.batch} (texts per second: {', '.join(f'{name}: {speed:.0f}' for name, speed in tried)})"
+        return f"batches of {side.batch} (texts per second: {', '.join(f'{name}: {figure(speed)}' for name, speed in tried)})"
 
     def cost(self, side):
         return min(self.embed(side)["seconds"] for _ in range(3))

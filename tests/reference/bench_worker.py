@@ -27,7 +27,7 @@ class Worker:
         self.tokenizer = Tokenizer.from_file(str(Path(spec["checkpoint"], "tokenizer.json")))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec["limit"])
-        self.pad = self.tokenizer.token_to_id("[PAD]")
+        self.pad = json.loads(Path(spec["checkpoint"], "config.json").read_text())["pad_token_id"]
 
     def embed(self, request):
         texts = read(request)

@@ -41,12 +41,20 @@ def mean(hidden, mask):
     return (mask[:, None] @ hidden)[:, 0] / mask.sum(1, keepdims=True)
 
 
-def bert(spec, attention="sdpa", dtype=None):
-    """The model without a pooler, which nobody here needs."""
+def load_model(spec, attention=None, dtype=None):
+    """A module from ids and mask to the last hidden state. By default its attention is SDPA, or eager if it has no other."""
     import torch
-    from transformers import BertModel
+    from transformers import AutoModel
 
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype or spec["dtype"]]
-    options = dict(attn_implementation=attention, add_pooling_layer=False, dtype=dtype)
-    model = BertModel.from_pretrained(spec["checkpoint"], return_dict=False, **options)
-    return model.eval()
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            kind = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype or spec["dtype"]]
+            self.model = AutoModel.from_pretrained(spec["checkpoint"], attn_implementation=attention, dtype=kind)
+            # No peer needs it.
+            self.model.pooler = None
+
+        def forward(self, input_ids, attention_mask=None):
+            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+
+    return Encoder().eval()

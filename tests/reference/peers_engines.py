@@ -4,67 +4,84 @@ from pathlib import Path
 
 import numpy
 
-from peer import Peer, bert, mean
+from peer import Peer, load_model, mean
 
 
 class OnnxRuntime(Peer):
-    """The graph in onnxruntime's fused operators, attention among them."""
+    """The graph as it is exported, and in fused operators if those of attention are found in every layer."""
 
     dtypes = ("f32",)
+    variants = ("fused", "not fused")
     packages = ("onnxruntime", "onnx", "torch", "transformers")
 
     @classmethod
-    def file(cls, spec):
-        return str(Path(spec["folder"], "fused.onnx"))
+    def file(cls, spec, variant):
+        return Path(spec["folder"], f"{variant}.onnx")
 
     @classmethod
     def prepare(cls, spec):
-        import torch
         from onnxruntime.transformers import optimizer
 
-        class Exported(torch.nn.Module):
+        model = load_model(spec, "eager")
+        config = model.model.config
+        sizes = dict(num_heads=config.num_attention_heads, hidden_size=config.hidden_size)
+        cls.export(model, cls.file(spec, "not fused"))
+        masked = cls.file(spec, "masked")
+        for file, change in [(cls.file(spec, "not fused"), None), (masked, of_four_dimensions)]:
+            if change:
+                cls.export(model, file, change)
+            fused = optimizer.optimize_model(str(file), model_type="bert", opt_level=0, **sizes)
+            if fused.get_fused_operator_statistics()["Attention"] == config.num_hidden_layers:
+                fused.save_model_to_file(str(cls.file(spec, "fused")))
+                return
+
+    @staticmethod
+    def export(model, file, change=lambda mask: mask):
+        import torch
+
+        class Masked(torch.nn.Module):
             def __init__(self):
                 super().__init__()
-                self.bert = bert(spec, "eager")
+                self.model = model
 
             def forward(self, input_ids, attention_mask):
-                # The mask as transformers 4 made it: the optimizer knows attention by it.
-                mask = 1.0 - attention_mask[:, None, None].expand(-1, 1, input_ids.shape[1], -1).float()
-                mask = mask.masked_fill(mask.bool(), torch.finfo(torch.float32).min)
-                return self.bert(input_ids, mask, torch.zeros_like(input_ids))[0]
+                return self.model(input_ids, change(attention_mask))
 
         names = ["input_ids", "attention_mask", "last_hidden_state"]
         ids = torch.ones(2, 16, dtype=torch.long)
-        plain = str(Path(spec["folder"], "plain.onnx"))
-        model = Exported().eval()
         torch.onnx.export(
-            model,
+            Masked().eval(),
             (ids, torch.ones_like(ids)),
-            plain,
+            str(file),
             dynamo=False,
             opset_version=17,
             input_names=names[:2],
             output_names=names[2:],
             dynamic_axes=dict.fromkeys(names, {0: "batch", 1: "sequence"}),
         )
-        config = model.bert.config
-        sizes = dict(num_heads=config.num_attention_heads, hidden_size=config.hidden_size)
-        fused = optimizer.optimize_model(plain, model_type="bert", opt_level=0, **sizes)
-        count = fused.get_fused_operator_statistics()["Attention"]
-        if count != config.num_hidden_layers:
-            raise RuntimeError(f"attention is fused in {count} of {config.num_hidden_layers} layers")
-        fused.save_model_to_file(cls.file(spec))
 
     def __init__(self, spec):
         import onnxruntime
 
+        file = self.file(spec, spec["variant"])
+        if not file.is_file():
+            raise RuntimeError("the optimizer does not fuse the attention of every layer")
         options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = spec["threads"]
         options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(self.file(spec), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def hidden(self, ids, mask):
         return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def of_four_dimensions(mask):
+    """The mask as transformers 4 made it: the optimizer finds attention by it."""
+    import torch
+
+    mask = 1.0 - mask[:, None, None].expand(-1, 1, mask.shape[1], -1).float()
+    return mask.masked_fill(mask.bool(), torch.finfo(torch.float32).min)
 
 
 class OpenVino(Peer):
@@ -84,7 +101,7 @@ class OpenVino(Peer):
 
         ids = torch.ones(2, 16, dtype=torch.long)
         example = dict(input_ids=ids, attention_mask=torch.ones_like(ids))
-        model = openvino.convert_model(bert(spec, dtype="f32"), example_input=example)
+        model = openvino.convert_model(load_model(spec, dtype="f32"), example_input=example)
         openvino.save_model(model, cls.file(spec), compress_to_fp16=False)
 
     def __init__(self, spec):

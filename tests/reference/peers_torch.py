@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy
 
-from peer import Peer, bert
+from peer import Peer, load_model
 
 
 class Torch(Peer):
@@ -19,7 +19,7 @@ class Torch(Peer):
 
     def run(self, ids, mask):
         """The last hidden state, as a tensor."""
-        return self.model(ids, mask)[0]
+        return self.model(ids, mask)
 
     def hidden(self, ids, mask):
         import torch
@@ -44,11 +44,11 @@ class Transformers(Torch):
     packages = ("torch", "transformers")
 
     def load(self, spec):
-        return bert(spec)
+        return load_model(spec)
 
     def run(self, ids, mask):
         # Attention is faster without a mask, where nothing is masked.
-        return self.model(ids, None if mask.all() else mask)[0]
+        return self.model(ids, None if mask.all() else mask)
 
 
 class Compiled(Transformers):
@@ -79,7 +79,7 @@ class Traced(Torch):
 
         ids = torch.ones(2, cls.length or 16, dtype=torch.long)
         with torch.no_grad():
-            torch.jit.trace(bert(spec), (ids, torch.ones_like(ids)), check_trace=False).save(cls.file(spec))
+            torch.jit.trace(load_model(spec), (ids, torch.ones_like(ids)), check_trace=False).save(cls.file(spec))
 
     def load(self, spec):
         import torch
@@ -112,9 +112,9 @@ class SentenceTransformers(Peer):
         if Path(spec["checkpoint"], "modules.json").is_file():
             self.model = SentenceTransformer(spec["checkpoint"], device="cpu", model_kwargs=options)
         else:
-            bert = Transformer(spec["checkpoint"], model_kwargs=options)
-            pooling = Pooling(bert.get_embedding_dimension(), "mean")
-            self.model = SentenceTransformer(modules=[bert, pooling, Normalize()], device="cpu")
+            encoder = Transformer(spec["checkpoint"], model_kwargs=options)
+            pooling = Pooling(encoder.get_embedding_dimension(), "mean")
+            self.model = SentenceTransformer(modules=[encoder, pooling, Normalize()], device="cpu")
         self.model.max_seq_length = spec["limit"]
 
     def encode(self, texts, batch):

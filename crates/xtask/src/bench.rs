@@ -4,59 +4,122 @@ use crate::command::{cargo, run};
 use crate::install::Install;
 use crate::oracles::{self, Oracles};
 use crate::{announce, demo, root, setup};
+use Measure::{Call, Encoding, Export, Padding, Peers};
 use anyhow::Result;
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) fn bench() -> Result<()> {
-    setup::setup()?;
-    let oracles = Oracles::install()?;
-    let minilm = demo::minilm()?;
-    announce("building for release");
-    run(&mut cargo([
-        "build",
-        "--release",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--examples",
-        "--locked",
-    ]))?;
-    let release = root().join("target/release");
-
-    beside_peers(&release, &minilm)?;
-    announce("encoding, beside Python (docs/text.md)");
-    let script = oracles::folder().join("bench_encoding.py");
-    let encode = release.join("examples/encode");
-    run(oracles.command().arg(script).arg(encode).arg(&minilm).env("BERTSCRIPT_MINILM", &minilm))?;
-    announce("a call through the C interface, beside libtorch from C++ (docs/c-api.md)");
-    overhead(&release, &minilm)?;
-    announce("what padding costs (docs/fixed-shapes.md)");
-    run(Command::new(release.join("examples/padding")).arg(minilm))?;
-    announce("export and load, beside Python (docs/export.md)");
-    let script = oracles::folder().join("bench_export.py");
-    run(oracles.command().arg(script).arg(release.join("bertscript")))
+/// Measure what docs/ states: texts and calls beside peers, encoding, a call from C,
+/// what padding costs, export and load. All measures take about two hours
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Some of the measures; all of them if none
+    #[arg(value_name = "MEASURE", value_parser = MEASURES.map(|(name, ..)| name))]
+    measures: Vec<String>,
 }
 
-/// Embeds real texts, in turns with every peer; and one text alone.
-fn beside_peers(release: &Path, minilm: &Path) -> Result<()> {
-    let measures: [(&str, &[&str]); 4] = [
-        ("all-MiniLM-L6-v2, real texts", &["--count", "400"]),
-        ("bert-base, real texts", &["--count", "128", "--random-base"]),
-        ("all-MiniLM-L6-v2, one text", &["--latency", "16,64,128,256"]),
-        ("bert-base, one text", &["--latency", "16,64,128,384", "--random-base"]),
-    ];
-    for (title, arguments) in measures {
-        announce(&format!("{title}, beside peers (docs/performance.md)"));
-        run(oracles::peers()?
-            .arg(oracles::folder().join("bench_peers.py"))
-            .arg("--side")
-            .arg(release.join("examples/throughput"))
-            .arg("--checkpoint")
-            .arg(minilm)
-            .args(arguments))?;
+enum Measure {
+    /// Beside peers, interleaved, with these arguments of `bench_peers.py`
+    Peers(&'static [&'static str]),
+    Encoding,
+    Call,
+    Padding,
+    Export,
+}
+
+/// Names, titles with the page of docs/, and how they are run.
+const MEASURES: [(&str, &str, Measure); 13] = [
+    ("minilm", "all-MiniLM-L6-v2, real texts (performance.md)", Peers(&["--count", "400"])),
+    ("bert-base", "bert-base, real texts (performance.md)", Peers(&random("bert-base"))),
+    ("roberta-base", "roberta-base, real texts (performance.md)", Peers(&random("roberta-base"))),
+    (
+        "distilbert-base",
+        "distilbert-base, real texts (performance.md)",
+        Peers(&random("distilbert-base")),
+    ),
+    ("mpnet-base", "mpnet-base, real texts (performance.md)", Peers(&random("mpnet-base"))),
+    (
+        "modernbert-base",
+        "modernbert-base, real texts (performance.md)",
+        Peers(&random("modernbert-base")),
+    ),
+    (
+        "modernbert-base-4096",
+        "modernbert-base, texts of 4,096 tokens (performance.md)",
+        Peers(&["--random", "modernbert-base", "--count", "2", "--join", "200", "--limit", "4096"]),
+    ),
+    (
+        "minilm-one-text",
+        "all-MiniLM-L6-v2, one text (performance.md)",
+        Peers(&["--latency", "16,64,128,256"]),
+    ),
+    (
+        "bert-base-one-text",
+        "bert-base, one text (performance.md)",
+        Peers(&["--random", "bert-base", "--latency", "16,64,128,384"]),
+    ),
+    ("encoding", "encoding, beside Python (text.md)", Encoding),
+    ("call", "a call through the C interface, beside libtorch from C++ (c-api.md)", Call),
+    ("padding", "what padding costs (fixed-shapes.md)", Padding),
+    ("export", "export and load, beside Python (export.md)", Export),
+];
+
+/// Real texts, embedded by a model with random weights.
+const fn random(model: &'static str) -> [&'static str; 4] {
+    ["--random", model, "--count", "128"]
+}
+
+impl Bench {
+    pub(crate) fn execute(&self) -> Result<()> {
+        setup::setup()?;
+        let minilm = demo::minilm()?;
+        announce("building for release");
+        run(&mut cargo([
+            "build",
+            "--release",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--examples",
+            "--locked",
+        ]))?;
+        let release = root().join("target/release");
+        let asked =
+            |name: &str| self.measures.is_empty() || self.measures.iter().any(|it| it == name);
+        for (_, title, measure) in MEASURES.iter().filter(|(name, ..)| asked(name)) {
+            announce(title);
+            measure.execute(&release, &minilm)?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl Measure {
+    fn execute(&self, release: &Path, minilm: &Path) -> Result<()> {
+        let script = |name| oracles::folder().join(name);
+        match self {
+            Peers(arguments) => run(oracles::peers()?
+                .arg(script("bench_peers.py"))
+                .arg("--side")
+                .arg(release.join("examples/throughput"))
+                .arg("--checkpoint")
+                .arg(minilm)
+                .args(*arguments)),
+            Encoding => run(Oracles::install()?
+                .command()
+                .arg(script("bench_encoding.py"))
+                .arg(release.join("examples/encode"))
+                .arg(minilm)
+                .env("BERTSCRIPT_MINILM", minilm)),
+            Call => overhead(release, minilm),
+            Padding => run(Command::new(release.join("examples/padding")).arg(minilm)),
+            Export => run(Oracles::install()?
+                .command()
+                .arg(script("bench_export.py"))
+                .arg(release.join("bertscript"))),
+        }
+    }
 }
 
 /// Compiles `tests/c/overhead.cc` against the library and its libtorch.

@@ -83,9 +83,7 @@ enum Command {
     Dist(dist::Dist),
     /// Remake the files in tests/fixtures with the Python oracle
     Fixtures,
-    /// Measure what docs/ states, beside peers: texts, encoding, a call from C, what
-    /// padding costs, export and load. Takes about half an hour
-    Bench,
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -106,7 +104,7 @@ fn main() -> ExitCode {
         Command::Install(install) => install.execute(),
         Command::Dist(dist) => dist.execute(),
         Command::Fixtures => fixtures::fixtures(),
-        Command::Bench => bench::bench(),
+        Command::Bench(bench) => bench.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
