@@ -85,7 +85,11 @@ def of_four_dimensions(mask):
 
 
 class OpenVino(Peer):
-    """One stream with all threads, or a stream for each thread and batches in parallel."""
+    """One stream with all threads, or a stream for each thread and batches in parallel.
+
+    OpenVINO fuses attention itself. It is given the eager form: of SDPA it makes more transpositions, and NaN of a padded
+    token whose window has no other tokens (ModernBERT).
+    """
 
     variants = ("one stream", "a stream a thread")
     packages = ("openvino", "torch", "transformers")
@@ -101,7 +105,7 @@ class OpenVino(Peer):
 
         ids = torch.ones(2, 16, dtype=torch.long)
         example = dict(input_ids=ids, attention_mask=torch.ones_like(ids))
-        model = openvino.convert_model(load_model(spec, dtype="f32"), example_input=example)
+        model = openvino.convert_model(load_model(spec, "eager", "f32"), example_input=example)
         openvino.save_model(model, cls.file(spec), compress_to_fp16=False)
 
     def __init__(self, spec):
