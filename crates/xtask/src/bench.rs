@@ -28,41 +28,58 @@ enum Measure {
     Export,
 }
 
-/// Names, titles with the page of docs/, and how they are run.
+/// Name, title with the page that states it, and how it is run.
 const MEASURES: [(&str, &str, Measure); 13] = [
-    ("minilm", "all-MiniLM-L6-v2, real texts (performance.md)", Peers(&["--count", "400"])),
-    ("bert-base", "bert-base, real texts (performance.md)", Peers(&random("bert-base"))),
-    ("roberta-base", "roberta-base, real texts (performance.md)", Peers(&random("roberta-base"))),
+    ("minilm", "all-MiniLM-L6-v2, real texts (docs/performance.md)", Peers(&["--count", "400"])),
+    ("bert-base", "bert-base, real texts (docs/performance.md)", Peers(&random("bert-base"))),
+    (
+        "roberta-base",
+        "roberta-base, real texts (docs/performance.md)",
+        Peers(&random("roberta-base")),
+    ),
     (
         "distilbert-base",
-        "distilbert-base, real texts (performance.md)",
+        "distilbert-base, real texts (docs/performance.md)",
         Peers(&random("distilbert-base")),
     ),
-    ("mpnet-base", "mpnet-base, real texts (performance.md)", Peers(&random("mpnet-base"))),
+    ("mpnet-base", "mpnet-base, real texts (docs/performance.md)", Peers(&random("mpnet-base"))),
     (
         "modernbert-base",
-        "modernbert-base, real texts (performance.md)",
+        "modernbert-base, real texts (docs/performance.md)",
         Peers(&random("modernbert-base")),
     ),
     (
         "modernbert-base-4096",
-        "modernbert-base, texts of 4,096 tokens (performance.md)",
-        Peers(&["--random", "modernbert-base", "--count", "2", "--join", "200", "--limit", "4096"]),
+        "modernbert-base, texts of 4,096 tokens (docs/performance.md)",
+        Peers(&[
+            "--random",
+            "modernbert-base",
+            "--join",
+            "200",
+            "--limit",
+            "4096",
+            "--count",
+            "2",
+            "--rounds",
+            "3",
+            "--only",
+            "bertscript,transformers,compiled,onnxruntime,openvino",
+        ]),
     ),
     (
         "minilm-one-text",
-        "all-MiniLM-L6-v2, one text (performance.md)",
+        "all-MiniLM-L6-v2, one text (docs/performance.md)",
         Peers(&["--latency", "16,64,128,256"]),
     ),
     (
         "bert-base-one-text",
-        "bert-base, one text (performance.md)",
+        "bert-base, one text (docs/performance.md)",
         Peers(&["--random", "bert-base", "--latency", "16,64,128,384"]),
     ),
-    ("encoding", "encoding, beside Python (text.md)", Encoding),
-    ("call", "a call through the C interface, beside libtorch from C++ (c-api.md)", Call),
-    ("padding", "what padding costs (fixed-shapes.md)", Padding),
-    ("export", "export and load, beside Python (export.md)", Export),
+    ("encoding", "encoding, beside Python (docs/text.md)", Encoding),
+    ("call", "a call through the C interface, beside libtorch from C++ (docs/c-api.md)", Call),
+    ("padding", "what padding costs (docs/fixed-shapes.md)", Padding),
+    ("export", "export and load, beside Python (docs/export.md)", Export),
 ];
 
 /// Real texts, embedded by a model with random weights.
