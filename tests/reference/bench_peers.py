@@ -91,7 +91,8 @@ def takes_part(name, dtype, arguments):
     if name == OURS:
         return True
     peer = PEERS[name]
-    return dtype in peer.dtypes and (peer.latency or not arguments.latency) and (peer.length or arguments.limit) >= arguments.limit
+    takes_texts = peer.length is None or peer.length >= arguments.limit
+    return dtype in peer.dtypes and takes_texts and (peer.latency or not arguments.latency)
 
 
 def run(sides, work, rounds):

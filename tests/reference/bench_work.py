@@ -121,7 +121,7 @@ class Throughput(Work):
 
     def share(self, side):
         """How many of the texts a side gets."""
-        return OF_ONE_LENGTH if side.peer and side.peer.length else self.count
+        return min(OF_ONE_LENGTH, self.count) if side.peer and side.peer.length else self.count
 
     def chosen(self, side):
         if side.peer is None:
