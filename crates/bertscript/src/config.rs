@@ -108,7 +108,7 @@ impl Config {
         self.encoder.positions()
     }
 
-    /// What becomes of masked tokens.
+    /// How masked tokens are treated.
     pub(crate) fn masked_tokens(&self) -> MaskedTokens {
         self.encoder.masked_tokens
     }

@@ -91,8 +91,8 @@ pub fn attention<E: Element>(
 /// If memory runs out.
 ///
 /// # Panics
-/// As of [`attention`], and if there is a bias, a window, or other keys than [`Keys::All`], or if
-/// the rows of distances are not those of `disentangled`.
+/// In the cases of [`attention`], without positions, with a bias, a window, or other keys than
+/// [`Keys::All`], or if a row of distances is not one of the vectors'.
 pub fn disentangled_attention<E: Element>(
     isa: Isa,
     team: &dyn Team,

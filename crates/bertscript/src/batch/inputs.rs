@@ -46,7 +46,7 @@ impl Inputs {
 
     /// 1 (or true) where a token takes part, 0 where it is padding; int64,
     /// int32 or bool. A row of zeros has a defined result: its tokens attend to
-    /// nothing.
+    /// nothing, or to all alike (see [`crate::Attention`]).
     #[must_use]
     pub fn attention_mask(self, attention_mask: Tensor) -> Self {
         Self { attention_mask: Some(attention_mask), ..self }

@@ -6,13 +6,13 @@
 //! and `configuration_deberta_v2.py` beside it
 
 use super::bert::{self, Defaults};
-use super::keys::{Keys, MAX_ROWS, invalid};
+use super::keys::{Keys, MAX_ROWS, invalid, unsupported};
 use super::relative_positions::{Disentangled, RelativePositions};
 use super::spec::{
     Encoder, Head, Index, LayerNorm, Linear, MaskedTokens, OutputForm, Pooling, Qkv, Transform,
 };
 use super::{Family, Task, roberta};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use serde_json::Value;
 
 pub(super) const DEBERTA_V2: Family = Family {
@@ -36,6 +36,12 @@ const DEFAULTS: Defaults = Defaults {
     ..bert::DEFAULTS
 };
 
+/// Positions have no table, which would bound them by the size of a file; attention takes memory by
+/// the square of a text's length.
+const MAX_POSITIONS: i64 = 1 << 12;
+/// Every layer projects two rows for each, at load.
+const MAX_POSITION_BUCKETS: i64 = 1 << 10;
+
 /// What the checkpoints of the third version have; those of the second have a convolution beside
 /// the first layer, too, which is refused.
 fn encoder(keys: &Keys) -> Result<Encoder> {
@@ -45,6 +51,7 @@ fn encoder(keys: &Keys) -> Result<Encoder> {
     keys.require("conv_kernel_size", 0, 0)?;
     check_terms(keys)?;
     let mut deberta = bert::encoder(keys, &DEFAULTS)?;
+    keys.size("max_position_embeddings", DEFAULTS.num_positions, MAX_POSITIONS)?;
     keys.expect("embedding_size", deberta.hidden_size)?;
     keys.expect("attention_head_size", deberta.head_dim())?;
     deberta.embeddings.tables.retain(|table| match table.index {
@@ -73,48 +80,36 @@ fn check_terms(keys: &Keys) -> Result<()> {
         }
         _ => keys.strings(key)?,
     };
-    let is_both =
-        terms.len() == 2 && ["c2p", "p2c"].iter().all(|term| terms.contains(&term.to_string()));
-    if is_both {
+    let has = |term: &str| terms.iter().any(|known| known == term);
+    if terms.len() == 2 && has("c2p") && has("p2c") {
         return Ok(());
     }
-    let found = match terms.len() {
-        0 => "none".to_owned(),
-        1..=3 if terms.iter().all(|term| term.len() < 16) => terms.join("|"),
-        count => format!("{count} others"),
-    };
-    let message = format!("{key}: found {found}, but only c2p|p2c is supported");
-    Err(Error::new(ErrorKind::Unsupported, message))
+    Err(unsupported(key, keys.value(key).unwrap_or(&Value::Null), "c2p|p2c"))
 }
 
 fn distances(keys: &Keys, deberta: &Encoder) -> Result<Disentangled> {
-    let norm = match keys.string("norm_rel_ebd")?.unwrap_or("none").trim() {
+    let (norm_key, bucket_key) = ("norm_rel_ebd", "position_buckets");
+    let norm = match keys.string(norm_key)?.unwrap_or("none") {
         "layer_norm" => Some(LayerNorm::new("encoder.LayerNorm", deberta.eps())),
         "none" => None,
-        found => {
-            let message =
-                format!("norm_rel_ebd: found {found:?}, but only layer_norm or none is supported");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        found => return Err(unsupported(norm_key, &found.into(), "layer_norm or none")),
     };
-    let (key, most) = ("position_buckets", MAX_ROWS / 2);
-    let span = match keys.number(key, -1, -1..=most)? {
-        buckets if buckets >= 4 => buckets,
-        found => {
-            let message = format!("{key}: found {found}, but only 4 to {most} is supported");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-    };
+    let buckets = 4..=MAX_POSITION_BUCKETS;
+    let span = keys.number(bucket_key, -1, i64::MIN..=i64::MAX)?;
+    if !buckets.contains(&span) {
+        let only = format!("{} to {}", buckets.start(), buckets.end());
+        return Err(unsupported(bucket_key, &span.into(), &only));
+    }
     let (key, exact) = ("max_relative_positions", span / 2);
     let max_distance = match keys.number(key, -1, -1..=MAX_ROWS)? {
         none if none < 1 => deberta.max_length,
         most => most,
     };
-    if max_distance <= exact + 1 {
+    let has_farther = deberta.max_length - 1 > exact;
+    if has_farther && max_distance <= exact + 1 {
+        let least = exact + 1;
         let message = format!(
-            "found {max_distance}, expected more than {}, as position_buckets has {exact} \
-             distances to each side in rows of their own",
-            exact + 1
+            "found {max_distance}, expected more than {least}, half of {bucket_key} and one"
         );
         return Err(invalid(key, &message));
     }
@@ -124,7 +119,7 @@ fn distances(keys: &Keys, deberta: &Encoder) -> Result<Disentangled> {
 fn heads(task: Task, deberta: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     Ok(match task {
         Task::MaskedLM => {
-            // The other has no weights in what Microsoft published.
+            // The other is `lm_predictions`, which are not implemented.
             keys.expect("legacy", true)?;
             vec![bert::predictions(deberta, "LayerNorm")]
         }
@@ -152,6 +147,7 @@ fn of_text(deberta: &Encoder, keys: &Keys, width: i64) -> Result<Head> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Error, ErrorKind};
     use serde_json::json;
 
     fn refusal(key: &str, value: &Value) -> Error {
@@ -176,9 +172,9 @@ mod tests {
             ("share_att_key", json!(false), "found false, but only true is supported"),
             ("position_biased_input", json!(null), "found true, but only false is supported"),
             ("conv_kernel_size", json!(3), "found 3, but only 0 is supported"),
-            ("pos_att_type", json!(null), "found none, but only c2p|p2c is supported"),
-            ("pos_att_type", json!(["c2p"]), "found c2p, but only c2p|p2c is supported"),
-            ("pos_att_type", json!("p2p|c2p"), "found p2p|c2p, but only c2p|p2c is supported"),
+            ("pos_att_type", json!(null), "found null, but only c2p|p2c is supported"),
+            ("pos_att_type", json!(["c2p"]), "found a list of 1, but only c2p|p2c is supported"),
+            ("pos_att_type", json!("p2p|c2p"), "found \"p2p|c2p\", but only c2p|p2c is supported"),
             ("embedding_size", json!(16), "found 16, but only 32 is supported"),
             ("attention_head_size", json!(16), "found 16, but only 8 is supported"),
             (
@@ -186,18 +182,20 @@ mod tests {
                 json!("batch_norm"),
                 "found \"batch_norm\", but only layer_norm or none is supported",
             ),
-            ("position_buckets", json!(null), "found -1, but only 4 to 8388608 is supported"),
+            ("position_buckets", json!(null), "found -1, but only 4 to 1024 is supported"),
+            ("position_buckets", json!(1 << 20), "found 1048576, but only 4 to 1024 is supported"),
         ] {
             let error = refusal(key, &value);
             assert_eq!(error.to_string(), format!("{key}: {found}"));
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
+        let error = refusal("max_position_embeddings", &json!(1 << 20)).to_string();
+        assert_eq!(error, "max_position_embeddings: found 1048576, expected 1 to 4096");
         let error = refusal("max_relative_positions", &json!(5));
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(
             error.to_string(),
-            "max_relative_positions: found 5, expected more than 5, as position_buckets has 4 \
-             distances to each side in rows of their own"
+            "max_relative_positions: found 5, expected more than 5, half of position_buckets and one"
         );
     }
 }

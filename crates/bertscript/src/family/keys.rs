@@ -198,7 +198,8 @@ fn expected(key: &str, found: &Value, what: &str) -> Error {
     invalid(key, &format!("found {}, expected {what}", shown(found)))
 }
 
-fn unsupported(key: &str, found: &Value, only: &str) -> Error {
+/// The refusal of a value, where only `only` is supported.
+pub(super) fn unsupported(key: &str, found: &Value, only: &str) -> Error {
     let message = format!("{key}: found {}, but only {only} is supported", shown(found));
     Error::new(ErrorKind::Unsupported, message)
 }

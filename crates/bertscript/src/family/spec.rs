@@ -72,7 +72,7 @@ pub(crate) struct Encoder {
     pub(crate) has_pooler_output: bool,
 }
 
-/// What becomes of masked tokens, to which no other attends.
+/// How masked tokens are treated, to which no other attends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MaskedTokens {
     /// They attend to those that are not masked

@@ -14,7 +14,7 @@ use tch::Tensor;
 #[serde(rename_all = "lowercase")]
 pub enum Attention {
     /// One fused operator, `scaled_dot_product_attention`; needs torch 2.0 to
-    /// read. A row whose mask is all zero attends to nothing.
+    /// read. A row whose mask is all zero attends to nothing (in DeBERTa, to all alike).
     #[default]
     Sdpa,
     /// Written out in products and a softmax: any torch reads it, and the

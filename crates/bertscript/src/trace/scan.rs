@@ -32,8 +32,11 @@ pub(crate) fn scan_code(file: &str, code: &str, model: &ModelSpec, shapes: &Shap
     allowed.extend(shapes.fixed().iter().map(|shape| shape.sizes().to_vec()));
     let is_allowed = |word: &str, line: &str| match word {
         VIEW => *shapes != Shapes::Any,
-        // To sizes that all stand there, which the literals below are.
-        EXPAND => integer_lists(line).next().is_some(),
+        // Where every size is a literal, those are checked below.
+        EXPAND => line.split(EXPAND).skip(1).all(|call| {
+            let sizes = call.split_once(", [").and_then(|(_, rest)| rest.split_once(']'));
+            sizes.is_some_and(|(sizes, _)| integer_lists(&format!("[{sizes}]")).next().is_some())
+        }),
         _ => false,
     };
     for (number, line) in code.lines().enumerate() {
@@ -84,6 +87,7 @@ mod tests {
             r#"x = torch.to(y, torch.device("cpu"))"#,
             "x = f(y, [1, 7])",
             "x = torch.expand(y, [_0, 4])",
+            "x = torch.expand(y, [_0, 4], f(z, [4, 8]))",
             "x = torch.expand(y, [-1, 4, -1, -1])",
         ] {
             let error = scan(line).unwrap_err();

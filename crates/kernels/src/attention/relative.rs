@@ -30,6 +30,13 @@ impl<'a> Sequences<'a> {
             positions[range[0]..range[1]].windows(2).all(|pair| pair[0] < pair[1])
         };
         assert!(cu_seqlens.windows(2).all(is_ascending), "positions that ascend");
+        // Scratch memory is as large as distances are.
+        let is_near = |position: Option<&i64>| position.is_none_or(|it| (0..1 << 31).contains(it));
+        let has_near_ends = |range: &[usize]| {
+            let own = &positions[range[0]..range[1]];
+            is_near(own.first()) && is_near(own.last())
+        };
+        assert!(cu_seqlens.windows(2).all(has_near_ends), "positions below 2^31");
     }
 
     fn is_relative(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What scores have of the distance of two tokens.
+//! Relative positions: how the distance of two tokens changes their score.
 
 use super::linear::{optional_norm, round};
 use crate::batch::Batch;
@@ -10,7 +10,7 @@ use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, Linear, Matrix, RelativeBias, Solo, Then};
 use tch::Kind;
 
-/// That of an encoder.
+/// The relative positions of an encoder.
 #[derive(Debug)]
 pub(super) enum Distances {
     Nothing,
@@ -28,7 +28,7 @@ pub(super) enum Distances {
 /// Vectors of distances, `[R,H]`, which layers project as they are loaded.
 pub(super) type Vectors<E> = Matrix<E>;
 
-/// What a layer has made of them: query and key side by side, `[R,2H]`
+/// Distance vectors that a layer has projected: query and key side by side, `[R,2H]`
 #[derive(Debug)]
 pub(super) struct Projected<E>(Matrix<E>);
 
