@@ -31,7 +31,11 @@ enum Measure {
 /// Name, title with the page that states it, and how it is run.
 const MEASURES: [(&str, &str, Measure); 13] = [
     ("minilm", "all-MiniLM-L6-v2, real texts (docs/performance.md)", Peers(&["--count", "400"])),
-    ("bert-base", "bert-base, real texts (docs/performance.md)", Peers(&random("bert-base"))),
+    (
+        "bert-base",
+        "bert-base, real texts (docs/performance.md)",
+        Peers(&["--random", "bert-base", "--count", "128"]),
+    ),
     (
         "roberta-base",
         "roberta-base, real texts (docs/performance.md)",
@@ -62,8 +66,10 @@ const MEASURES: [(&str, &str, Measure); 13] = [
             "2",
             "--rounds",
             "3",
+            "--dtypes",
+            "f32",
             "--only",
-            "bertscript,transformers,compiled,onnxruntime,openvino",
+            "bertscript,openvino,onnxruntime,transformers",
         ]),
     ),
     (
@@ -82,9 +88,20 @@ const MEASURES: [(&str, &str, Measure); 13] = [
     ("export", "export and load, beside Python (docs/export.md)", Export),
 ];
 
-/// Real texts, embedded by a model with random weights.
-const fn random(model: &'static str) -> [&'static str; 4] {
-    ["--random", model, "--count", "128"]
+/// Few real texts in float32, embedded by a model with random weights, beside the best peers.
+const fn random(model: &'static str) -> [&'static str; 10] {
+    [
+        "--random",
+        model,
+        "--count",
+        "32",
+        "--rounds",
+        "3",
+        "--dtypes",
+        "f32",
+        "--only",
+        "bertscript,openvino,onnxruntime,transformers",
+    ]
 }
 
 impl Bench {
