@@ -302,6 +302,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn windows_know_their_texts_without_a_post_processor() {
         let model = json!({"type": "WordPiece", "unk_token": "u", "max_input_chars_per_word": 100,
             "continuing_subword_prefix": "##", "vocab": {"u": 0, "a": 1, "\u{e9}": 2}});

@@ -342,6 +342,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn tokens_that_enclose_a_sequence_have_ids() {
         for (class, roles) in [
             ("BertTokenizer", ["cls_token", "sep_token"]),
