@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Measure what docs/ states: texts and calls beside peers, encoding, a call from C,
-/// what padding costs, export and load. All measures take about two hours
+/// what padding costs, export and load. All measures together take hours
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Some of the measures; all of them if none

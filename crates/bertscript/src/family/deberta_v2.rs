@@ -119,7 +119,7 @@ fn distances(keys: &Keys, deberta: &Encoder) -> Result<Disentangled> {
 fn heads(task: Task, deberta: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     Ok(match task {
         Task::MaskedLM => {
-            // The other is `lm_predictions`, which are not implemented.
+            // The other head, `lm_predictions`, is not implemented.
             keys.expect("legacy", true)?;
             vec![bert::predictions(deberta, "LayerNorm")]
         }
@@ -131,7 +131,7 @@ fn heads(task: Task, deberta: &Encoder, keys: &Keys) -> Result<Vec<Head>> {
     })
 }
 
-/// A classifier of what `ContextPooler` makes of the first token; it is no part of the encoder.
+/// A classifier of the first token after `ContextPooler`, which is no part of the encoder.
 fn of_text(deberta: &Encoder, keys: &Keys, width: i64) -> Result<Head> {
     keys.expect("pooler_hidden_size", deberta.hidden_size)?;
     let mut head = Head::new(Pooling::FirstToken, "classifier", width);

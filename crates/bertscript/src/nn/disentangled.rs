@@ -56,7 +56,7 @@ fn rows(spec: &Disentangled, positions: &Tensor) -> Result<Tensor> {
     Ok(row.f_unsqueeze(1)?)
 }
 
-/// What a layer makes of the vectors of distances.
+/// Keys and queries of distances, as a layer projects them.
 pub(crate) struct DistanceVectors {
     /// `[1,heads,R,head_dim]`
     keys: SharedTensor,

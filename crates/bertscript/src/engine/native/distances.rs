@@ -117,8 +117,7 @@ fn vectors<E: Element>(
 }
 
 impl<E: Element> Projected<E> {
-    /// Of query, key and value beside one another, as a layer has them, what it makes of the
-    /// vectors of distances.
+    /// Projects the vectors of distances with a layer's query and key projections.
     pub(super) fn new(qkv: &Linear<E>, vectors: &Vectors<E>, hidden_size: usize) -> Result<Self> {
         let mut all = Matrix::<E>::new(3 * hidden_size);
         all.set_rows(vectors.len())?;
