@@ -172,4 +172,17 @@ mod tests {
             }
         }
     }
+
+    /// Where no text reaches the distances that share rows, the logarithms have no range.
+    #[test]
+    fn short_texts_have_a_row_for_each_distance() {
+        let positions = Tensor::arange(100, (Kind::Int64, tch::Device::Cpu)).unsqueeze(0);
+        for max_distance in [1, 2, 100, 129] {
+            let spec = Disentangled { name: String::new(), norm: None, span: 256, max_distance };
+            let found = rows(&spec, &positions).unwrap().select(2, 99).flatten(0, 2);
+            let expected: Vec<i64> = (0..100).map(|key| 256 + 99 - key).collect();
+            assert_eq!(Vec::<i64>::try_from(found).unwrap(), expected, "{max_distance}");
+            assert_eq!((0..100).map(|key| spec.row(99 - key)).collect::<Vec<_>>(), expected);
+        }
+    }
 }
