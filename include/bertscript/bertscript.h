@@ -26,10 +26,11 @@
  *
  * Processes and threads. BERTSCRIPT_PROCESS_STATE is returned at once where a call could hang or
  * crash. fork(): a child may use its parent's handles on the CPU. If another thread was inside a
- * call at the fork, the child's calls are refused. Otherwise the thread that forked computes on one
- * thread, since those of its OpenMP pool are gone, and on all if bertscript_shutdown_threads was
- * called directly before; threads that the child starts have pools of their own. The thread that
- * forked must not end before the child does. CUDA that was used before is refused. exit(): stop all
+ * call at the fork, the child's calls are refused. Otherwise the engine native computes as in its
+ * parent; by other engines, the thread that forked computes on one thread, since those of its
+ * OpenMP pool are gone, and on all if bertscript_shutdown_threads was called directly before;
+ * threads that the child starts have pools of their own. The thread that forked must not end
+ * before the child does. CUDA that was used before is refused. exit(): stop all
  * workers before, and load nothing in an atexit handler; calls are refused in handlers that were
  * registered before the first call. Stack: a thread that calls needs one of 128 KiB, of which 74
  * KiB are free at the call.
@@ -666,9 +667,10 @@ bertscript_status bertscript_set_allow_tf32(int32_t allowed,
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets how many threads one operation of libtorch may use. It holds for the
- * whole process, the caller's own use of libtorch included, and for threads
- * that begin after it and this one. No other function changes it.
+ * Sets how many threads a call may use on the CPU, the caller's included, and how many one
+ * operation of libtorch. It holds for the whole process: for calls that begin after it, and
+ * in libtorch, the caller's own use of it included, for this thread and those that begin
+ * after it. No other function changes it.
  *
  * @param count 1 to 4096
  *
@@ -682,11 +684,13 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * Ends the threads that the library keeps between calls and that can be ended: those that
- * encode texts, and those of the calling thread's OpenMP pool, with which libtorch
- * computes. The next call starts others. Threads that other calls use end with these.
+ * help with the work of calls, and those of the calling thread's OpenMP pool, with which
+ * libtorch computes. The next call starts others. Threads that other calls use end with
+ * these.
  *
- * Called directly before `fork()`, with no other thread started in between, it lets the
- * child compute on as many threads as its parent.
+ * Called directly before `fork()`, with no other thread started in between, it lets libtorch
+ * compute on as many threads in the child as in its parent. The native engine does so
+ * whether it was called or not.
  *
  * Errors: `BERTSCRIPT_PROCESS_STATE` inside of a parallel region of OpenMP.
  * Thread safety: any thread; the pools of other threads end with those.
@@ -696,7 +700,9 @@ bertscript_status bertscript_shutdown_threads(bertscript_error **err)
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * How many threads one operation of libtorch may use on this thread.
+ * How many threads a call may use on the CPU, the caller's included: what was set, or else
+ * `OMP_NUM_THREADS`, or else the cores that the process may run on. Calls that run at once
+ * share them.
  *
  * Thread safety: any thread.
  */

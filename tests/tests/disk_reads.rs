@@ -134,7 +134,7 @@ fn at_every_write(faults: &Faults, file: &Path, what: &str, work: &dyn Fn() -> R
 #[test]
 fn files_that_go_wrong_are_named_and_full_disks_leave_nothing() {
     // Sums are the same to the last bit; and threads that are there already are not caught.
-    tch::set_num_threads(1);
+    bertscript::set_thread_count(1);
     let (scratch, disk) = (scratch(), Disk::build());
     let (sentence, faults) = (fixture("text/sentence"), disk.load());
 

@@ -52,12 +52,12 @@ fn embed(module: &Module, texts: &[String], options: &EmbedOptions) -> Vec<Vec<u
 
 fn check(what: &str, module: &Module, options: &EmbedOptions) {
     let texts = texts();
-    tch::set_num_threads(1);
+    bertscript::set_thread_count(1);
     let all = embed(module, &texts, options);
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     assert!(different.len() > 20, "{what}: {} embeddings", different.len());
     for threads in [1, 2, 3] {
-        tch::set_num_threads(threads);
+        bertscript::set_thread_count(threads);
         for batch_tokens in [1, 100, 4096] {
             let found = embed(
                 module,

@@ -38,7 +38,7 @@ impl Program {
 }
 
 #[test]
-fn a_child_computes_on_one_thread_what_its_parent_computes() {
+fn a_child_computes_what_its_parent_computes() {
     let program = Program::new();
     for engine in ["native", "torchscript"] {
         for (when, threads) in [("loaded", "0"), ("used", "0"), ("used", "2")] {

@@ -83,9 +83,9 @@ pub(crate) struct Bench {
     /// Cast the weights: f32, f16 or bf16 [default: the file's]
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<Dtype>,
-    /// Number of threads [default: libtorch's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
-    threads: Option<i32>,
+    /// Number of threads, 1 to 4096 [default: the cores that it may run on]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    threads: Option<u16>,
     #[arg(long, hide = true)]
     start: Option<Variant>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         if let Some(threads) = self.threads {
-            tch::set_num_threads(threads);
+            bertscript::set_thread_count(threads.into());
         }
         let load = || Module::load(&self.file, self.device, self.dtype);
         if let Some(variant) = self.start {

@@ -15,9 +15,9 @@ pub(crate) struct RunOptions {
     /// layers of 8-bit integers, faster and less exact [default: the archive's]
     #[arg(long, value_name = "FORMAT", alias = "dtype")]
     precision: Option<Precision>,
-    /// Number of threads [default: libtorch's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
-    threads: Option<i32>,
+    /// Number of threads, 1 to 4096 [default: the cores that it may run on]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    threads: Option<u16>,
     /// What executes the archive: native, this library's kernels on the CPU; varlen,
     /// libtorch's operators without padding, on CUDA and in f16; torchscript, the archive's
     /// own code; or auto, the first of them that can
@@ -45,7 +45,7 @@ impl FromStr for EngineChoice {
 impl RunOptions {
     pub(crate) fn load(&self, file: &Path) -> Result<Module> {
         if let Some(threads) = self.threads {
-            tch::set_num_threads(threads);
+            bertscript::set_thread_count(threads.into());
         }
         let dtype = self.precision.and_then(Precision::dtype);
         let mut module = Module::load(file, self.device, dtype)?;

@@ -139,11 +139,12 @@ pub unsafe extern "C" fn bertscript_set_allow_tf32(
 }
 
 /// The most threads on which any program may sensibly insist.
-const MAX_THREADS: i32 = 4096;
+const MAX_THREADS: usize = 4096;
 
-/// Sets how many threads one operation of libtorch may use. It holds for the
-/// whole process, the caller's own use of libtorch included, and for threads
-/// that begin after it and this one. No other function changes it.
+/// Sets how many threads a call may use on the CPU, the caller's included, and how many one
+/// operation of libtorch. It holds for the whole process: for calls that begin after it, and
+/// in libtorch, the caller's own use of it included, for this thread and those that begin
+/// after it. No other function changes it.
 ///
 /// @param count 1 to 4096
 ///
@@ -155,11 +156,12 @@ pub unsafe extern "C" fn bertscript_set_num_threads(
     err: *mut *mut bertscript_error,
 ) -> bertscript_status {
     let body = || {
-        if !(1..=MAX_THREADS).contains(&count) {
+        let threads = usize::try_from(count).ok().filter(|count| (1..=MAX_THREADS).contains(count));
+        let Some(threads) = threads else {
             let message = format!("count: found {count}, expected 1 to {MAX_THREADS}");
             return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
-        }
-        tch::set_num_threads(count);
+        };
+        bertscript::set_thread_count(threads);
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -167,11 +169,13 @@ pub unsafe extern "C" fn bertscript_set_num_threads(
 }
 
 /// Ends the threads that the library keeps between calls and that can be ended: those that
-/// encode texts, and those of the calling thread's OpenMP pool, with which libtorch
-/// computes. The next call starts others. Threads that other calls use end with these.
+/// help with the work of calls, and those of the calling thread's OpenMP pool, with which
+/// libtorch computes. The next call starts others. Threads that other calls use end with
+/// these.
 ///
-/// Called directly before `fork()`, with no other thread started in between, it lets the
-/// child compute on as many threads as its parent.
+/// Called directly before `fork()`, with no other thread started in between, it lets libtorch
+/// compute on as many threads in the child as in its parent. The native engine does so
+/// whether it was called or not.
 ///
 /// Errors: `BERTSCRIPT_PROCESS_STATE` inside of a parallel region of OpenMP.
 /// Thread safety: any thread; the pools of other threads end with those.
@@ -184,12 +188,14 @@ pub unsafe extern "C" fn bertscript_shutdown_threads(
     unsafe { guard(err, body) }
 }
 
-/// How many threads one operation of libtorch may use on this thread.
+/// How many threads a call may use on the CPU, the caller's included: what was set, or else
+/// `OMP_NUM_THREADS`, or else the cores that the process may run on. Calls that run at once
+/// share them.
 ///
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn bertscript_get_num_threads() -> i32 {
-    let count = || torchscript::enter().map_or(1, |_entered| tch::get_num_threads());
+    let count = || i32::try_from(bertscript::thread_count()).unwrap_or(i32::MAX);
     std::panic::catch_unwind(count).unwrap_or(1)
 }
 

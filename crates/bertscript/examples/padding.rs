@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let modules = [load(&[])?, load(&["1x64", "1x128", "1x256", "1x512"])?, load(&["1x512"])?];
     let _ = std::fs::remove_file(&file);
 
-    println!("{} threads, one text a run, median of {ROUNDS} in ms:\n", tch::get_num_threads());
+    println!("{} threads, one text a run, median of {ROUNDS} in ms:\n", bertscript::thread_count());
     println!("| tokens | any shape | 1x64, 1x128, 1x256, 1x512 | 1x512 only |");
     println!("|---|---|---|---|");
     for length in LENGTHS {

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: threads FILE.pt TEXT [TEXT..]".into());
     };
     // With a thread for each text, one text needs no more.
-    tch::set_num_threads(1);
+    bertscript::set_thread_count(1);
     let module = Module::open(file)?;
     let embed = |text| module.embed([text], &EmbedOptions::default());
     let embed = &embed;

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         [file, dtype, threads, limit, device @ ..] if device.len() < 2 => {
-            tch::set_num_threads(threads.parse()?);
+            bertscript::set_thread_count(threads.parse()?);
             tch::set_num_interop_threads(1);
             let started = Instant::now();
             let device = device.first().map_or(Ok(Device::Cpu), |device| device.parse())?;

@@ -12,7 +12,6 @@ mod varlen;
 
 pub(crate) use choice::{Choice, choose};
 pub use choice::{EngineKind, Precision};
-pub use native::shutdown_threads;
 pub use outputs::Outputs;
 pub(crate) use rows::BatchOutput;
 pub(crate) use script::call;

@@ -146,6 +146,7 @@ mod memory;
 mod models;
 mod module;
 mod nn;
+mod process;
 mod shapes;
 mod tasks;
 mod tensor;
@@ -170,7 +171,7 @@ pub use compare::{Comparison, tolerance};
 pub use config::Config;
 pub use device::{CudaDevice, Device, Devices, Dtype};
 pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
-pub use engine::{EngineKind, Outputs, Precision, shutdown_threads};
+pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
 pub use family::model::{ModelSpec, Tie};
@@ -178,6 +179,7 @@ pub use family::{Architecture, Dim, OutputSpec, Task};
 pub use models::{LoadOptions, LoadReport, PreTrained, Survey};
 pub use module::Module;
 pub use nn::Attention;
+pub use process::{set_thread_count, shutdown_threads, thread_count};
 pub use shapes::{FixedShape, Shapes};
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,

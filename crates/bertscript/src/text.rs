@@ -22,5 +22,4 @@ pub(crate) use encoding::unknown;
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
 pub(crate) use limits::check_padded;
 pub use limits::{MAX_PADDED_LENGTH, MAX_TEXT_BYTES};
-pub(crate) use parallel::shut_down;
 pub use tokenizer::Tokenizer;

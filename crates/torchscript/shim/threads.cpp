@@ -1,27 +1,16 @@
-// Work of our own on libtorch's threads.
+// The threads that libtorch's operators run on.
 #include "shim.h"
 #include "symbols.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
-
-#ifdef __SANITIZE_THREAD__
-extern "C" void __tsan_release(void* address);
-extern "C" void __tsan_acquire(void* address);
-#endif
 
 namespace {
 
-using WorkFn = void (*)(void* user, int thread);
-
 // The OpenMP that libtorch runs on. There may be others in the process, and libbertscript is linked to none; so
-// it is asked of libtorch itself. Compilers call this interface, and both GNU's and LLVM's library have it.
+// it is asked of libtorch itself.
 struct OpenMP {
-  void (*parallel)(void (*work)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
-  int (*thread)() = nullptr;
   void (*set_threads)(int threads) = nullptr;
   int (*pause)(int kind) = nullptr;
   // MKL in libtorch has a number of threads of its own.
@@ -37,10 +26,6 @@ struct OpenMP {
     if (libtorch == nullptr) {
       return;
     }
-    thread = find_function<decltype(thread)>(libtorch, "omp_get_thread_num");
-    if (thread != nullptr) {
-      parallel = find_function<decltype(parallel)>(libtorch, "GOMP_parallel");
-    }
     set_threads = find_function<decltype(set_threads)>(libtorch, "omp_set_num_threads");
     pause = find_function<decltype(pause)>(libtorch, "omp_pause_resource_all");
     set_mkl_threads = find_function<decltype(set_mkl_threads)>(libtorch, "MKL_Set_Num_Threads_Local");
@@ -52,85 +37,9 @@ const OpenMP& openmp() {
   return openmp;
 }
 
-struct Work {
-  WorkFn work;
-  void* user;
-  // What a thread has of its own and an operator reads.
-  bool inference;
-  bool grad;
-  c10::WarningHandler* warnings;
-};
-
-// OpenMP's threads wait for each other in a way that the sanitizer of races does not see. It is told that whatever comes
-// before `release` happened when `acquire` returns.
-void release([[maybe_unused]] void* place) {
-#ifdef __SANITIZE_THREAD__
-  __tsan_release(place);
-#endif
-}
-
-void acquire([[maybe_unused]] void* place) {
-#ifdef __SANITIZE_THREAD__
-  __tsan_acquire(place);
-#endif
-}
-
-// Runs on every thread. Nothing in here allocates: an exception must not leave OpenMP's region, and libtorch's own
-// guard of a thread's whole state may throw where it ends.
-void run(void* data) {
-  const auto& work = *static_cast<const Work*>(data);
-  const int thread = openmp().thread();
-  if (thread == 0) {
-    // The caller's.
-    work.work(work.user, thread);
-    return;
-  }
-  const c10::AutoGradMode grad(work.grad);
-  const c10::WarningUtils::WarningHandlerGuard warnings(work.warnings);
-  if (work.inference) {
-    const c10::InferenceMode inference(true);
-    work.work(work.user, thread);
-  } else {
-    work.work(work.user, thread);
-  }
-}
-
-void run_after_caller(void* data) {
-  acquire(data);
-  run(data);
-  release(data);
-}
-
 } // namespace
 
 extern "C" {
-
-// Calls `work`, which throws nothing, once on each thread that libtorch would use for an operator here. On those
-// threads operators use no others. Without several threads, or inside of such work, it is called once.
-ts_error* ts_on_threads(WorkFn work, void* user) {
-  return guard([&] {
-    at::internal::lazy_init_num_threads();
-    if (openmp().parallel == nullptr || at::get_num_threads() < 2 || at::in_parallel_region()) {
-      work(user, 0);
-      return;
-    }
-    Work shared{
-        work,
-        user,
-        c10::InferenceMode::is_enabled(),
-        c10::GradMode::is_enabled(),
-        c10::WarningUtils::get_warning_handler()};
-    // As many threads as an operator would have: 0 leaves the number to OpenMP.
-    release(&shared);
-    openmp().parallel(run_after_caller, &shared, 0, 0);
-    acquire(&shared);
-  });
-}
-
-// Whether operators called here use this thread only.
-int ts_in_parallel_region() {
-  return at::in_parallel_region() ? 1 : 0;
-}
 
 // Lets operators called on this thread use no other, whatever was set before. Other threads keep theirs: that is why it
 // is not at::set_num_threads, which is for those that begin later, too.

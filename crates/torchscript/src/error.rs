@@ -1,6 +1,7 @@
 //! What can go wrong in libtorch, as a value.
 
 use crate::ffi;
+use bertscript_process::ProcessState;
 use std::any::Any;
 use std::error::Error as StdError;
 use std::ffi::CString;
@@ -96,6 +97,12 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<ProcessState> for Error {
+    fn from(error: ProcessState) -> Self {
+        Self::new(ErrorKind::ProcessState, error.to_string())
     }
 }
 

@@ -30,7 +30,6 @@ pub(crate) type TracedFn =
 pub(crate) type WriteFn = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> usize;
 pub(crate) type ReleaseFn = unsafe extern "C" fn(*mut c_void);
 pub(crate) type WarningFn = unsafe extern "C" fn(*const c_char, usize);
-pub(crate) type WorkFn = unsafe extern "C" fn(*mut c_void, c_int);
 pub(crate) type PushFn = unsafe extern "C" fn(*mut c_void, *mut TsValue);
 
 unsafe extern "C" {
@@ -241,8 +240,6 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut TsError;
 
-    pub(crate) fn ts_on_threads(work: WorkFn, user: *mut c_void) -> *mut TsError;
-    pub(crate) fn ts_in_parallel_region() -> c_int;
     pub(crate) fn ts_use_one_thread() -> *mut TsError;
     pub(crate) fn ts_end_pool(has_ended: *mut c_int) -> *mut TsError;
 }

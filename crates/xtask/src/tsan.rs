@@ -9,12 +9,12 @@ use std::path::Path;
 /// What runs: a package, and what cargo is told of its tests.
 const TESTS: [(&str, &str, &[&str]); 4] = [
     ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
-    ("work on libtorch's threads", "torchscript", &["--test", "threads"]),
+    ("worker threads", "bertscript-process", &["--test", "threads"]),
     ("everything at once", "bertscript-tests", &["--test", "soak"]),
     ("kernels, shared by threads", "bertscript-tests", &["--test", "kernels", "independence"]),
 ];
 
-/// How many an operation of libtorch has, on whichever machine.
+/// How many a call has, on whichever machine.
 const THREADS: &str = "3";
 
 pub(crate) fn tsan() -> Result<()> {

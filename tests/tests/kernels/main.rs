@@ -41,7 +41,7 @@ fn sequences(cu_seqlens: &[usize], num_heads: usize) -> Sequences<'_> {
 /// Numbers from -1 to 1 that look random, the same in every run.
 fn random(rows: i64, width: i64, seed: i64) -> Tensor {
     // The references are small: more threads would only wait for each other.
-    tch::set_num_threads(1);
+    bertscript::set_thread_count(1);
     let mut bits = Tensor::arange(rows * width, (Kind::Int64, Device::Cpu)) + (seed << 32);
     for factor in [0x1e37_79b9_7f4a_7c15, 0x3f58_476d_1ce4_e5b9, 0x14d0_49bb_1331_11eb] {
         bits = bits.bitwise_xor_tensor(&bits.bitwise_right_shift_tensor_scalar(29)) * factor;

@@ -31,7 +31,7 @@ pub(super) struct Machine {
     pub(super) cpu: String,
     pub(super) features: Vec<String>,
     pub(super) cores: usize,
-    pub(super) threads: i32,
+    pub(super) threads: usize,
 }
 
 #[derive(Serialize)]
@@ -128,7 +128,7 @@ impl Machine {
             cpu: cpu.unwrap_or_else(|| "unknown CPU".to_owned()),
             features: features.map(str::to_owned).collect(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            threads: tch::get_num_threads(),
+            threads: bertscript::thread_count(),
         }
     }
 }

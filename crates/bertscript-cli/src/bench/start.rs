@@ -50,7 +50,7 @@ pub(super) fn ask(
     let output = Command::new(std::env::current_exe()?)
         .args(["bench", "--start", variant.name(), "--device", &device])
         .args(["--dtype", module.dtype().name()])
-        .args(["--threads", &tch::get_num_threads().to_string(), "--"])
+        .args(["--threads", &bertscript::thread_count().to_string(), "--"])
         .arg(path)
         .stderr(Stdio::inherit())
         .output()

@@ -17,7 +17,6 @@ mod scratch;
 mod threads;
 
 pub(super) use cache::PrepackedCache;
-pub use threads::shutdown_threads;
 
 use super::batches::suitable_tokens;
 use super::rows::sizes;
@@ -34,7 +33,7 @@ use crate::weights::Weights;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
 use model::Model;
 use std::sync::{Arc, Mutex, PoisonError};
-use threads::{LibtorchTeam, ThreadQuota};
+use threads::CallThreads;
 
 /// Executes archives by this library's own kernels.
 #[derive(Debug)]
@@ -114,10 +113,12 @@ impl Engine for NativeEngine {
         max_tokens: Option<usize>,
         each: &EachBatch<'_>,
     ) -> Result<()> {
-        let quota = ThreadQuota::take();
+        let threads = CallThreads::take();
         let max_tokens = max_tokens.unwrap_or_else(|| suitable_tokens(tch::Device::Cpu));
-        let chunks = chunks::cut(lengths, max_tokens, quota.threads())?;
-        chunks::run(&chunks, &LibtorchTeam::new(quota.threads()), each)
+        let chunks = chunks::cut(lengths, max_tokens, threads.members())?;
+        // By this thread: helpers call no libtorch.
+        self.model()?;
+        chunks::run(&chunks, &threads, each)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::{Outputs, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, filled};
 use crate::tensor::Tensor;
-use torchscript::Entered;
+use bertscript_process::Entered;
 
 /// The max number of tokens of a warm-up: more would be work, not a rehearsal.
 const MAX_WARM_UP_TOKENS: usize = 1 << 17;

@@ -1,6 +1,5 @@
 //! Many texts, cut into pieces that threads work on alone.
 
-use super::threads::LibtorchTeam;
 use crate::engine::EachBatch;
 use crate::engine::batches::by_tokens;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,11 +47,7 @@ pub(super) fn cut(lengths: &[usize], budget: usize, threads: usize) -> Result<Ve
 
 /// Calls `each` for every chunk. One chunk alone is worked on by all threads together; of
 /// several, each thread takes one after another.
-pub(super) fn run(
-    chunks: &[Range<usize>],
-    team: &LibtorchTeam,
-    each: &EachBatch<'_>,
-) -> Result<()> {
+pub(super) fn run(chunks: &[Range<usize>], team: &dyn Team, each: &EachBatch<'_>) -> Result<()> {
     if let [chunk] = chunks {
         return each(chunk.clone(), team);
     }

@@ -1,0 +1,11 @@
+//! What a process allows a library that is a guest in it: calls after `fork()`, while the
+//! process exits and on small stacks, and worker threads that callers share.
+
+mod entry;
+mod pool;
+mod stack;
+mod threads;
+
+pub use entry::{Entered, ProcessState, enter, fork_count};
+pub use stack::MIN_STACK;
+pub use threads::{MAX_THREADS, Threads, set_thread_count, shut_down, thread_count};
