@@ -3,12 +3,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 10] = [
     "archive",
     "attention",
     "cuda",
     "graph",
-    "mapped",
     "memory",
     "module",
     "runtime",

@@ -10,15 +10,15 @@ pub use c_calls::{c_calls, make_modules};
 
 use bertscript::{
     Architecture, Archive, ArchiveWeights, Assets, Checkpoint, Config, EmbeddingPipeline,
-    EncodeOptions, Encoding, Error, ErrorKind, Padding, Text, Tokenizer, Truncation,
+    EncodeOptions, Encoding, Error, ErrorKind, Padding, Tensor, Text, Tokenizer, Truncation,
     read_safetensors, weights_sha256, write_safetensors,
 };
+use bertscript_process::MappedFile;
 use std::fs::File;
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::sync::LazyLock;
-use tch::Tensor;
-use torchscript::{ArchiveReader, MappedFile};
+use std::sync::{Arc, LazyLock};
+use torchscript::ArchiveReader;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -93,8 +93,7 @@ pub fn torch_file(data: &[u8]) {
     ]);
     let checkpoint = read(Checkpoint::open(folder.path())).unwrap();
     if let Some(state) = read(checkpoint.state_dict()) {
-        let tensors =
-            state.tensors().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        let tensors = state.tensors().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
         // Tensors may share what the file has, within limits.
         assert!(size(&tensors.collect::<Vec<_>>()) <= 8 * data.len());
     }
@@ -143,11 +142,12 @@ fn mapped(data: &[u8], expected: &ArchiveWeights) {
     let file = File::open(folder.path().join("archive.pt")).unwrap();
     let weights = read(ArchiveWeights::from_file(&file)).unwrap();
     assert_eq!(weights, *expected);
-    let mapped = MappedFile::new(&file).unwrap();
+    let mapped = Arc::new(MappedFile::new(&file).unwrap());
     // Many may be on the same bytes.
     for (name, record) in weights.iter().take(64) {
         let tensor = read(weights.tensor(&mapped, name)).unwrap();
-        assert_eq!((tensor.size(), tensor.kind()), (record.size().to_vec(), record.kind()));
+        let sizes: Vec<_> = tensor.shape().iter().map(|size| *size as i64).collect();
+        assert_eq!((&sizes[..], tensor.element_type()), (record.size(), record.element_type()));
         assert!(size(&[(String::new(), tensor)]) <= data.len());
     }
 }
@@ -227,8 +227,7 @@ pub fn modules(data: &[u8]) {
 /// How many bytes tensors have, each of which is read.
 fn size(tensors: &[(String, Tensor)]) -> usize {
     read(weights_sha256(tensors));
-    let size = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
-    tensors.iter().map(|(_, tensor)| size(tensor)).sum()
+    tensors.iter().map(|(_, tensor)| tensor.nbytes()).sum()
 }
 
 fn pipeline(assets: &Assets) {

@@ -75,8 +75,6 @@ fn a_model_that_no_memory_holds_is_refused_before_it_is_made() {
     });
     let words = ["parameters, expected at most 17179869184"];
     refused(checkpoint, ErrorKind::Config, &words);
-    let error = torchscript::filled_tensor(&[1 << 45], |_| ()).unwrap_err();
-    assert_eq!(Error::from(error).kind(), ErrorKind::OutOfMemory);
 }
 
 /// The tokenizers crate would ask for 5 GB for this file, which fuzzing found.

@@ -179,7 +179,8 @@ fn tied_weights_can_be_kept_on_one_storage_saved_once() {
                 let module = Module::load(&path, Device::Cpu, Some(loaded)).unwrap();
                 let parameters = module.parameters().unwrap();
                 let place = |name: &str| {
-                    parameters.iter().find(|(known, _)| known == name).unwrap().1.data_ptr()
+                    let (_, tensor) = parameters.iter().find(|(known, _)| known == name).unwrap();
+                    tensor.as_bytes().unwrap().as_ptr()
                 };
                 let is_shared = place(EMBEDDING) == place(DECODER);
                 assert_eq!(is_shared, ties == TieWeights::Keep, "{dtype} loaded as {loaded}");

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::PreTrained;
 use crate::shapes::Shapes;
+use crate::tensor::Tensor;
 use crate::trace::scan_code;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -49,7 +50,7 @@ impl Archive {
     /// [`ErrorKind::InvalidInput`] if no `config.json` does.
     pub fn new(model: &PreTrained, shapes: &Shapes) -> Result<Self> {
         let mut archive = Self::without_digest(model, shapes)?;
-        archive.metadata.weights_sha256 = weights_sha256(model.parameters())?;
+        archive.metadata.weights_sha256 = weights_sha256(&shared(model.parameters())?)?;
         Ok(archive)
     }
 
@@ -68,7 +69,7 @@ impl Archive {
     pub(crate) fn with_digest_of(mut self, script: &ScriptModule) -> Result<Self> {
         let named = script.named_tensors()?.into_iter().filter(|named| named.is_parameter);
         let parameters: Vec<_> = named.map(|named| (named.name, named.tensor)).collect();
-        self.metadata.weights_sha256 = weights_sha256(&parameters)?;
+        self.metadata.weights_sha256 = weights_sha256(&shared(&parameters)?)?;
         Ok(self)
     }
 
@@ -188,6 +189,14 @@ impl Archive {
     pub fn assets(&self) -> &Assets {
         &self.assets
     }
+}
+
+/// The same tensors of libtorch's, over the same memory.
+fn shared(parameters: &[(String, tch::Tensor)]) -> Result<Vec<(String, Tensor)>> {
+    let shared = |(name, tensor): &(String, tch::Tensor)| {
+        Ok((name.clone(), tensor.shallow_clone().try_into()?))
+    };
+    parameters.iter().map(shared).collect()
 }
 
 /// The first bytes of an open file.

@@ -71,7 +71,7 @@ pub struct Checkpoint {
 }
 
 /// A reader of one weight file.
-type Reader = fn(&Path) -> Result<Vec<(String, tch::Tensor)>>;
+type Reader = fn(&Path) -> Result<Vec<(String, crate::tensor::Tensor)>>;
 
 /// A weight file that a directory may have.
 #[derive(Debug)]

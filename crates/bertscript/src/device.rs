@@ -1,6 +1,7 @@
 //! Devices and dtypes, by torch's names.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::ElementType;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -165,13 +166,23 @@ impl Dtype {
         }
     }
 
+    /// The type of elements.
+    pub fn element_type(self) -> ElementType {
+        match self {
+            Self::F32 => ElementType::F32,
+            Self::F16 => ElementType::F16,
+            Self::BF16 => ElementType::BF16,
+        }
+    }
+
+    /// The dtype of a type of elements, if it is one of these.
+    pub fn from_element_type(element_type: ElementType) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.element_type() == element_type)
+    }
+
     /// tch's name.
     pub fn kind(self) -> Kind {
-        match self {
-            Self::F32 => Kind::Float,
-            Self::F16 => Kind::Half,
-            Self::BF16 => Kind::BFloat16,
-        }
+        self.element_type().kind()
     }
 
     /// The dtype of a tensor's kind, if it is one of these.

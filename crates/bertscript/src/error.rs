@@ -1,6 +1,7 @@
 //! What can go wrong, where, and why.
 
 use bertscript_kernels::OutOfMemory;
+use bertscript_process::ProcessState;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
@@ -161,6 +162,21 @@ impl From<torchscript::Error> for Error {
             },
             Err(error) => Self::new(kind, error.to_string()),
         }
+    }
+}
+
+/// The error of a file that cannot be mapped.
+pub(crate) fn unmapped(error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot map the file: {error}"))
+}
+
+impl From<ProcessState> for Error {
+    fn from(error: ProcessState) -> Self {
+        Self::new(ErrorKind::ProcessState, error.to_string())
     }
 }
 

@@ -13,8 +13,7 @@ pub use survey::Survey;
 use crate::error::Result;
 use crate::family::Task;
 use crate::family::model::ModelSpec;
-use crate::nn::{AttentionForm, VarlenBatch};
-use crate::weights::Weights;
+use crate::nn::{AttentionForm, TorchWeights, VarlenBatch};
 use encoder::Encoder;
 use heads::{Head, Rows, Transform};
 use tch::Tensor;
@@ -74,7 +73,7 @@ pub(crate) struct Model {
 
 impl Model {
     /// Takes the parameters of a description from the weights.
-    pub(crate) fn load(w: &Weights, spec: &ModelSpec, form: AttentionForm) -> Result<Self> {
+    pub(crate) fn load(w: &TorchWeights, spec: &ModelSpec, form: AttentionForm) -> Result<Self> {
         let hidden_size = spec.encoder.hidden_size;
         let base = w.sub_prefix(&spec.prefix());
         let pooler = |pooler| Transform::load(&base, pooler, hidden_size);

@@ -9,11 +9,11 @@ use crate::embedding::EmbeddingPipeline;
 use crate::engine::{Choice, Engine, EngineKind, Precision, Source, choose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
+use crate::tensor::Tensor;
 use crate::text::Tokenizer;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
-use tch::Tensor;
 use torchscript::{MethodSchema, ScriptModule};
 
 /// An archive on one device, in one dtype: one that bertscript exported, or any TorchScript
@@ -267,8 +267,7 @@ impl Module {
         self.source.dtype
     }
 
-    /// The parameters, by the names of the program's `state_dict`. They are to be
-    /// read: what is written to them may be lost, or not be seen.
+    /// The parameters, by the names of the program's `state_dict`.
     pub fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
         self.source.parameters()
     }

@@ -13,6 +13,7 @@ mod linear;
 mod relative_bias;
 mod rope;
 mod varlen;
+mod weights;
 
 pub use attention::Attention;
 pub(crate) use attention::{AttentionForm, Scores, boolean_mask, window_mask};
@@ -25,3 +26,4 @@ pub(crate) use rope::Rotation;
 pub(crate) use varlen::{
     OfColumns, Sequences, VarlenBatch, VarlenKernel, VarlenScores, VarlenShape,
 };
+pub(crate) use weights::TorchWeights;

@@ -1,6 +1,7 @@
 //! Arrays of numbers, which are read without libtorch.
 
 mod element;
+mod memory;
 mod torch;
 
 pub use element::{Element, ElementType};
@@ -105,7 +106,8 @@ impl Tensor {
 
     /// The number of elements.
     pub fn numel(&self) -> usize {
-        self.shape.iter().product()
+        // Of an empty tensor, the other sizes may be any.
+        self.shape.iter().fold(1, |all, size| all.saturating_mul(*size))
     }
 
     /// The size of the elements in bytes.
@@ -192,6 +194,34 @@ impl Tensor {
     /// but integers beyond 2^53.
     pub(crate) fn map_elements<U>(&self, map: impl Fn(f64) -> U) -> Result<Vec<U>> {
         self.element_type.map_elements(self, map)
+    }
+
+    /// Whether another tensor has the same type, shape and values: no NaN has.
+    pub(crate) fn equals(&self, other: &Self) -> Result<bool> {
+        if (self.element_type, &self.shape) != (other.element_type, &other.shape) {
+            return Ok(false);
+        }
+        self.element_type.equal(self, other)
+    }
+
+    /// Whether all values are, of floating-point ones on the CPU.
+    pub(crate) fn is_finite(&self) -> Result<bool> {
+        // Without a branch for each, this is as fast as memory.
+        Ok(match self.element_type {
+            ElementType::F32 => {
+                let values = self.as_slice::<f32>()?.iter();
+                values.fold(true, |all, value| all & value.is_finite())
+            }
+            ElementType::F16 => {
+                let values = self.as_slice::<half::f16>()?.iter();
+                values.fold(true, |all, value| all & value.is_finite())
+            }
+            ElementType::BF16 => {
+                let values = self.as_slice::<half::bf16>()?.iter();
+                values.fold(true, |all, value| all & value.is_finite())
+            }
+            _ => self.map_elements(f64::is_finite)?.into_iter().all(|is_finite| is_finite),
+        })
     }
 
     /// The elements of integers and bools.

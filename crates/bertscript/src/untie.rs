@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::family::model::Tie;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use tch::Tensor;
 
 /// What becomes of tied weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
     for pair in pairs {
         let (from, to) = match (state.get(&pair.source), state.get(&pair.target)) {
             (Some(source), Some(target)) => {
-                if !equal(&source.tensor, &target.tensor)? {
+                if !source.tensor.equals(&target.tensor)? {
                     report.different.push([pair.source.clone(), pair.target.clone()]);
                     continue;
                 }
@@ -74,9 +73,8 @@ pub fn tie(state: &mut StateDict, pairs: &[Tie], ties: TieWeights) -> Result<Tie
         if let Some(entry) = state.get(from) {
             let file = entry.file.clone();
             let tensor = match ties {
-                TieWeights::Untie => entry.tensor.f_detach_copy()?,
-                // A tensor of its own, for the tracer; on the same storage.
-                TieWeights::Keep => entry.tensor.f_detach()?,
+                TieWeights::Untie => entry.tensor.deep_copy()?,
+                TieWeights::Keep => entry.tensor.clone(),
             };
             state.insert(to.clone(), tensor, &file);
         }
@@ -93,19 +91,15 @@ fn separate(state: &mut StateDict, report: &TieReport) -> Result<()> {
     let mut owners = BTreeMap::new();
     let mut shared = Vec::new();
     for (name, tensor) in state.tensors() {
-        let place = (tensor.numel() > 0).then(|| tensor.data_ptr() as usize);
+        let place = tensor.address();
         let Some(owner) = place.and_then(|place| owners.insert(place, name)) else { continue };
         let is_pair = |pair: &[String; 2]| pair.iter().all(|one| one == owner || one == name);
         if !report.tied.iter().any(is_pair) {
-            shared.push((name.to_owned(), tensor.f_detach_copy()?));
+            shared.push((name.to_owned(), tensor.deep_copy()?));
         }
     }
     for (name, tensor) in shared {
         state.replace(&name, tensor);
     }
     Ok(())
-}
-
-fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
-    Ok(a.size() == b.size() && a.kind() == b.kind() && a.f_equal(b)?)
 }

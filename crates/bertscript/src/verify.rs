@@ -4,7 +4,7 @@ use crate::archive::weights_sha256;
 use crate::batch::Inputs;
 use crate::checkpoint::{Checkpoint, StateDict};
 use crate::compare::{Comparison, tolerance};
-use crate::device::Dtype;
+use crate::device::{Device, Dtype};
 use crate::engine::{EngineKind, Outputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::{LoadOptions, ModelInputs, PreTrained};
@@ -55,7 +55,7 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
     }
     let mut state = StateDict::default();
     for (name, tensor) in module.parameters()? {
-        state.insert(name, tensor.f_to_device(tch::Device::Cpu)?, "the archive");
+        state.insert(name, tensor.to_device(Device::Cpu)?, "the archive");
     }
     let architecture = metadata.architecture()?;
     PreTrained::from_state_dict(architecture, archive.config().clone(), state, &options)

@@ -11,11 +11,12 @@ pub(crate) use init::{Init, RandomInit};
 use crate::checkpoint::{Entry, StateDict};
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::model::Tie;
+use crate::tensor::{ElementType, Tensor};
+use crate::untie::TieWeights;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use tch::Tensor;
-use torchscript::dtype_name;
 
 /// The tensors of a checkpoint under a name prefix.
 #[derive(Clone)]
@@ -28,8 +29,10 @@ struct Store {
     state: StateDict,
     dtype: Dtype,
     random: Option<RandomInit>,
-    parameters: Vec<(String, Tensor)>,
-    initialized: Vec<String>,
+    /// Pairs of which one gets the other's values where both are initialised.
+    ties: (Vec<Tie>, TieWeights),
+    asked: usize,
+    initialized: Vec<(String, Tensor)>,
     missing: Vec<String>,
     /// Tensors that were cast, by the storage they came from, so that those who
     /// share one still do.
@@ -40,8 +43,6 @@ struct Store {
 
 /// What a model took from its weights.
 pub(crate) struct Loaded {
-    /// Every parameter, in the order the model asked for them.
-    pub(crate) parameters: Vec<(String, Tensor)>,
     /// Those that were not in the checkpoint and got random or constant values.
     pub(crate) initialized: Vec<String>,
     /// Names in the checkpoint that the model did not ask for.
@@ -56,7 +57,8 @@ impl Weights {
             state,
             dtype,
             random,
-            parameters: Vec::new(),
+            ties: (Vec::new(), TieWeights::Untie),
+            asked: 0,
             initialized: Vec::new(),
             missing: Vec::new(),
             cast: BTreeMap::new(),
@@ -68,6 +70,13 @@ impl Weights {
     /// Refuses weights that are not finite, also after the cast.
     pub(crate) fn checked(self) -> Self {
         self.store.borrow_mut().is_checked = true;
+        self
+    }
+
+    /// Of a pair that is initialised, one gets the other's values, as transformers ties after
+    /// initialising.
+    pub(crate) fn tied(self, pairs: Vec<Tie>, ties: TieWeights) -> Self {
+        self.store.borrow_mut().ties = (pairs, ties);
         self
     }
 
@@ -87,41 +96,39 @@ impl Weights {
     }
 
     /// Takes a parameter of this shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingParameter`] if it is not there; those of [`Self::find`].
     pub(crate) fn get(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let path = format!("{}{name}", self.prefix);
+        self.find(name, shape, init)?.ok_or_else(|| {
+            let message = "the parameter is missing";
+            Error::new(ErrorKind::MissingParameter, message).at(self.path(name))
+        })
+    }
+
+    /// Takes a parameter of this shape; none if it is missing, which [`Self::finish`] says
+    /// of all at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`]; [`ErrorKind::Checkpoint`] for one of integers, or one
+    /// that is not finite.
+    pub(crate) fn find(&self, name: &str, shape: &[i64], init: Init) -> Result<Option<Tensor>> {
+        let path = self.path(name);
         let store = &mut *self.store.borrow_mut();
-        let tensor = if let Some(entry) = store.state.remove(&path) {
-            let found = entry.tensor.size();
-            if found != shape {
-                let message =
-                    format!("expected shape {shape:?}, found {found:?} in {}", entry.file);
-                return Err(Error::new(ErrorKind::ShapeMismatch, message).at(path));
-            }
-            let kind = entry.tensor.kind();
-            if !kind_is_floating(kind) {
-                let message = format!(
-                    "expected a floating-point tensor, found {} in {}",
-                    dtype_name(kind),
-                    entry.file
-                );
-                return Err(Error::new(ErrorKind::Checkpoint, message).at(path));
-            }
-            let cast = store.cast(&entry.tensor)?;
-            if store.is_checked {
-                check_finite(&entry, &cast).map_err(|error| error.at(&path))?;
-            }
-            cast
-        } else if let Some(random) = &store.random {
-            store.initialized.push(path.clone());
-            random.tensor(&path, shape, init)?.f_to_kind(store.dtype.kind())?
-        } else {
-            // An undefined tensor stands in, so that `finish` can name all that
-            // is missing at once. The model is never handed out.
-            store.missing.push(path.clone());
-            Tensor::new()
-        };
-        store.parameters.push((path, tensor.shallow_clone()));
-        Ok(tensor)
+        store.asked += 1;
+        if let Some(entry) = store.state.remove(&path) {
+            return store.take(&path, entry, shape).map(Some);
+        }
+        if store.random.is_none() {
+            store.missing.push(path);
+            return Ok(None);
+        }
+        store.initialize(path, shape, init)
+    }
+
+    /// The name of a parameter in the model.
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// How many parameters the model asked for, which of them were missing, and
@@ -129,7 +136,7 @@ impl Weights {
     pub(crate) fn survey(&self) -> (usize, Vec<String>, Vec<String>) {
         let store = self.store.borrow();
         let unexpected = store.state.names().map(str::to_owned).collect();
-        (store.parameters.len(), store.missing.clone(), unexpected)
+        (store.asked, store.missing.clone(), unexpected)
     }
 
     /// Ends loading.
@@ -144,44 +151,86 @@ impl Weights {
                 format!(
                     "the checkpoint lacks {} of the model's {} parameters: {}",
                     store.missing.len(),
-                    store.parameters.len(),
+                    store.asked,
                     abbreviate(&store.missing)
                 ),
             ));
         }
         Ok(Loaded {
-            parameters: std::mem::take(&mut store.parameters),
-            initialized: std::mem::take(&mut store.initialized),
+            initialized: store.initialized.drain(..).map(|(name, _)| name).collect(),
             unexpected: store.state.names().map(str::to_owned).collect(),
         })
     }
 }
 
 impl Store {
-    fn cast(&mut self, tensor: &Tensor) -> Result<Tensor> {
-        if tensor.kind() == self.dtype.kind() {
-            return Ok(tensor.shallow_clone());
+    fn take(&mut self, path: &str, entry: Entry, shape: &[i64]) -> Result<Tensor> {
+        let Entry { tensor, file } = &entry;
+        let found = tensor.shape();
+        let is_same = found.len() == shape.len()
+            && found
+                .iter()
+                .zip(shape)
+                .all(|(found, expected)| i64::try_from(*found) == Ok(*expected));
+        if !is_same {
+            let message = format!("expected shape {shape:?}, found {found:?} in {file}");
+            return Err(Error::new(ErrorKind::ShapeMismatch, message).at(path));
         }
-        let storage = tensor.data_ptr() as usize;
-        if let Some(cast) = self.cast.get(&storage) {
-            return Ok(cast.f_detach()?);
+        let element_type = tensor.element_type();
+        if !is_floating(element_type) {
+            let message =
+                format!("expected a floating-point tensor, found {element_type} in {file}");
+            return Err(Error::new(ErrorKind::Checkpoint, message).at(path));
         }
-        let cast = tensor.f_to_kind(self.dtype.kind())?;
-        self.cast.insert(storage, cast.shallow_clone());
+        let cast = self.cast(tensor)?;
+        if self.is_checked {
+            check_finite(&entry, &cast).map_err(|error| error.at(path))?;
+        }
         Ok(cast)
+    }
+
+    fn cast(&mut self, tensor: &Tensor) -> Result<Tensor> {
+        let place = tensor.address().filter(|_| tensor.element_type() != self.dtype.element_type());
+        let Some(place) = place else { return tensor.to_dtype(self.dtype) };
+        if let Some(cast) = self.cast.get(&place) {
+            return Ok(cast.clone());
+        }
+        let cast = tensor.to_dtype(self.dtype)?;
+        self.cast.insert(place, cast.clone());
+        Ok(cast)
+    }
+
+    fn initialize(&mut self, path: String, shape: &[i64], init: Init) -> Result<Option<Tensor>> {
+        let Some(random) = &self.random else { return Ok(None) };
+        let (pairs, ties) = &self.ties;
+        let other = pairs.iter().find_map(|pair| match () {
+            () if pair.target == path => Some(&pair.source),
+            () if pair.source == path => Some(&pair.target),
+            () => None,
+        });
+        let other = self.initialized.iter().find(|(name, _)| Some(name) == other);
+        let tensor = match (other, ties) {
+            (Some((_, other)), TieWeights::Keep) => other.clone(),
+            (Some((_, other)), TieWeights::Untie) => other.deep_copy()?,
+            (None, _) => random.tensor(&path, shape, init)?.to_dtype(self.dtype)?,
+        };
+        self.initialized.push((path, tensor.clone()));
+        Ok(Some(tensor))
     }
 }
 
-fn kind_is_floating(kind: tch::Kind) -> bool {
-    matches!(kind, tch::Kind::Float | tch::Kind::Half | tch::Kind::BFloat16 | tch::Kind::Double)
+/// Whether weights may be of this type.
+pub(crate) fn is_floating(element_type: ElementType) -> bool {
+    use ElementType::{BF16, F16, F32, F64};
+    matches!(element_type, F32 | F16 | BF16 | F64)
 }
 
 /// Refuses a weight that is no number, or that the cast made infinite.
 fn check_finite(entry: &Entry, cast: &Tensor) -> Result<()> {
-    if largest(cast)?.is_finite() {
+    if cast.is_finite()? {
         return Ok(());
     }
-    let (largest, dtype) = (largest(&entry.tensor)?, dtype_name(cast.kind()));
+    let (largest, dtype) = (largest(&entry.tensor)?, cast.element_type());
     let file = &entry.file;
     Err(match largest.is_finite() {
         true => {
@@ -198,13 +247,11 @@ fn check_finite(entry: &Entry, cast: &Tensor) -> Result<()> {
 
 /// The value of the largest magnitude; NaN if there is one.
 fn largest(tensor: &Tensor) -> Result<f64> {
-    if tensor.numel() == 0 {
-        return Ok(0.);
-    }
-    let (min, max) = tensor.f_aminmax(None, false)?;
-    let (min, max) = (min.f_double_value(&[])?, max.f_double_value(&[])?);
-    // Where there is a NaN, both are.
-    Ok(if max.abs() > min.abs() { max } else { min })
+    let values = tensor.map_elements(|value| value)?.into_iter();
+    Ok(values.fold(0., |largest: f64, value| {
+        let keeps = largest.is_nan() || value.abs() <= largest.abs();
+        if keeps { largest } else { value }
+    }))
 }
 
 /// The first names, and how many more there are.

@@ -16,11 +16,6 @@ pub(crate) struct TsValue {
     _private: [u8; 0],
 }
 #[repr(C)]
-pub(crate) struct TsMapped {
-    _private: [u8; 0],
-}
-
-#[repr(C)]
 pub(crate) struct DLManagedTensorVersioned {
     _private: [u8; 0],
 }
@@ -150,25 +145,6 @@ unsafe extern "C" {
         length: usize,
         device: *const c_char,
         out: *mut *mut TsModule,
-    ) -> *mut TsError;
-
-    pub(crate) fn ts_mapped_open(fd: c_int, length: usize, out: *mut *mut TsMapped)
-    -> *mut TsError;
-    pub(crate) fn ts_mapped_copy(
-        bytes: *const c_void,
-        length: usize,
-        out: *mut *mut TsMapped,
-    ) -> *mut TsError;
-    pub(crate) fn ts_mapped_data(mapped: *const TsMapped) -> *const c_void;
-    pub(crate) fn ts_mapped_release(mapped: *const TsMapped);
-    pub(crate) fn ts_mapped_free(m: *mut TsMapped);
-    pub(crate) fn ts_mapped_tensor(
-        m: *const TsMapped,
-        offset: usize,
-        shape: *const i64,
-        rank: usize,
-        dtype: c_int,
-        out: *mut *mut C_tensor,
     ) -> *mut TsError;
 
     pub(crate) fn ts_tensor_borrow(

@@ -44,10 +44,10 @@
 mod archive;
 mod attention;
 mod cuda;
+mod dtype;
 mod error;
 mod ffi;
 mod graph;
-mod mapped;
 mod memory;
 mod module;
 mod process;
@@ -62,10 +62,10 @@ pub use attention::varlen_attention;
 pub use cuda::{
     CudaDevice, CudaStream, allow_tf32, cuda_device, cuda_device_count, cuda_synchronize,
 };
+pub use dtype::dtype_name;
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{CudaCapture, CudaEvent, CudaGraph};
-pub use mapped::{MappedFile, dtype_name};
-pub use memory::{Borrowed, DLPack, filled_tensor, tensor_over};
+pub use memory::{Borrowed, DLPack, tensor_over};
 pub use module::{Argument, MethodSchema, NamedTensor, ScriptModule};
 pub use process::{check_cuda, end_pool, enter};
 pub use reader::ArchiveReader;

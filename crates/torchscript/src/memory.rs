@@ -1,8 +1,8 @@
 //! Tensors over memory that somebody else owns, and DLPack both ways.
 
+use crate::dtype::scalar_type;
 use crate::error::{Error, ErrorKind, Result, check};
 use crate::ffi::{self, DLManagedTensorVersioned};
-use crate::mapped::scalar_type;
 use crate::module::device_name;
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
@@ -62,21 +62,6 @@ impl Borrowed<'_> {
         // SAFETY: the shim gives the tensor away.
         Ok(unsafe { Tensor::from_ptr(raw) })
     }
-}
-
-/// A tensor of float32 on the CPU, whose zeros `fill` replaces, row-major.
-///
-/// # Errors
-/// What libtorch refuses: a negative size, or more memory than there is.
-pub fn filled_tensor(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
-    let tensor = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?;
-    if tensor.numel() > 0 {
-        // SAFETY: just made: so many values, side by side, that nobody else has.
-        fill(unsafe {
-            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel())
-        });
-    }
-    Ok(tensor)
 }
 
 /// A tensor on the CPU over memory of Rust, row-major, which is dropped when the last tensor

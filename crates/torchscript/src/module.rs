@@ -1,8 +1,8 @@
 //! [`ScriptModule`]: named tensors, methods, calls.
 
+use crate::dtype::scalar_type;
 use crate::error::{Error, ErrorKind, Result, c_string, check};
 use crate::ffi::{self, TsModule};
-use crate::mapped::scalar_type;
 use crate::process::enter;
 use crate::value::{RawValue, RawValues, Value};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! A tensor that threads read together.
 
+use crate::dtype::dtype_name;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapped::dtype_name;
 use tch::{Device, Kind, Tensor};
 
 /// A tensor that nothing writes to.

@@ -2,18 +2,20 @@
 
 use super::weights::ArchiveWeights;
 use super::{Archive, start_of, unreadable};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, unmapped};
+use crate::tensor::Tensor;
+use bertscript_process::MappedFile;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
-use tch::Tensor;
-use torchscript::{ArchiveReader, MappedFile, MethodSchema, ScriptModule};
+use std::sync::Arc;
+use torchscript::{ArchiveReader, MethodSchema, ScriptModule};
 
 /// An archive of this library: its weights, mapped, and the signature of its code, of which
 /// nothing is loaded before [`Self::load_script`].
 #[derive(Debug)]
 pub(crate) struct ArchiveFile {
-    mapped: MappedFile,
+    mapped: Arc<MappedFile>,
     weights: ArchiveWeights,
     schema: MethodSchema,
     /// None of an archive that was given in memory.
@@ -65,7 +67,7 @@ impl ArchiveFile {
         else {
             return Ok(Opened::Other(file));
         };
-        let mapped = MappedFile::new(&file)?;
+        let mapped = Arc::new(MappedFile::new(&file).map_err(unmapped)?);
         let file = Some((file, identity));
         Ok(Opened::Own(Box::new((archive, Self { mapped, weights, schema, file }))))
     }
@@ -75,7 +77,7 @@ impl ArchiveFile {
         let read = read(bytes, ArchiveReader::from_bytes(bytes), bytes.len() as u64);
         let found = read.map_err(|error| error.at("archive"))?;
         let Some((archive, weights, schema)) = found else { return Ok(None) };
-        let mapped = MappedFile::copy(bytes)?;
+        let mapped = Arc::new(MappedFile::copy(bytes).map_err(unmapped)?);
         Ok(Some((archive, Self { mapped, weights, schema, file: None })))
     }
 
@@ -106,7 +108,10 @@ impl ArchiveFile {
             Some((file, _)) => ScriptModule::load_file(file, cpu)?,
             None => ScriptModule::load_bytes(self.mapped.bytes(), cpu)?,
         };
-        script.map_tensors(&self.parameters()?)?;
+        let parameters = self.parameters()?;
+        let parameters =
+            parameters.iter().map(|(name, tensor)| Ok((name.clone(), tensor.try_into()?)));
+        script.map_tensors(&parameters.collect::<Result<Vec<_>>>()?)?;
         Ok(script)
     }
 }

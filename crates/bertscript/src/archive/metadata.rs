@@ -1,16 +1,15 @@
 //! `bertscript.json`.
 
 use crate::config::Config;
-use crate::device::Dtype;
+use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::{Architecture, Dim};
-use crate::memory::filled;
 use crate::models::PreTrained;
 use crate::shapes::Shapes;
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use tch::Tensor;
 
 /// The version of the archive format that this library writes.
 ///
@@ -271,20 +270,10 @@ pub fn weights_sha256(parameters: &[(String, Tensor)]) -> Result<String> {
     let mut sorted: Vec<_> = parameters.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hash = Sha256::new();
-    let mut buffer = filled(1 << 22, 0)?;
     for (name, tensor) in sorted {
         hash.update(name.as_bytes());
         hash.update([0]);
-        let flat = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_view([-1])?;
-        let size = flat.kind().elt_size_in_bytes();
-        let (total, step) = (flat.numel(), buffer.len() / size);
-        for start in (0..total).step_by(step) {
-            // In pieces, so that hashing a large embedding copies little of it.
-            let count = step.min(total - start);
-            let piece = flat.f_narrow(0, start as i64, count as i64)?;
-            piece.f_copy_data_u8(&mut buffer[..count * size], count)?;
-            hash.update(&buffer[..count * size]);
-        }
+        hash.update(tensor.to_device(Device::Cpu)?.as_bytes()?);
     }
     Ok(hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -4,11 +4,13 @@ use super::state_dict::state_dict;
 use super::{Metadata, unreadable};
 use crate::checkpoint::{CopyLimit, Names, Pickle, TensorRecord, TensorSpan, tensors_of_spans};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{ElementType, Tensor};
+use bertscript_process::MappedFile;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
-use tch::{Kind, Tensor};
-use torchscript::{ArchiveReader, MappedFile};
+use std::sync::Arc;
+use torchscript::ArchiveReader;
 
 /// The record of the module's attributes.
 const PICKLE: &str = "data.pkl";
@@ -30,9 +32,9 @@ pub struct ArchiveWeights {
 }
 
 impl WeightRecord {
-    /// The dtype.
-    pub fn kind(&self) -> Kind {
-        self.span.kind
+    /// The type of the elements.
+    pub fn element_type(&self) -> ElementType {
+        self.span.element_type
     }
 
     /// The size of each dimension.
@@ -117,7 +119,7 @@ impl ArchiveWeights {
     ///
     /// # Errors
     /// [`ErrorKind::MissingParameter`] if there is none of this name.
-    pub fn tensor(&self, file: &MappedFile, name: &str) -> Result<Tensor> {
+    pub fn tensor(&self, file: &Arc<MappedFile>, name: &str) -> Result<Tensor> {
         let record = self.get(name).ok_or_else(|| {
             Error::new(ErrorKind::MissingParameter, "the archive has no such tensor").at(name)
         })?;
@@ -125,7 +127,7 @@ impl ArchiveWeights {
     }
 
     /// Every tensor, as [`Self::tensor`] gives it; names of the same elements share a copy.
-    pub fn tensors(&self, file: &MappedFile) -> Result<Vec<(String, Tensor)>> {
+    pub fn tensors(&self, file: &Arc<MappedFile>) -> Result<Vec<(String, Tensor)>> {
         tensors_of_spans(self.iter().map(|(name, record)| (name, &record.span)), file)
     }
 
@@ -140,7 +142,7 @@ impl ArchiveWeights {
         for (_, WeightRecord { span, .. }) in &self.entries {
             if known.insert(span) {
                 let numel = span.numel().unwrap_or(u64::MAX);
-                let item = span.kind.elt_size_in_bytes() as u64;
+                let item = span.element_type.size() as u64;
                 count = count.saturating_add(numel);
                 bytes = bytes.saturating_add(numel.saturating_mul(item));
             }

@@ -2,14 +2,15 @@
 
 use super::pickle::{Storage, TensorRecord};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{ElementType, Tensor};
+use bertscript_process::MappedFile;
 use std::collections::HashMap;
-use tch::{Kind, Tensor};
-use torchscript::MappedFile;
+use std::sync::Arc;
 
 /// The elements of a tensor in a file, within the bounds of its storage.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TensorSpan {
-    pub(crate) kind: Kind,
+    pub(crate) element_type: ElementType,
     pub(crate) size: Vec<i64>,
     pub(crate) stride: Vec<i64>,
     /// The byte offset in the file of the first element.
@@ -30,7 +31,7 @@ impl TensorSpan {
         file_length: u64,
     ) -> Result<Self> {
         let TensorRecord { storage, offset, size, stride } = record;
-        let Storage { kind, key, numel, view } = storage;
+        let Storage { element_type, key, numel, view } = storage;
         if start.checked_add(bytes).is_none_or(|end| end > file_length) {
             let message = format!(
                 "truncated: storage {key} has {bytes} bytes at {start}, but the file only {file_length}"
@@ -38,7 +39,7 @@ impl TensorSpan {
             return Err(malformed(message));
         }
         let (view_offset, numel) = view.unwrap_or((0, *numel));
-        let item = kind.elt_size_in_bytes() as u64;
+        let item = element_type.size() as u64;
         let invalid = || {
             malformed(format!(
                 "size {size:?}, stride {stride:?} at {offset} leaves a storage of {numel}"
@@ -55,7 +56,7 @@ impl TensorSpan {
             return Err(invalid());
         }
         let span = |offset, extent| Self {
-            kind: *kind,
+            element_type: *element_type,
             size: size.clone(),
             stride: stride.clone(),
             offset,
@@ -82,7 +83,7 @@ impl TensorSpan {
 
     /// Whether the tensor can be in the mapped file, without a copy.
     pub(crate) fn is_mappable(&self) -> bool {
-        self.is_contiguous() && self.offset.is_multiple_of(self.kind.elt_size_in_bytes())
+        self.is_contiguous() && self.offset.is_multiple_of(self.element_type.size())
     }
 
     fn is_contiguous(&self) -> bool {
@@ -95,32 +96,32 @@ impl TensorSpan {
     }
 
     /// The tensor: in the mapped file, or copied if it cannot be.
-    pub(crate) fn tensor(&self, file: &MappedFile) -> Result<Tensor> {
-        let Self { kind, size, stride, offset, extent } = self;
-        if *extent == 0 {
-            return Ok(Tensor::f_zeros(&size[..], (*kind, tch::Device::Cpu))?);
+    pub(crate) fn tensor(&self, file: &Arc<MappedFile>) -> Result<Tensor> {
+        let sizes = |sizes: &[i64]| sizes.iter().map(|size| *size as usize).collect::<Vec<_>>();
+        let (size, stride, element_type) =
+            (sizes(&self.size), sizes(&self.stride), self.element_type);
+        let bytes = self.extent as usize * element_type.size();
+        let range = self.offset..self.offset + bytes;
+        match self.is_contiguous() {
+            true => Tensor::mapped(element_type, size, file, range),
+            false => Tensor::gathered(element_type, size, &stride, &file.bytes()[range]),
         }
-        if self.is_contiguous() {
-            return Ok(file.tensor(*offset, size, *kind)?);
-        }
-        let elements = file.tensor(*offset, &[*extent], *kind)?;
-        Ok(elements.f_as_strided(&size[..], &stride[..], 0)?.f_contiguous()?)
     }
 }
 
 /// The tensors of a file, by name. A copy is made once for each span.
 pub(crate) fn tensors<'a>(
     spans: impl IntoIterator<Item = (&'a str, &'a TensorSpan)>,
-    file: &MappedFile,
+    file: &Arc<MappedFile>,
 ) -> Result<Vec<(String, Tensor)>> {
     let mut copies = HashMap::new();
     let named = spans.into_iter().map(|(name, span)| {
         let tensor = match copies.get(span) {
-            Some(copy) => Tensor::shallow_clone(copy),
+            Some(copy) => Tensor::clone(copy),
             None => span.tensor(file).map_err(|error| error.at(name))?,
         };
         if !span.is_mappable() {
-            copies.insert(span, tensor.shallow_clone());
+            copies.insert(span, tensor.clone());
         }
         Ok((name.to_owned(), tensor))
     });
@@ -146,7 +147,7 @@ impl CopyLimit {
         if span.extent == 0 || span.is_mappable() {
             return Ok(());
         }
-        let item = span.kind.elt_size_in_bytes() as u64;
+        let item = span.element_type.size() as u64;
         let bytes = span.numel().and_then(|numel| numel.checked_mul(item));
         self.left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             let (size, length) = (&span.size, self.length);

@@ -3,9 +3,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::FileNames;
 use crate::family::model::ModelSpec;
+use crate::tensor::Tensor;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use tch::Tensor;
 
 /// Named tensors of a checkpoint, sorted by name.
 #[derive(Debug, Default)]
@@ -127,9 +127,9 @@ fn split(
     file_names: &FileNames,
 ) -> Result<Vec<(String, Entry)>> {
     let Some(names) = file_names.split(&name) else { return Ok(vec![(name, entry)]) };
-    let (found, count) = (entry.tensor.size(), names.len() as i64);
+    let (found, count) = (entry.tensor.shape(), names.len());
     let rows = match found.first() {
-        Some(rows) if rows % count == 0 => rows / count,
+        Some(rows) if rows.is_multiple_of(count) => rows / count,
         _ => {
             let message = format!(
                 "expected {count} parameters one after the other, found shape {found:?} in {}",
@@ -138,9 +138,9 @@ fn split(
             return Err(Error::new(ErrorKind::ShapeMismatch, message).at(from));
         }
     };
-    let parts = names.into_iter().zip(0..).map(|(name, index)| {
+    let parts = names.into_iter().enumerate().map(|(index, name)| {
         // Of its own memory: an archive has a storage for each parameter.
-        let tensor = entry.tensor.f_narrow(0, index * rows, rows)?.f_detach_copy()?;
+        let tensor = entry.tensor.rows(index * rows..(index + 1) * rows)?;
         Ok((name, Entry { tensor, file: entry.file.clone() }))
     });
     parts.collect()
@@ -175,7 +175,7 @@ mod tests {
     fn state(names: &[&str]) -> StateDict {
         let mut state = StateDict::default();
         for name in names {
-            state.insert((*name).to_owned(), Tensor::from(0.0), "test");
+            state.insert((*name).to_owned(), Tensor::new([0_f32], []).unwrap(), "test");
         }
         state
     }

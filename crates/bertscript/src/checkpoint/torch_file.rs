@@ -6,13 +6,14 @@
 use super::pickle::{Object, Pickle, TensorRecord};
 use super::span::{CopyLimit, TensorSpan, tensors};
 use super::{open_file, unread};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, unmapped};
+use crate::tensor::Tensor;
+use bertscript_process::MappedFile;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use tch::Tensor;
-use torchscript::MappedFile;
+use std::sync::Arc;
 use zip::result::ZipError;
 
 /// What a legacy file begins with.
@@ -53,7 +54,8 @@ fn read_file(file: &File, length: u64) -> Result<Vec<(String, Tensor)>> {
         Ok((name, span))
     });
     let spans = spans.collect::<Result<Vec<_>>>()?;
-    tensors(spans.iter().map(|(name, span)| (*name, span)), &MappedFile::new(file)?)
+    let mapped = Arc::new(MappedFile::new(file).map_err(unmapped)?);
+    tensors(spans.iter().map(|(name, span)| (*name, span)), &mapped)
 }
 
 /// The pickle, and where the storages are that it names.
@@ -144,8 +146,8 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
         }
     }
     let pickle = Pickle::read(reader)?;
-    let kinds: HashMap<_, _> =
-        pickle.storages().map(|storage| (storage.key.clone(), storage.kind)).collect();
+    let types: HashMap<_, _> =
+        pickle.storages().map(|storage| (storage.key.clone(), storage.element_type)).collect();
     let keys = Pickle::read(reader)?;
     let Object::List(list) = keys.root() else {
         return Err(malformed("the list of storages is missing"));
@@ -155,13 +157,13 @@ fn read_legacy(reader: &mut (impl BufRead + Seek)) -> Result<(Pickle, Places)> {
         let Object::Text(key) = keys.get(*id) else {
             return Err(malformed("a storage key that is no text"));
         };
-        let kind =
-            kinds.get(key).ok_or_else(|| malformed(format!("no tensor has storage {key}")))?;
+        let element_type =
+            types.get(key).ok_or_else(|| malformed(format!("no tensor has storage {key}")))?;
         let mut numel = [0; 8];
         reader.read_exact(&mut numel).map_err(|error| unread(error, "truncated"))?;
         let size = u64::try_from(i64::from_le_bytes(numel))
             .ok()
-            .and_then(|numel| numel.checked_mul(kind.elt_size_in_bytes() as u64))
+            .and_then(|numel| numel.checked_mul(element_type.size() as u64))
             .ok_or_else(|| malformed(format!("storage {key} has an impossible size")))?;
         let start = reader.stream_position().map_err(unreadable)?;
         let end = start.checked_add(size).ok_or_else(|| malformed("a storage beyond the file"))?;

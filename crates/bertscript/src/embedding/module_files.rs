@@ -6,10 +6,10 @@
 use crate::assets::Assets;
 use crate::checkpoint::{ModuleEntry, safetensors_from_bytes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::elements;
+use crate::memory::copied;
+use crate::tensor::Tensor;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
 
 /// The arguments of a module's constructor, from its `config.json`.
 pub(super) struct Arguments {
@@ -100,11 +100,11 @@ impl ModuleWeights {
     pub(super) fn take(&mut self, name: &str, shape: &[i64]) -> Result<Vec<f32>> {
         let tensor = self.tensors.remove(name);
         let tensor = tensor.ok_or_else(|| self.invalid(format!("the tensor {name} is missing")))?;
-        let found = tensor.size();
+        let found: Vec<_> = tensor.shape().iter().map(|size| *size as i64).collect();
         if found != shape {
             return Err(self.invalid(format!("{name}: found shape {found:?}, expected {shape:?}")));
         }
-        elements(&tensor.f_to_kind(Kind::Float)?)
+        Ok(copied(tensor.to_f32()?.as_slice::<f32>()?)?)
     }
 
     /// Refuses tensors that were not taken.

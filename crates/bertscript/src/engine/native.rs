@@ -60,8 +60,10 @@ impl NativeEngine {
         source.prepacked.get(self.int8, || {
             // What was prepacked needs the file's pages no more.
             let read = || source.release();
-            self.source
-                .with_weights(|weights, spec| Prepacked::load(weights, spec, self.int8, &read))
+            let weights = source.weights()?;
+            let prepacked = Prepacked::load(&weights, &source.spec()?, self.int8, &read)?;
+            weights.finish()?;
+            Ok(prepacked)
         })
     }
 }
@@ -116,8 +118,6 @@ impl Engine for NativeEngine {
         let threads = CallThreads::take();
         let max_tokens = max_tokens.unwrap_or_else(|| suitable_tokens(tch::Device::Cpu));
         let chunks = chunks::cut(lengths, max_tokens, threads.members())?;
-        // By this thread: helpers call no libtorch.
-        self.model()?;
         chunks::run(&chunks, &threads, each)
     }
 }

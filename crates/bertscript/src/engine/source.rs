@@ -8,12 +8,12 @@ use crate::checkpoint::StateDict;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
+use crate::tensor::Tensor;
 use crate::weights::Weights;
 use bertscript_kernels::Keys;
 use once_cell::sync::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tch::Tensor;
 use torchscript::{MethodSchema, NamedTensor, ScriptModule};
 
 /// An archive on a device, in a dtype.
@@ -188,17 +188,21 @@ impl Source {
         if self.file.is_none() {
             let named = self.script()?.named_tensors()?.into_iter();
             let named = named.filter(|named| named.is_parameter);
-            return Ok(named.map(|NamedTensor { name, tensor, .. }| (name, tensor)).collect());
+            return named
+                .map(|NamedTensor { name, tensor, .. }| Ok((name, tensor.try_into()?)))
+                .collect();
         }
         // Those of one storage stay on one.
         let mut moved = HashMap::new();
         let named = self.mapped_parameters()?.into_iter().map(|(name, tensor)| {
-            let storage = tensor.data_ptr() as usize;
+            let storage = tensor.address();
             let tensor = match moved.get(&storage) {
-                Some(known) => Tensor::shallow_clone(known),
-                None => tensor.f_to_device(self.device)?.f_to_kind(self.dtype.kind())?,
+                Some(known) => Tensor::clone(known),
+                None => tensor.to_device(self.device.into())?.to_dtype(self.dtype)?,
             };
-            moved.insert(storage, tensor.shallow_clone());
+            if storage.is_some() {
+                moved.insert(storage, tensor.clone());
+            }
             Ok((name, tensor))
         });
         named.collect()
@@ -209,11 +213,8 @@ impl Source {
         self.file.as_ref().map_or(Ok(Vec::new()), |file| file.parameters())
     }
 
-    /// Builds a model from the weights, all of which it takes.
-    pub(super) fn with_weights<T>(
-        &self,
-        build: impl FnOnce(&Weights, &ModelSpec) -> Result<T>,
-    ) -> Result<T> {
+    /// The weights for an engine, which takes all of them.
+    pub(super) fn weights(&self) -> Result<Weights> {
         // On the CPU, each weight is cast when it is taken, not all of them at once.
         let is_cast_later = self.file.is_some() && self.device == tch::Device::Cpu;
         let parameters = if is_cast_later { self.mapped_parameters()? } else { self.parameters()? };
@@ -221,10 +222,7 @@ impl Source {
         for (name, tensor) in parameters {
             state.insert(name, tensor, "the archive");
         }
-        let weights = Weights::new(state, self.dtype, None);
-        let built = build(&weights, &self.spec()?)?;
-        weights.finish()?;
-        Ok(built)
+        Ok(Weights::new(state, self.dtype, None))
     }
 }
 

@@ -16,8 +16,7 @@ use crate::family::model::ModelSpec;
 use crate::family::spec::Encoder;
 use crate::memory::collect;
 use crate::models::{Model, ModelInputs};
-use crate::nn::{AttentionForm, Sequences, VarlenBatch, VarlenKernel, VarlenShape};
-use crate::weights::Weights;
+use crate::nn::{AttentionForm, Sequences, TorchWeights, VarlenBatch, VarlenKernel, VarlenShape};
 use bertscript_kernels::{Solo, Team};
 use graphs::Graphs;
 use std::fmt;
@@ -40,10 +39,12 @@ impl VarlenEngine {
     fn model(&self) -> Result<&VarlenModel> {
         let device = self.source.device;
         let hidden_states = self.source.metadata()?.has_hidden_states();
-        let load = |weights: &Weights, spec: &ModelSpec| {
-            VarlenModel::load(weights, spec, hidden_states, device)
-        };
-        self.source.varlen.get_or_try_init(|| self.source.with_weights(load))
+        self.source.varlen.get_or_try_init(|| {
+            let weights = TorchWeights::new(self.source.weights()?);
+            let model = VarlenModel::load(&weights, &self.source.spec()?, hidden_states, device)?;
+            weights.finish()?;
+            Ok(model)
+        })
     }
 }
 
@@ -114,7 +115,7 @@ struct Layers {
 impl VarlenModel {
     /// Takes weights that are on `device`.
     fn load(
-        w: &Weights,
+        w: &TorchWeights,
         spec: &ModelSpec,
         hidden_states: bool,
         device: tch::Device,
@@ -240,7 +241,7 @@ mod tests {
     use crate::family::{Architecture, Task};
     use crate::models::ModelOutputs;
     use crate::nn::Attention;
-    use crate::weights::RandomInit;
+    use crate::weights::{RandomInit, Weights};
     use tch::Device;
 
     fn spec(architecture: Architecture) -> ModelSpec {
@@ -258,9 +259,9 @@ mod tests {
         Config::from_json(config.as_bytes()).unwrap().model(architecture).unwrap()
     }
 
-    fn random() -> Weights {
+    fn random() -> TorchWeights {
         let random = RandomInit { seed: 7, initializer_range: 0.2 };
-        Weights::new(StateDict::default(), Dtype::F32, Some(random))
+        TorchWeights::new(Weights::new(StateDict::default(), Dtype::F32, Some(random)))
     }
 
     /// What the model that is traced computes for one text alone.

@@ -9,9 +9,9 @@ use crate::family::relative_positions::RelativePositions;
 use crate::family::spec::{self, Positions, Qkv};
 use crate::nn::{
     AttentionForm, DisentangledScores, DistanceEmbedding, DistanceVectors, Linear, OfColumns,
-    RelativeBias, Rotation, Scores, VarlenBatch, VarlenScores, boolean_mask, window_mask,
+    RelativeBias, Rotation, Scores, TorchWeights, VarlenBatch, VarlenScores, boolean_mask,
+    window_mask,
 };
-use crate::weights::Weights;
 use tch::Tensor;
 use torchscript::SharedTensor;
 
@@ -67,7 +67,7 @@ enum BatchScores<'a> {
 impl BatchAttention {
     /// words `[V,E]`
     pub(super) fn load(
-        w: &Weights,
+        w: &TorchWeights,
         spec: &spec::Encoder,
         form: AttentionForm,
         words: &Tensor,
@@ -201,7 +201,7 @@ enum Projections {
 
 impl SelfAttention {
     pub(super) fn load(
-        w: &Weights,
+        w: &TorchWeights,
         layer: &spec::Layer,
         encoder: &spec::Encoder,
         (form, vectors): (AttentionForm, Option<&Tensor>),

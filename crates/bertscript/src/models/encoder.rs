@@ -10,8 +10,7 @@ use super::attention::{BatchAttention, OfBatch, SelfAttention};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::{self, Index, MaskedTokens, NormPlacement, Positions};
-use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear};
-use crate::weights::Weights;
+use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear, TorchWeights};
 use tch::{Kind, Tensor};
 
 /// Embeddings and layers.
@@ -35,7 +34,11 @@ pub(super) struct Encoded {
 }
 
 impl Encoder {
-    pub(super) fn load(w: &Weights, spec: &spec::Encoder, form: AttentionForm) -> Result<Self> {
+    pub(super) fn load(
+        w: &TorchWeights,
+        spec: &spec::Encoder,
+        form: AttentionForm,
+    ) -> Result<Self> {
         let embeddings = Embeddings::load(w, spec)?;
         let attention = BatchAttention::load(w, spec, form, &embeddings.words())?;
         let vectors = attention.loaded_vectors()?;
@@ -74,7 +77,7 @@ struct Embeddings {
 }
 
 impl Embeddings {
-    fn load(w: &Weights, encoder: &spec::Encoder) -> Result<Self> {
+    fn load(w: &TorchWeights, encoder: &spec::Encoder) -> Result<Self> {
         let (spec, hidden_size) = (&encoder.embeddings, encoder.hidden_size);
         let width = spec.width;
         let projection = |linear| Linear::load(w, linear, width, hidden_size);
@@ -145,7 +148,7 @@ pub(super) fn position_ids(positions: Positions, inputs: ModelInputs<'_>) -> Res
 }
 
 /// The norm that a description has, if it has one.
-fn norm(w: &Weights, spec: Option<&spec::LayerNorm>, width: i64) -> Result<Option<LayerNorm>> {
+fn norm(w: &TorchWeights, spec: Option<&spec::LayerNorm>, width: i64) -> Result<Option<LayerNorm>> {
     spec.map(|spec| LayerNorm::load(w, spec, width)).transpose()
 }
 
@@ -162,7 +165,7 @@ struct Layer {
 
 impl Layer {
     fn load(
-        w: &Weights,
+        w: &TorchWeights,
         layer: &spec::Layer,
         encoder: &spec::Encoder,
         (form, vectors): (AttentionForm, Option<&Tensor>),
@@ -221,7 +224,7 @@ enum Widen {
 }
 
 impl Mlp {
-    fn load(w: &Weights, layer: &spec::Layer, hidden: i64, wide: i64) -> Result<Self> {
+    fn load(w: &TorchWeights, layer: &spec::Layer, hidden: i64, wide: i64) -> Result<Self> {
         let linear = |spec, outputs| Linear::load(w, spec, hidden, outputs);
         let widen = match &layer.mlp {
             spec::Mlp::Plain(spec) => Widen::Plain(linear(spec, wide)?),

@@ -5,8 +5,8 @@
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::{self, OutputForm, Pooling};
-use crate::nn::{LayerNorm, Linear, VarlenBatch};
-use crate::weights::{Init, Weights};
+use crate::nn::{LayerNorm, Linear, TorchWeights, VarlenBatch};
+use crate::weights::Init;
 use tch::Tensor;
 
 /// A linear layer, its activation, and perhaps a LayerNorm.
@@ -17,7 +17,7 @@ pub(super) struct Transform {
 }
 
 impl Transform {
-    pub(super) fn load(w: &Weights, spec: &spec::Transform, in_features: i64) -> Result<Self> {
+    pub(super) fn load(w: &TorchWeights, spec: &spec::Transform, in_features: i64) -> Result<Self> {
         let norm = |norm| LayerNorm::load(w, norm, spec.width);
         Ok(Self {
             dense: Linear::load(w, &spec.dense, in_features, spec.width)?,
@@ -89,7 +89,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn load(w: &Weights, spec: &spec::Head, hidden_size: i64) -> Result<Self> {
+    pub(super) fn load(w: &TorchWeights, spec: &spec::Head, hidden_size: i64) -> Result<Self> {
         let (mut transforms, mut width) = (Vec::new(), hidden_size);
         for transform in &spec.transforms {
             transforms.push(Transform::load(w, transform, width)?);

@@ -8,13 +8,13 @@ use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::{ModelSpec, Tie};
 use crate::family::{Architecture, Dim, OutputSpec};
-use crate::nn::{Attention, AttentionForm};
+use crate::nn::{Attention, AttentionForm, TorchWeights};
 use crate::untie::{TieReport, TieWeights, tie};
-use crate::weights::{RandomInit, Weights};
+use crate::weights::{RandomInit, Weights, is_floating};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use torchscript::InferenceMode;
 
 /// How to load a checkpoint.
@@ -123,21 +123,12 @@ impl PreTrained {
             .random_init
             .map(|seed| RandomInit { seed, initializer_range: config.initializer_range });
         let weights = Weights::new(state, dtype, random).checked();
+        let weights = TorchWeights::new(weights.tied(pairs.clone(), options.ties));
         let model = Model::load(&weights, &spec, AttentionForm::Padded(attention))?;
-        let loaded = weights.finish()?;
+        let (parameters, loaded) = weights.finish()?;
         for pair in &pairs {
-            // Where both names were initialised, both get the first one's
-            // values, as transformers ties after initialising.
-            let new = |name: &str| {
-                let is_new = loaded.initialized.iter().any(|known| known == name);
-                loaded.parameters.iter().find(|(known, _)| is_new && known == name)
-            };
-            if let (Some((_, source)), Some((_, target))) = (new(&pair.source), new(&pair.target)) {
-                let mut target = target.shallow_clone();
-                match options.ties {
-                    TieWeights::Untie => target.f_copy_(source)?,
-                    TieWeights::Keep => target.set_data(source),
-                }
+            let is_new = |name: &String| loaded.initialized.contains(name);
+            if is_new(&pair.source) && is_new(&pair.target) {
                 ties.add(pair, options.ties);
             }
         }
@@ -149,7 +140,7 @@ impl PreTrained {
             config,
             dtype,
             model,
-            parameters: loaded.parameters,
+            parameters,
             report: LoadReport {
                 renamed,
                 unexpected: loaded.unexpected,
@@ -167,7 +158,7 @@ impl PreTrained {
     pub(crate) fn in_float32(&self) -> Result<Self> {
         let mut state = StateDict::default();
         for (name, tensor) in &self.parameters {
-            state.insert(name.clone(), tensor.shallow_clone(), "the model");
+            state.insert(name.clone(), tensor.shallow_clone().try_into()?, "the model");
         }
         let options = LoadOptions {
             dtype: Some(Dtype::F32),
@@ -336,12 +327,10 @@ impl Prepared {
 
 /// The dtype that all floating-point tensors have.
 fn common_dtype(state: &StateDict) -> Dtype {
-    let kinds = state.tensors().map(|(_, tensor)| tensor.kind());
-    let floating: Vec<_> = kinds
-        .filter(|kind| matches!(kind, Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double))
-        .collect();
-    match floating.first().copied().and_then(Dtype::from_kind) {
-        Some(dtype) if floating.iter().all(|kind| *kind == dtype.kind()) => dtype,
+    let types = state.tensors().map(|(_, tensor)| tensor.element_type());
+    let floating: Vec<_> = types.filter(|found| is_floating(*found)).collect();
+    match floating.first().copied().and_then(Dtype::from_element_type) {
+        Some(dtype) if floating.iter().all(|found| *found == dtype.element_type()) => dtype,
         _ => Dtype::F32,
     }
 }

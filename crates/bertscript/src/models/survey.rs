@@ -61,7 +61,7 @@ impl Survey {
             Prepared::new(&spec, config, state, TieWeights::Keep)?;
         let weights = Weights::new(state, dtype, None);
         for parameter in spec.parameters() {
-            let _ = weights.get(&parameter.name, &parameter.shape, Init::Zeros)?;
+            let _ = weights.find(&parameter.name, &parameter.shape, Init::Zeros)?;
         }
         let (parameters, missing, unexpected) = weights.survey();
         let files = checkpoint.assets()?.names().map(str::to_owned).collect();

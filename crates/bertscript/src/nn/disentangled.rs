@@ -4,10 +4,10 @@
 //! Source: `DisentangledSelfAttention` and `make_log_bucket_position`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/deberta_v2/modeling_deberta_v2.py>
 
-use super::{Attention, Embedding, LayerNorm, Linear, Scores};
+use super::{Attention, Embedding, LayerNorm, Linear, Scores, TorchWeights};
 use crate::error::Result;
 use crate::family::relative_positions::Disentangled;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
 
@@ -19,7 +19,7 @@ pub(crate) struct DistanceEmbedding {
 }
 
 impl DistanceEmbedding {
-    pub(crate) fn load(w: &Weights, spec: &Disentangled, hidden_size: i64) -> Result<Self> {
+    pub(crate) fn load(w: &TorchWeights, spec: &Disentangled, hidden_size: i64) -> Result<Self> {
         let embedding =
             Embedding::load(&w.sub(&spec.name), spec.num_rows(), hidden_size, Init::Normal)?;
         let norm = spec.norm.as_ref().map(|norm| LayerNorm::load(w, norm, hidden_size));

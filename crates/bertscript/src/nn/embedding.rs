@@ -1,7 +1,8 @@
 //! `torch.nn.Embedding`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/sparse.py>
 
+use super::TorchWeights;
 use crate::error::Result;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::Tensor;
 use torchscript::SharedTensor;
 
@@ -13,7 +14,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     /// weight `[num_embeddings, embedding_dim]`
     pub(crate) fn load(
-        w: &Weights,
+        w: &TorchWeights,
         num_embeddings: i64,
         embedding_dim: i64,
         init: Init,

@@ -1,8 +1,9 @@
 //! `torch.nn.LayerNorm`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/normalization.py>
 
+use super::TorchWeights;
 use crate::error::Result;
 use crate::family::spec;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::Tensor;
 use torchscript::SharedTensor;
 
@@ -15,7 +16,11 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub(crate) fn load(w: &Weights, spec: &spec::LayerNorm, normalized_shape: i64) -> Result<Self> {
+    pub(crate) fn load(
+        w: &TorchWeights,
+        spec: &spec::LayerNorm,
+        normalized_shape: i64,
+    ) -> Result<Self> {
         let w = w.sub(&spec.name);
         let weight = w.get("weight", &[normalized_shape], Init::Ones)?;
         let bias = spec.has_bias.then(|| w.get("bias", &[normalized_shape], Init::Zeros));

@@ -1,8 +1,9 @@
 //! `torch.nn.Linear`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/linear.py>
 
+use super::TorchWeights;
 use crate::error::Result;
 use crate::family::spec;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::Tensor;
 use torchscript::SharedTensor;
 
@@ -15,7 +16,7 @@ pub(crate) struct Linear {
 impl Linear {
     /// weight `[out, in]`, bias `[out]`
     pub(crate) fn load(
-        w: &Weights,
+        w: &TorchWeights,
         spec: &spec::Linear,
         in_features: i64,
         out_features: i64,

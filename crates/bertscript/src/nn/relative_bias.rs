@@ -2,10 +2,10 @@
 //!
 //! Source: `MPNetEncoder.compute_position_bias`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/modeling_mpnet.py>
 
-use super::Embedding;
+use super::{Embedding, TorchWeights};
 use crate::error::Result;
 use crate::family::relative_positions::Buckets;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::Tensor;
 
 /// A number for each head and bucket of distances.
@@ -17,7 +17,7 @@ pub(crate) struct RelativeBias {
 }
 
 impl RelativeBias {
-    pub(crate) fn load(w: &Weights, buckets: &Buckets, num_heads: i64) -> Result<Self> {
+    pub(crate) fn load(w: &TorchWeights, buckets: &Buckets, num_heads: i64) -> Result<Self> {
         let embedding =
             Embedding::load(&w.sub(&buckets.name), buckets.num_buckets, num_heads, Init::Normal)?;
         Ok(Self { embedding, starts: buckets.starts(), buckets: buckets.clone() })

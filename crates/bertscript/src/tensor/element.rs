@@ -111,6 +111,13 @@ macro_rules! elements {
                 }
             }
 
+            /// Whether two tensors of this type have the same values.
+            pub(super) fn equal(self, a: &Tensor, b: &Tensor) -> Result<bool> {
+                match self {
+                    $(Self::$name => Ok(a.as_slice::<$type>()? == b.as_slice::<$type>()?),)*
+                }
+            }
+
             /// What `map` makes of each element of a tensor of this type.
             pub(super) fn map_elements<U>(
                 self,

@@ -8,12 +8,12 @@
 use crate::error::Result;
 use crate::family::init::WeightInit;
 use crate::family::spec::Table;
+use crate::memory::filled;
+use crate::tensor::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 use sha2::{Digest, Sha256};
-use tch::{Kind, Tensor};
-use torchscript::filled_tensor;
 
 /// How a parameter starts when no checkpoint has it.
 #[derive(Debug, Clone, Copy)]
@@ -64,50 +64,43 @@ pub(crate) struct RandomInit {
 impl RandomInit {
     /// The float32 tensor of this name.
     pub(crate) fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let options = (Kind::Float, tch::Device::Cpu);
-        Ok(match init {
-            Init::Zeros => Tensor::f_zeros(shape, options)?,
-            Init::Ones => Tensor::f_ones(shape, options)?,
-            Init::Normal => self.normal(name, shape)?,
+        let shape: Vec<_> = shape.iter().map(|size| *size as usize).collect();
+        let width = shape.last().copied().unwrap_or(1);
+        let count = shape.iter().fold(1_usize, |all, size| all.saturating_mul(*size));
+        let mut values = filled(count, 0_f32)?;
+        match init {
+            Init::Zeros => {}
+            Init::Ones => values.fill(1.),
+            Init::Normal => self.normal(name, &mut values),
             Init::NormalExceptRow(row) => {
-                let tensor = self.normal(name, shape)?;
-                let _ = tensor.f_select(0, row)?.f_zero_()?;
-                tensor
+                self.normal(name, &mut values);
+                // The id of padding is below the number of rows.
+                let mut rows = values.chunks_exact_mut(width.max(1)).skip(row as usize);
+                rows.next().into_iter().for_each(|row| row.fill(0.));
             }
             Init::TruncatedNormal { std, cutoff } => {
-                self.random(name, shape, |rng| std * truncated(rng, cutoff))?
+                self.random(name, &mut values, |rng| std * truncated(rng, cutoff));
             }
             Init::Sinusoidal => {
-                let width = shape.last().copied().unwrap_or(1).max(1) as usize;
-                filled_tensor(shape, |values| {
-                    for (index, to) in values.iter_mut().enumerate() {
-                        *to = sinusoid(index / width, index % width, width) as f32;
-                    }
-                })?
+                for (index, to) in values.iter_mut().enumerate() {
+                    *to = sinusoid(index / width, index % width, width) as f32;
+                }
             }
-        })
+        }
+        Tensor::new(values, shape)
     }
 
-    fn normal(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        self.random(name, shape, |rng| self.initializer_range * normal(rng))
+    fn normal(&self, name: &str, values: &mut [f32]) {
+        self.random(name, values, |rng| self.initializer_range * normal(rng));
     }
 
-    fn random(
-        &self,
-        name: &str,
-        shape: &[i64],
-        value: impl Fn(&mut ChaCha8Rng) -> f64,
-    ) -> Result<Tensor> {
+    fn random(&self, name: &str, values: &mut [f32], value: impl Fn(&mut ChaCha8Rng) -> f64) {
         // Each parameter has a generator of its own, so that none depends on
         // the order in which a model asks for them.
         let digest =
             Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(name).finalize();
         let mut rng = ChaCha8Rng::from_seed(digest.into());
-        Ok(filled_tensor(shape, |values| {
-            for to in values {
-                *to = value(&mut rng) as f32;
-            }
-        })?)
+        values.iter_mut().for_each(|to| *to = value(&mut rng) as f32);
     }
 }
 
@@ -157,7 +150,7 @@ mod tests {
         {
             let init = Init::TruncatedNormal { std: 0.1, cutoff };
             let tensor = random.tensor("a", &[200, 500], init).unwrap();
-            let values: Vec<f32> = tensor.flatten(0, -1).try_into().unwrap();
+            let values = tensor.as_slice::<f32>().unwrap();
             let most = values.iter().map(|value| f64::from(value.abs())).fold(0.0, f64::max);
             assert!(most <= 0.1 * cutoff * (1.0 + 1e-6), "{cutoff}: {most}");
             let squares = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
@@ -165,7 +158,7 @@ mod tests {
             assert!((std - 0.1 * expected).abs() < 0.001, "{cutoff}: {std}");
             let mean = values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64;
             assert!(mean.abs() < 0.001, "{cutoff}: {mean}");
-            assert!(tensor.equal(&random.tensor("a", &[200, 500], init).unwrap()));
+            assert!(tensor.equals(&random.tensor("a", &[200, 500], init).unwrap()).unwrap());
         }
     }
 
@@ -173,7 +166,7 @@ mod tests {
     fn positions_are_sines_and_cosines() {
         let random = RandomInit { seed: 1, initializer_range: 0.02 };
         let table = random.tensor("a", &[3, 5], Init::Sinusoidal).unwrap();
-        let rows: Vec<Vec<f32>> = table.try_into().unwrap();
+        let rows: Vec<_> = table.as_slice::<f32>().unwrap().chunks(5).collect();
         assert_eq!(rows[0], [0.0, 1.0, 0.0, 1.0, 0.0]);
         let third = 10000_f64.powf(0.4);
         let expected = [2_f64.sin(), 2_f64.cos(), (2.0 / third).sin(), (2.0 / third).cos()];

@@ -100,7 +100,7 @@ impl<R: BufRead> Machine<'_, R> {
             return Err(malformed("a persistent id that is no tuple"));
         };
         let item = |index: usize| items.get(index).map(|id| &self.objects[*id]);
-        let (Some(Object::Text(tag)), Some(Object::Global(Global::Storage(kind)))) =
+        let (Some(Object::Text(tag)), Some(Object::Global(Global::Storage(element_type)))) =
             (item(0), item(1))
         else {
             return Err(malformed("a persistent id that is no storage"));
@@ -118,7 +118,8 @@ impl<R: BufRead> Machine<'_, R> {
             }
             Some(_) => return Err(malformed("a storage with unknown view metadata")),
         };
-        let storage = Storage { kind: *kind, key: key.clone(), numel: int(numel)?, view };
+        let storage =
+            Storage { element_type: *element_type, key: key.clone(), numel: int(numel)?, view };
         self.push(Object::Storage(storage));
         Ok(())
     }

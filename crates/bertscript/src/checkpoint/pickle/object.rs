@@ -1,8 +1,8 @@
 //! What a pickle of weights is made of.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::ElementType;
 use std::rc::Rc;
-use tch::Kind;
 
 /// The index of an object in its [`super::Pickle`].
 pub(crate) type Id = usize;
@@ -54,7 +54,7 @@ pub(crate) enum Global {
     Size,
     Device,
     Dtype,
-    Storage(Kind),
+    Storage(ElementType),
     /// A function that makes a value that weights have no use for.
     Value,
 }
@@ -62,7 +62,7 @@ pub(crate) enum Global {
 /// A storage that lies elsewhere in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Storage {
-    pub(crate) kind: Kind,
+    pub(crate) element_type: ElementType,
     pub(crate) key: Rc<str>,
     /// Number of elements.
     pub(crate) numel: i64,
@@ -87,17 +87,17 @@ const GLOBALS: [(&str, Global); 18] = [
     ("torch.nn.parameter.Parameter", Global::Parameter),
     ("torch.Size", Global::Size),
     ("torch.device", Global::Device),
-    ("torch.FloatStorage", Global::Storage(Kind::Float)),
-    ("torch.HalfStorage", Global::Storage(Kind::Half)),
-    ("torch.BFloat16Storage", Global::Storage(Kind::BFloat16)),
-    ("torch.DoubleStorage", Global::Storage(Kind::Double)),
-    ("torch.LongStorage", Global::Storage(Kind::Int64)),
-    ("torch.IntStorage", Global::Storage(Kind::Int)),
-    ("torch.ShortStorage", Global::Storage(Kind::Int16)),
-    ("torch.CharStorage", Global::Storage(Kind::Int8)),
-    ("torch.ByteStorage", Global::Storage(Kind::Uint8)),
-    ("torch.BoolStorage", Global::Storage(Kind::Bool)),
-    ("torch.storage.UntypedStorage", Global::Storage(Kind::Uint8)),
+    ("torch.FloatStorage", Global::Storage(ElementType::F32)),
+    ("torch.HalfStorage", Global::Storage(ElementType::F16)),
+    ("torch.BFloat16Storage", Global::Storage(ElementType::BF16)),
+    ("torch.DoubleStorage", Global::Storage(ElementType::F64)),
+    ("torch.LongStorage", Global::Storage(ElementType::I64)),
+    ("torch.IntStorage", Global::Storage(ElementType::I32)),
+    ("torch.ShortStorage", Global::Storage(ElementType::I16)),
+    ("torch.CharStorage", Global::Storage(ElementType::I8)),
+    ("torch.ByteStorage", Global::Storage(ElementType::U8)),
+    ("torch.BoolStorage", Global::Storage(ElementType::Bool)),
+    ("torch.storage.UntypedStorage", Global::Storage(ElementType::U8)),
 ];
 
 const DTYPES: [&str; 10] = [

@@ -5,10 +5,9 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::family::relative_positions::{Buckets, Disentangled, RelativePositions};
 use crate::family::spec::Encoder;
-use crate::memory::{collect, elements, with_capacity};
+use crate::memory::{collect, with_capacity};
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, Linear, Matrix, RelativeBias, Solo, Then};
-use tch::Kind;
 
 /// The relative positions of an encoder.
 #[derive(Debug)]
@@ -55,7 +54,8 @@ impl Distances {
     fn of_buckets(w: &Weights, buckets: &Buckets, num_heads: i64) -> Result<Self> {
         let shape = [buckets.num_buckets, num_heads];
         let weight = w.sub(&buckets.name).get("weight", &shape, Init::Zeros)?;
-        let weight = elements::<f32>(&weight.f_to_kind(Kind::Float)?)?;
+        let weight = weight.to_f32()?;
+        let weight = weight.as_slice::<f32>()?;
         // The last bucket begins there, if there is more than one.
         let farthest = buckets.starts().last().copied().unwrap_or(buckets.exact());
         let mut table = with_capacity(num_heads as usize * (2 * farthest as usize + 1))?;
@@ -101,7 +101,8 @@ fn vectors<E: Element>(
 ) -> Result<Vectors<E>> {
     let shape = [distances.num_rows(), hidden_size];
     let weight = w.sub(&distances.name).get("weight", &shape, Init::Zeros)?;
-    let values = elements::<f32>(&weight.f_to_kind(Kind::Float)?)?;
+    let values = weight.to_f32()?;
+    let values = values.as_slice::<f32>()?;
     let (mut vectors, mut rounded) =
         (Matrix::<f32>::new(hidden_size as usize), Matrix::new(hidden_size as usize));
     vectors.set_rows(distances.num_rows() as usize)?;

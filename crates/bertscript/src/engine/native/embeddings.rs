@@ -1,20 +1,19 @@
 //! The sum of each token's vectors.
 
-use super::linear::{linear, optional_norm, round};
+use super::linear::{as_bf16, linear, optional_norm, round};
 use super::scratch::Scratch;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::family::spec::{self, Index};
+use crate::tensor::{ElementType, Tensor};
 use crate::weights::{Init, Weights};
-use bertscript_kernels::{Bf16, Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
-use tch::Kind;
-use torchscript::SharedTensor;
+use bertscript_kernels::{Element, Isa, LayerNorm, Linear, Matrix, Team, Then};
 
 /// Embeddings, whose tables are read where they lie.
 #[derive(Debug)]
 pub(super) struct Embeddings<E> {
     /// In the order of additions
-    tables: Vec<(SharedTensor, Index)>,
+    tables: Vec<(Tensor, Index)>,
     norm: Option<LayerNorm>,
     /// From the width of the tables to that of hidden states
     projection: Option<Linear<E>>,
@@ -27,7 +26,7 @@ impl<E: Element> Embeddings<E> {
         let projection = |one: &spec::Linear| linear(isa, w, &[one], width, hidden);
         let tables = embeddings.tables.iter().map(|table| {
             let weight = w.sub(&table.name).get("weight", &[table.rows, width], Init::Zeros)?;
-            Ok((SharedTensor::new(weight.f_contiguous()?), table.index))
+            Ok((weight, table.index))
         });
         Ok(Self {
             tables: tables.collect::<Result<_>>()?,
@@ -101,9 +100,9 @@ impl<E: Element> Embeddings<E> {
                 Index::Zero => None,
             };
             let add = number > 0;
-            match table.get().f_kind()? {
-                Kind::BFloat16 => look_up(Bf16::from_bits(table.as_bf16()?), ids, add, x),
-                _ => look_up(table.as_f32()?, ids, add, x),
+            match table.element_type() {
+                ElementType::BF16 => look_up(as_bf16(table)?, ids, add, x),
+                _ => look_up(table.as_slice::<f32>()?, ids, add, x),
             }
         }
         Ok(())

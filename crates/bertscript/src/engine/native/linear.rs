@@ -3,14 +3,14 @@
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::family::spec;
-use crate::memory::{elements, filled};
+use crate::memory::{copied, filled};
+use crate::tensor::{ElementType, Tensor};
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{
     Bf16, Element, Isa, LayerNorm, Linear, Matrix, OutOfMemory, Rows, RowsMut, Team,
 };
+use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
-use tch::{Kind, Tensor};
-use torchscript::SharedTensor;
 
 /// Linear layers with the same inputs and as many outputs each, as one.
 pub(super) fn linear<E: Element>(
@@ -66,26 +66,32 @@ fn with_values<R>(
         let bias = match layer.has_bias {
             true => own.get("bias", &[outputs], Init::Zeros)?,
             // Which adds nothing.
-            false => Tensor::f_zeros([outputs], (weight.f_kind()?, tch::Device::Cpu))?,
+            false => Tensor::new(filled(outputs as usize, 0_f32)?, [outputs as usize])?
+                .to_dtype(w.dtype())?,
         };
-        Ok([SharedTensor::new(weight.f_contiguous()?), SharedTensor::new(bias.f_contiguous()?)])
+        Ok([weight, bias])
     });
     let tensors = tensors.collect::<Result<Vec<_>>>()?;
-    if tensors.iter().any(|[weight, _]| weight.get().kind() == Kind::BFloat16) {
-        let layers = tensors.iter().map(|[weight, bias]| {
-            Ok((Bf16::from_bits(weight.as_bf16()?), Bf16::from_bits(bias.as_bf16()?)))
-        });
+    if tensors.iter().any(|[weight, _]| weight.element_type() == ElementType::BF16) {
+        let layers = tensors.iter().map(|[weight, bias]| Ok((as_bf16(weight)?, as_bf16(bias)?)));
         return Ok(of_bf16(&layers.collect::<Result<Vec<_>>>()?)?);
     }
-    let layers = tensors.iter().map(|[weight, bias]| Ok((weight.as_f32()?, bias.as_f32()?)));
+    let layers = tensors
+        .iter()
+        .map(|[weight, bias]| Ok((weight.as_slice::<f32>()?, bias.as_slice::<f32>()?)));
     Ok(of_f32(&layers.collect::<Result<Vec<_>>>()?)?)
+}
+
+/// The values of a tensor of bfloat16, for kernels.
+pub(super) fn as_bf16(tensor: &Tensor) -> Result<&[Bf16]> {
+    Ok(Bf16::from_bits(tensor.as_slice::<half::bf16>()?.reinterpret_cast()))
 }
 
 pub(super) fn norm(isa: Isa, w: &Weights, spec: &spec::LayerNorm, width: i64) -> Result<LayerNorm> {
     let own = w.sub(&spec.name);
     let values = |name| -> Result<Vec<f32>> {
         let tensor = own.get(name, &[width], Init::Zeros)?;
-        elements(&tensor.f_to_kind(Kind::Float)?)
+        Ok(copied(tensor.to_f32()?.as_slice::<f32>()?)?)
     };
     let weight = values("weight")?;
     let bias = if spec.has_bias { values("bias")? } else { filled(width as usize, 0.)? };
