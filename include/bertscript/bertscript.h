@@ -701,12 +701,14 @@ BERTSCRIPT_NOEXCEPT;
 
 /**
  * How many threads a call may use on the CPU, the caller's included: what was set, or else
- * `OMP_NUM_THREADS`, or else the cores that the process may run on. Calls that run at once
+ * `OMP_NUM_THREADS`, or else the cores that the thread which asks first may run on. Calls that run at once
  * share them.
  *
  * Thread safety: any thread.
  */
-BERTSCRIPT_API int32_t bertscript_get_num_threads(void) BERTSCRIPT_NOEXCEPT;
+BERTSCRIPT_API
+int32_t bertscript_get_num_threads(void)
+BERTSCRIPT_NOEXCEPT;
 
 /**
  * Sets a log callback, which gets the messages of libtorch, which would go to stderr, and

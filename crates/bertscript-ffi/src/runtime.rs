@@ -6,7 +6,7 @@ use crate::guard::guard;
 use crate::log::{self, bertscript_log_callback, bertscript_log_level};
 use crate::pointers::{flag, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
-use bertscript::Device;
+use bertscript::{Device, MAX_THREADS};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 
@@ -138,9 +138,6 @@ pub unsafe extern "C" fn bertscript_set_allow_tf32(
     unsafe { guard(err, body) }
 }
 
-/// The most threads on which any program may sensibly insist.
-const MAX_THREADS: usize = 4096;
-
 /// Sets how many threads a call may use on the CPU, the caller's included, and how many one
 /// operation of libtorch. It holds for the whole process: for calls that begin after it, and
 /// in libtorch, the caller's own use of it included, for this thread and those that begin
@@ -189,7 +186,7 @@ pub unsafe extern "C" fn bertscript_shutdown_threads(
 }
 
 /// How many threads a call may use on the CPU, the caller's included: what was set, or else
-/// `OMP_NUM_THREADS`, or else the cores that the process may run on. Calls that run at once
+/// `OMP_NUM_THREADS`, or else the cores that the thread which asks first may run on. Calls that run at once
 /// share them.
 ///
 /// Thread safety: any thread.

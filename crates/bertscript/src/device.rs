@@ -1,11 +1,14 @@
 //! Devices and dtypes, by torch's names.
 
+#[cfg(feature = "torch")]
+mod torch;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::ElementType;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
-use tch::Kind;
+#[cfg(feature = "torch")]
+use torch::cuda_devices;
 
 /// Where a module runs: `cpu`, or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -15,39 +18,6 @@ pub enum Device {
     Cpu,
     /// The CUDA device of this index.
     Cuda(usize),
-}
-
-impl Device {
-    /// The device of libtorch, once it is certain that it is there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Device`] with what is missing: the library, the driver, or
-    /// a device of this index.
-    pub fn resolve(self) -> Result<tch::Device> {
-        match self {
-            Self::Cpu => Ok(tch::Device::Cpu),
-            Self::Cuda(index) => {
-                let (count, reason) = torchscript::cuda_device_count()?;
-                let message = if count == 0 {
-                    format!("no CUDA device is available: {reason}")
-                } else if index >= count {
-                    format!("there are {count} CUDA devices, 0 to {}", count - 1)
-                } else {
-                    return Ok(tch::Device::Cuda(index));
-                };
-                Err(Error::new(ErrorKind::Device, message).at(self.to_string()))
-            }
-        }
-    }
-}
-
-impl From<tch::Device> for Device {
-    fn from(device: tch::Device) -> Self {
-        match device {
-            tch::Device::Cuda(index) => Self::Cuda(index),
-            _ => Self::Cpu,
-        }
-    }
 }
 
 impl fmt::Display for Device {
@@ -115,23 +85,29 @@ impl Devices {
     pub fn find() -> Result<Self> {
         let cpu = bertscript_kernels::Isa::best()
             .map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
-        let (count, reason) = torchscript::cuda_device_count()?;
-        let cuda = (0..count).map(|index| {
-            let found = torchscript::cuda_device(index)?;
-            let (major, minor) = found.compute_capability;
-            Ok(CudaDevice {
-                device: Device::Cuda(index).to_string(),
-                name: found.name,
-                total_memory: found.total_memory,
-                compute_capability: format!("{major}.{minor}"),
-            })
-        });
-        Ok(Self {
-            cpu: cpu.name().to_owned(),
-            cuda: cuda.collect::<Result<_>>()?,
-            cuda_unavailable: Some(reason).filter(|reason| !reason.is_empty()),
-        })
+        let (cuda, cuda_unavailable) = cuda_devices()?;
+        Ok(Self { cpu: cpu.name().to_owned(), cuda, cuda_unavailable })
     }
+}
+
+impl Device {
+    /// The same, in a build without libtorch: the CPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TorchUnavailable`] for any other.
+    #[cfg(not(feature = "torch"))]
+    pub(crate) fn checked(self) -> Result<Self> {
+        match self {
+            Self::Cpu => Ok(self),
+            Self::Cuda(_) => Err(Error::without_torch("CUDA").at(self.to_string())),
+        }
+    }
+}
+
+/// None without libtorch, and why.
+#[cfg(not(feature = "torch"))]
+fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
+    Ok((Vec::new(), Some("this library was built without libtorch".to_owned())))
 }
 
 /// The floating-point type of weights and outputs.
@@ -164,30 +140,6 @@ impl Dtype {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
         }
-    }
-
-    /// The type of elements.
-    pub fn element_type(self) -> ElementType {
-        match self {
-            Self::F32 => ElementType::F32,
-            Self::F16 => ElementType::F16,
-            Self::BF16 => ElementType::BF16,
-        }
-    }
-
-    /// The dtype of a type of elements, if it is one of these.
-    pub fn from_element_type(element_type: ElementType) -> Option<Self> {
-        Self::ALL.into_iter().find(|dtype| dtype.element_type() == element_type)
-    }
-
-    /// tch's name.
-    pub fn kind(self) -> Kind {
-        self.element_type().kind()
-    }
-
-    /// The dtype of a tensor's kind, if it is one of these.
-    pub fn from_kind(kind: Kind) -> Option<Self> {
-        Self::ALL.into_iter().find(|dtype| dtype.kind() == kind)
     }
 }
 

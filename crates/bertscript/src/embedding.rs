@@ -5,9 +5,10 @@ mod dense;
 mod module_files;
 mod pipeline;
 mod pooling;
+mod similarity;
 mod stage;
 
 pub use pipeline::{EmbeddingPipeline, Prompts, Similarity};
 pub use pooling::PoolingMode;
-pub(crate) use pooling::{pool_rows, pool_tensor, pooled_tokens};
+pub(crate) use pooling::{pool_rows, pooled_tokens};
 pub(crate) use stage::normalize;

@@ -3,18 +3,23 @@
 
 mod batches;
 mod choice;
+#[cfg(feature = "torch")]
+mod device_pooling;
 mod native;
 mod outputs;
 mod rows;
+#[cfg(feature = "torch")]
 mod script;
 mod source;
+#[cfg(feature = "torch")]
+mod tensors;
+#[cfg(feature = "torch")]
 mod varlen;
 
 pub(crate) use choice::{Choice, choose};
 pub use choice::{EngineKind, Precision};
 pub use outputs::Outputs;
 pub(crate) use rows::BatchOutput;
-pub(crate) use script::call;
 pub(crate) use source::Source;
 
 use crate::batch::{Batch, CheckedInputs};

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Cancelled,
     /// libtorch failed.
     Torch,
+    /// What is wanted requires libtorch, which this build is without.
+    TorchUnavailable,
     /// C++ threw something that is no `std::exception`.
     ForeignException,
     /// A panic where libtorch called back.
@@ -101,6 +103,13 @@ impl Error {
     pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The error of what requires libtorch, in a build without.
+    #[cfg(not(feature = "torch"))]
+    pub(crate) fn without_torch(what: &str) -> Self {
+        let message = format!("{what} requires libtorch, which this library was built without");
+        Self::new(ErrorKind::TorchUnavailable, message)
     }
 
     pub(crate) fn io(path: &Path, doing: &str, source: std::io::Error) -> Self {
@@ -186,6 +195,7 @@ impl From<OutOfMemory> for Error {
     }
 }
 
+#[cfg(feature = "torch")]
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         torchscript::Error::from(error).into()

@@ -97,7 +97,7 @@
 //!
 //! # Errors
 //!
-//! What is out of bounds is refused before libtorch sees it, with the argument,
+//! What is out of bounds is refused before anything runs, with the argument,
 //! what was found and what was expected. The module stays usable.
 //!
 //! ```
@@ -116,6 +116,14 @@
 //! # }
 //! ```
 //!
+//! # Without libtorch
+//!
+//! Without the feature `torch`, which is on by default, the library is plain Rust: the native
+//! engine runs archives on the CPU, in float32, bfloat16 and 8-bit integers, and all text
+//! tasks. What requires libtorch is not there (models, exporting, verifying, saving), or refused
+//! as [`ErrorKind::TorchUnavailable`]: CUDA, float16, the engine `torchscript`, and archives that
+//! only it executes, those of fixed shapes, with attention probabilities, and of other programs.
+//!
 //! # What the file is
 //!
 //! A TorchScript archive that `torch.jit.load` and libtorch open too, with
@@ -125,13 +133,16 @@
 //!
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_errors_doc)]
-// Denied where models are traced: `nn`, `models` and `activation`.
+// What describes models is read where they are traced, too.
+#![cfg_attr(not(feature = "torch"), allow(dead_code))]
+// Denied where models are traced: `nn` and `models`.
 #![allow(clippy::disallowed_methods)]
 
 mod activation;
 mod archive;
 mod assets;
 mod atomic_file;
+mod attention;
 mod batch;
 mod checkpoint;
 mod compare;
@@ -140,19 +151,26 @@ mod device;
 mod embedding;
 mod engine;
 mod error;
+#[cfg(feature = "torch")]
 mod export;
 mod family;
 mod memory;
+#[cfg(feature = "torch")]
 mod models;
 mod module;
+#[cfg(feature = "torch")]
 mod nn;
+mod parallel;
 mod process;
 mod shapes;
+mod survey;
 mod tasks;
 mod tensor;
 mod text;
+#[cfg(feature = "torch")]
 mod trace;
 mod untie;
+#[cfg(feature = "torch")]
 pub mod verify;
 mod weights;
 
@@ -165,6 +183,7 @@ pub use archive::{ArchiveWeights, WeightRecord};
 pub use assets::Assets;
 #[doc(hidden)] // for the command
 pub use atomic_file::{WholeFile, check_output, is_same_file};
+pub use attention::Attention;
 pub use batch::Inputs;
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
@@ -173,14 +192,16 @@ pub use device::{CudaDevice, Device, Devices, Dtype};
 pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "torch")]
 pub use export::export;
 pub use family::model::{ModelSpec, Tie};
 pub use family::{Architecture, Dim, OutputSpec, Task};
-pub use models::{LoadOptions, LoadReport, PreTrained, Survey};
+#[cfg(feature = "torch")]
+pub use models::{LoadOptions, LoadReport, PreTrained};
 pub use module::Module;
-pub use nn::Attention;
-pub use process::{set_thread_count, shutdown_threads, thread_count};
+pub use process::{MAX_THREADS, set_thread_count, shutdown_threads, thread_count};
 pub use shapes::{FixedShape, Shapes};
+pub use survey::Survey;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
@@ -191,5 +212,6 @@ pub use text::{
     EncodeOptions, Encoding, MAX_PADDED_LENGTH, MAX_TEXT_BYTES, Padding, Text, Tokenizer,
     Truncation,
 };
+#[cfg(feature = "torch")]
 pub use trace::trace;
 pub use untie::{TieReport, TieWeights, tie};

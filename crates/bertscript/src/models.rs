@@ -5,15 +5,14 @@ mod attention;
 mod encoder;
 mod heads;
 mod pretrained;
-mod survey;
 
 pub use pretrained::{LoadOptions, LoadReport, PreTrained};
-pub use survey::Survey;
 
 use crate::error::Result;
 use crate::family::Task;
 use crate::family::model::ModelSpec;
-use crate::nn::{AttentionForm, TorchWeights, VarlenBatch};
+use crate::nn::{AttentionForm, VarlenBatch};
+use crate::weights::TorchWeights;
 use encoder::Encoder;
 use heads::{Head, Rows, Transform};
 use tch::Tensor;

@@ -1,6 +1,8 @@
 //! Loading an archive onto a device and running it.
 
 mod run;
+#[cfg(feature = "torch")]
+mod saving;
 
 use crate::archive::{self, Archive, ArchiveFile, Metadata, Opened};
 use crate::assets::Assets;
@@ -9,12 +11,13 @@ use crate::embedding::EmbeddingPipeline;
 use crate::engine::{Choice, Engine, EngineKind, Precision, Source, choose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check};
+use crate::process::enter;
 use crate::tensor::Tensor;
 use crate::text::Tokenizer;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
-use torchscript::{MethodSchema, ScriptModule};
+use torchscript::MethodSchema;
 
 /// An archive on one device, in one dtype: one that bertscript exported, or any TorchScript
 /// archive with a `forward`.
@@ -56,16 +59,13 @@ impl Module {
     pub fn load(path: impl AsRef<Path>, device: Device, dtype: Option<Dtype>) -> Result<Self> {
         let path = path.as_ref();
         let load = || {
-            let _entered = torchscript::enter()?;
+            let _entered = enter()?;
             check(HEADROOM)?;
-            let device = device.resolve()?;
+            let device = device.checked()?;
             let file = archive::open_file(path)?;
             let source = match ArchiveFile::from_file(file)? {
                 Opened::Own(own) => Source::of_file(own.0, own.1, device, dtype)?,
-                Opened::Other(file) => {
-                    let script = ScriptModule::load_file(&file, Some(device))?;
-                    Source::of_script(script, None, device, dtype)?
-                }
+                Opened::Other(file) => Source::of_file_of_others(&file, device, dtype)?,
             };
             Self::from_source(source, Choice::default())
         };
@@ -74,24 +74,12 @@ impl Module {
 
     /// Loads an archive from memory, as [`Self::load`] does from a file.
     pub fn from_bytes(bytes: &[u8], device: Device, dtype: Option<Dtype>) -> Result<Self> {
-        let _entered = torchscript::enter()?;
-        let device = device.resolve()?;
+        let _entered = enter()?;
+        let device = device.checked()?;
         let source = match ArchiveFile::from_bytes(bytes)? {
             Some((archive, file)) => Source::of_file(archive, file, device, dtype)?,
-            None => {
-                let script = ScriptModule::load_bytes(bytes, Some(device))?;
-                Source::of_script(script, None, device, dtype)?
-            }
+            None => Source::of_bytes_of_others(bytes, device, dtype)?,
         };
-        Self::from_source(source, Choice::default())
-    }
-
-    /// Makes code that was just traced ready to run, and to be saved.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Archive`] if the code has no `forward`.
-    pub fn from_script(script: ScriptModule, archive: Archive) -> Result<Self> {
-        let source = Source::of_script(script, Some(archive), tch::Device::Cpu, None)?;
         Self::from_source(source, Choice::default())
     }
 
@@ -103,7 +91,7 @@ impl Module {
     }
 
     /// The same archive, executed by choice, in a dtype on a device; what stays is shared.
-    fn changed(&self, choice: Choice, device: tch::Device, dtype: Dtype) -> Result<Self> {
+    fn changed(&self, choice: Choice, device: Device, dtype: Dtype) -> Result<Self> {
         let is_there = (device, dtype) == (self.source.device, self.source.dtype);
         let source = match is_there {
             true => Arc::clone(&self.source),
@@ -121,7 +109,7 @@ impl Module {
     /// [`ErrorKind::Device`] if the device cannot be had; [`ErrorKind::Unsupported`] if
     /// the chosen engine or precision is not possible there.
     pub fn to(&self, device: Option<Device>, dtype: Option<Dtype>) -> Result<Self> {
-        let device = device.map_or(Ok(self.source.device), Device::resolve)?;
+        let device = device.map_or(Ok(self.source.device), Device::checked)?;
         self.changed(self.choice, device, dtype.unwrap_or(self.source.dtype))
     }
 
@@ -189,33 +177,6 @@ impl Module {
         if self.choice.int8 { Precision::Int8 } else { self.source.dtype.into() }
     }
 
-    /// Writes the archive to a file, whole or not at all; its weights are saved
-    /// for the CPU, wherever they are. Engine and precision are no properties of an archive.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] for a third-party archive, of which not
-    /// everything is known, and for weights that were cast after loading;
-    /// those of [`Archive::save`].
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let unsupported = |message: &str| Error::new(ErrorKind::Unsupported, message);
-        let Source { archive, device, dtype, .. } = &*self.source;
-        let Some(archive) = archive else {
-            return Err(unsupported("a third-party archive cannot be saved; copy the file"));
-        };
-        if archive.metadata().dtype()? != *dtype {
-            let message = "the weights were cast after loading: export with that dtype instead";
-            return Err(unsupported(message));
-        }
-        let script = self.source.script()?;
-        if *device == tch::Device::Cpu {
-            return archive.save(script, path);
-        }
-        let mut script = script.try_clone()?;
-        script.to(Some(tch::Device::Cpu), None)?;
-        archive.save(&script, path)
-    }
-
     /// The archive's description of itself, if it is one of this library.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.archive().map(Archive::metadata)
@@ -258,7 +219,7 @@ impl Module {
 
     /// Where it runs.
     pub fn device(&self) -> Device {
-        self.source.device.into()
+        self.source.device
     }
 
     /// The dtype of its outputs, and of its weights but for those that are prepacked as 8-bit
@@ -268,6 +229,10 @@ impl Module {
     }
 
     /// The parameters, by the names of the program's `state_dict`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a parameter of a dtype that [`ElementType`](crate::ElementType)
+    /// lacks, in an archive of another program.
     pub fn parameters(&self) -> Result<Vec<(String, Tensor)>> {
         self.source.parameters()
     }

@@ -5,6 +5,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod activation;
 mod attention;
 mod disentangled;
 mod embedding;
@@ -13,9 +14,7 @@ mod linear;
 mod relative_bias;
 mod rope;
 mod varlen;
-mod weights;
 
-pub use attention::Attention;
 pub(crate) use attention::{AttentionForm, Scores, boolean_mask, window_mask};
 pub(crate) use disentangled::{DisentangledScores, DistanceEmbedding, DistanceVectors};
 pub(crate) use embedding::Embedding;
@@ -26,4 +25,3 @@ pub(crate) use rope::Rotation;
 pub(crate) use varlen::{
     OfColumns, Sequences, VarlenBatch, VarlenKernel, VarlenScores, VarlenShape,
 };
-pub(crate) use weights::TorchWeights;

@@ -3,7 +3,7 @@
 
 mod answer;
 mod batches;
-#[cfg(test)]
+#[cfg(all(test, feature = "torch"))]
 mod cancelled;
 mod classify;
 mod cross_encoder;

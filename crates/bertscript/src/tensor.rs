@@ -2,16 +2,19 @@
 
 mod element;
 mod memory;
+#[cfg(feature = "torch")]
 mod torch;
 
 pub use element::{Element, ElementType};
+#[cfg(feature = "torch")]
+pub(crate) use torch::elements;
 
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, copied, filled};
+use half::slice::HalfFloatSliceExt;
 use std::fmt;
 use std::sync::Arc;
-use torchscript::SharedTensor;
 use zerocopy::{ConvertError, IntoBytes, TryFromBytes};
 
 /// An array of numbers: contiguous, row-major, unchanging. Clones share its memory.
@@ -41,7 +44,8 @@ pub struct Tensor {
 enum Memory {
     Host(HostMemory),
     /// On a CUDA device.
-    Device(Arc<SharedTensor>),
+    #[cfg(feature = "torch")]
+    Device(Arc<torchscript::SharedTensor>),
 }
 
 /// Memory of the CPU that is owned, mapped or borrowed: whoever gives it says how it ends.
@@ -119,6 +123,7 @@ impl Tensor {
     pub fn device(&self) -> Device {
         match &self.memory {
             Memory::Host(_) => Device::Cpu,
+            #[cfg(feature = "torch")]
             Memory::Device(tensor) => tensor.device().into(),
         }
     }
@@ -153,6 +158,7 @@ impl Tensor {
     pub fn as_bytes(&self) -> Result<&[u8]> {
         match &self.memory {
             Memory::Host(memory) => Ok((**memory).as_ref()),
+            #[cfg(feature = "torch")]
             Memory::Device(_) => {
                 let message = format!("found a tensor on {}, expected the CPU", self.device());
                 Err(Error::new(ErrorKind::InvalidInput, message).at("tensor"))
@@ -168,7 +174,10 @@ impl Tensor {
         if self.device() == device {
             return Ok(self.clone());
         }
-        tch::Tensor::try_from(self)?.f_to_device(device.resolve()?)?.try_into()
+        #[cfg(feature = "torch")]
+        return tch::Tensor::try_from(self)?.f_to_device(device.resolve()?)?.try_into();
+        #[cfg(not(feature = "torch"))]
+        Err(Error::without_torch("a device other than the CPU").at(device.to_string()))
     }
 
     /// The same elements as float32; the same memory where they are already.
@@ -179,12 +188,23 @@ impl Tensor {
         if self.element_type == ElementType::F32 {
             return Ok(self.clone());
         }
-        if self.device() != Device::Cpu {
-            return tch::Tensor::try_from(self)?.f_to_kind(tch::Kind::Float)?.try_into();
+        #[cfg(feature = "torch")]
+        if let Memory::Device(tensor) = &self.memory {
+            return tensor.get().f_to_kind(tch::Kind::Float)?.try_into();
         }
         let values = match self.element_type {
             // Float64 would round some of them once more.
             ElementType::I64 => collect(self.as_slice::<i64>()?.iter().map(|value| *value as f32))?,
+            ElementType::F16 => {
+                let mut values = filled(self.numel(), 0.)?;
+                self.as_slice::<half::f16>()?.convert_to_f32_slice(&mut values);
+                values
+            }
+            ElementType::BF16 => {
+                let mut values = filled(self.numel(), 0.)?;
+                self.as_slice::<half::bf16>()?.convert_to_f32_slice(&mut values);
+                values
+            }
             _ => self.map_elements(|value| value as f32)?,
         };
         Self::new(values, &self.shape[..])

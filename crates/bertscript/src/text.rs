@@ -7,7 +7,6 @@ mod class;
 mod encoding;
 mod growth;
 mod limits;
-mod parallel;
 mod pieces;
 mod sentencepiece;
 mod settings;

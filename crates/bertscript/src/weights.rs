@@ -5,8 +5,12 @@
 //! parameters of the TorchScript module, and what is left over is reported.
 
 mod init;
+#[cfg(feature = "torch")]
+mod torch;
 
 pub(crate) use init::{Init, RandomInit};
+#[cfg(feature = "torch")]
+pub(crate) use torch::TorchWeights;
 
 use crate::checkpoint::{Entry, StateDict};
 use crate::device::Dtype;
@@ -36,7 +40,7 @@ struct Store {
     missing: Vec<String>,
     /// Tensors that were cast, by the storage they came from, so that those who
     /// share one still do.
-    cast: BTreeMap<usize, Tensor>,
+    cast: BTreeMap<(usize, Vec<usize>), Tensor>,
     /// Whether weights must be finite.
     is_checked: bool,
 }
@@ -191,7 +195,8 @@ impl Store {
 
     fn cast(&mut self, tensor: &Tensor) -> Result<Tensor> {
         let place = tensor.address().filter(|_| tensor.element_type() != self.dtype.element_type());
-        let Some(place) = place else { return tensor.to_dtype(self.dtype) };
+        let Some(address) = place else { return tensor.to_dtype(self.dtype) };
+        let place = (address, tensor.shape().to_vec());
         if let Some(cast) = self.cast.get(&place) {
             return Ok(cast.clone());
         }

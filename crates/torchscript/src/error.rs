@@ -1,9 +1,11 @@
 //! What can go wrong in libtorch, as a value.
 
+#[cfg(feature = "libtorch")]
 use crate::ffi;
 use bertscript_process::ProcessState;
 use std::any::Any;
 use std::error::Error as StdError;
+#[cfg(feature = "libtorch")]
 use std::ffi::CString;
 use std::fmt;
 
@@ -49,6 +51,7 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
+    #[cfg(feature = "libtorch")]
     pub(crate) fn callback(source: Box<dyn StdError + Send + Sync>) -> Self {
         Self {
             kind: ErrorKind::Callback,
@@ -106,6 +109,7 @@ impl From<ProcessState> for Error {
     }
 }
 
+#[cfg(feature = "libtorch")]
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
@@ -125,6 +129,7 @@ fn libtorch_kind(message: &str) -> ErrorKind {
     }
 }
 
+#[cfg(feature = "libtorch")]
 /// Turns the shim's error pointer into a result and frees it.
 pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
     if error.is_null() {
@@ -151,6 +156,7 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
     Err(Error::new(kind, message))
 }
 
+#[cfg(feature = "libtorch")]
 /// A C string; names and sources must not hold a NUL.
 pub(crate) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| {

@@ -4,6 +4,7 @@ use crate::dtype::scalar_type;
 use crate::error::{Error, ErrorKind, Result, c_string, check};
 use crate::ffi::{self, TsModule};
 use crate::process::enter;
+use crate::signature::{Argument, MethodSchema};
 use crate::value::{RawValue, RawValues, Value};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
@@ -32,26 +33,6 @@ pub struct NamedTensor {
     pub tensor: Tensor,
     /// Whether it is a parameter; otherwise a buffer.
     pub is_parameter: bool,
-}
-
-/// An argument of a method.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Argument {
-    /// Its name.
-    pub name: String,
-    /// Its type in TorchScript's words, such as `Tensor` or `Optional[Tensor]`.
-    pub type_name: String,
-    /// Whether it may be left out.
-    pub has_default: bool,
-}
-
-/// The signature of a method, without `self`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MethodSchema {
-    /// The arguments in order.
-    pub arguments: Vec<Argument>,
-    /// The type of the result.
-    pub returns: String,
 }
 
 impl ScriptModule {

@@ -2,7 +2,7 @@
 //! asked.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::MethodSchema;
+use crate::signature::MethodSchema;
 use crate::signature::{root_class, signature};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};

@@ -1,8 +1,7 @@
 //! A tensor that threads read together.
 
-use crate::dtype::dtype_name;
 use crate::error::{Error, ErrorKind, Result};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// A tensor that nothing writes to.
 #[derive(Debug)]
@@ -34,49 +33,12 @@ impl SharedTensor {
     /// # Errors
     /// [`ErrorKind::Type`] if it is another.
     pub fn into_bytes(self) -> Result<TensorBytes> {
-        self.check(self.0.kind())?;
+        let tensor = &self.0;
+        if tensor.device() != Device::Cpu || !tensor.is_contiguous() {
+            let message = format!("found {tensor:?}, expected a contiguous tensor on the CPU");
+            return Err(Error::new(ErrorKind::Type, message));
+        }
         Ok(TensorBytes(self))
-    }
-
-    /// The values of a contiguous tensor of float32 on the CPU.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Type`] if it is another.
-    pub fn as_f32(&self) -> Result<&[f32]> {
-        self.values(Kind::Float)
-    }
-
-    /// The bits of the values of a contiguous tensor of bfloat16 on the CPU.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Type`] if it is another.
-    pub fn as_bf16(&self) -> Result<&[u16]> {
-        self.values(Kind::BFloat16)
-    }
-
-    /// `T` has the size of the dtype's values, and every pattern of bits is one.
-    fn values<T>(&self, kind: Kind) -> Result<&[T]> {
-        self.check(kind)?;
-        let tensor = &self.0;
-        if tensor.numel() == 0 {
-            return Ok(&[]);
-        }
-        // SAFETY: so many values of this size lie there, as long as `self`, and
-        // nobody writes to them.
-        Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<T>(), tensor.numel()) })
-    }
-
-    fn check(&self, kind: Kind) -> Result<()> {
-        let tensor = &self.0;
-        if tensor.kind() == kind && tensor.device() == Device::Cpu && tensor.is_contiguous() {
-            return Ok(());
-        }
-        let message = format!(
-            "found a tensor of {}, expected a contiguous one of {} on the CPU",
-            dtype_name(tensor.kind()),
-            dtype_name(kind)
-        );
-        Err(Error::new(ErrorKind::Type, message))
     }
 }
 

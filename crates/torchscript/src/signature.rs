@@ -1,7 +1,25 @@
 //! The signature of a method, read from the code in an archive: nothing of it is
 //! compiled.
 
-use crate::module::{Argument, MethodSchema};
+/// An argument of a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name.
+    pub name: String,
+    /// Its type in TorchScript's words, such as `Tensor` or `Optional[Tensor]`.
+    pub type_name: String,
+    /// Whether it may be left out.
+    pub has_default: bool,
+}
+
+/// The signature of a method, without `self`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodSchema {
+    /// The arguments in order.
+    pub arguments: Vec<Argument>,
+    /// The type of the result.
+    pub returns: String,
+}
 
 /// The class of the object in `data.pkl`: its module and its name. The pickle
 /// begins with them.

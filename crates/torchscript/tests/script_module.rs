@@ -1,5 +1,7 @@
 //! Script modules from the outside: what is built, traced, saved and loaded.
 
+#![cfg(feature = "libtorch")]
+
 use std::io::Write;
 use tch::{Device, Kind, TchError, Tensor};
 use torchscript::{ArchiveReader, ErrorKind, InferenceMode, ScriptModule, Value, is_tracing};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const TABLE: &str = "docs/security.md";
 /// The crates that read what strangers give.
-const CRATES: [&str; 3] = ["bertscript", "bertscript-ffi", "torchscript"];
+const CRATES: [&str; 4] = ["bertscript", "bertscript-ffi", "process", "torchscript"];
 /// What the name of a limit begins with.
 const PREFIX: &str = "MAX_";
 

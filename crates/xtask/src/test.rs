@@ -23,6 +23,9 @@ pub(crate) fn test(live: bool) -> Result<()> {
     announce("cargo test --workspace");
     let mut rust = cargo(["test", "--workspace", "--no-fail-fast", "--locked"]);
     let (mut counts, mut succeeded) = watch(&mut rust, cargo_counts)?;
+    let (found, passed) = without_torch()?;
+    counts = counts + found;
+    succeeded &= passed;
     if live {
         let (found, passed) = live_check()?;
         counts = counts + found;
@@ -40,6 +43,32 @@ pub(crate) fn test(live: bool) -> Result<()> {
         bail!("no test ran");
     }
     Ok(())
+}
+
+/// The packages that build without libtorch.
+pub(crate) const WITHOUT_TORCH: [&str; 4] =
+    ["bertscript", "bertscript-kernels", "bertscript-process", "torchscript"];
+
+/// What the library computes without libtorch, beside what it computes with it.
+fn without_torch() -> Result<(Counts, bool)> {
+    announce("the library without libtorch");
+    let results = root().join("target/without-torch/results");
+    // Those of another run are not to be compared.
+    let _ = std::fs::remove_dir_all(&results);
+    std::fs::create_dir_all(&results)
+        .with_context(|| format!("cannot make {}", results.display()))?;
+    let written = cargo(["test", "--locked", "--package", "bertscript"])
+        .args(["--test", "without_torch"])
+        .env("BERTSCRIPT_RESULTS", &results)
+        .status()
+        .context("cannot start cargo")?;
+    let mut tests = cargo(["test", "--locked", "--no-fail-fast", "--no-default-features"]);
+    tests
+        .args(WITHOUT_TORCH.iter().flat_map(|package| ["--package", package]))
+        .args(["--lib", "--tests"])
+        .env("BERTSCRIPT_RESULTS", &results);
+    let (counts, succeeded) = watch(&mut tests, cargo_counts)?;
+    Ok((counts, succeeded && written.success()))
 }
 
 /// The comparison with transformers and `torch.jit.load`, freshly computed.

@@ -13,12 +13,15 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 30] = [
     "error",
     "memory",
+    "process",
+    "parallel",
     "device",
     "tensor",
     "activation",
+    "attention",
     "family",
     "config",
     "atomic_file",
@@ -27,6 +30,7 @@ const ORDER: [&str; 26] = [
     "compare",
     "untie",
     "weights",
+    "survey",
     "nn",
     "models",
     "shapes",

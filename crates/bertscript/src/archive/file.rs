@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use torchscript::{ArchiveReader, MethodSchema, ScriptModule};
+use torchscript::{ArchiveReader, MethodSchema};
 
 /// An archive of this library: its weights, mapped, and the signature of its code, of which
 /// nothing is loaded before [`Self::load_script`].
@@ -100,13 +100,16 @@ impl ArchiveFile {
     pub(crate) fn release(&self) {
         self.mapped.release();
     }
+}
 
+#[cfg(feature = "torch")]
+impl ArchiveFile {
     /// Loads the code, on the CPU, over the mapped weights.
-    pub(crate) fn load_script(&self) -> Result<ScriptModule> {
+    pub(crate) fn load_script(&self) -> Result<torchscript::ScriptModule> {
         let cpu = Some(tch::Device::Cpu);
         let mut script = match &self.file {
-            Some((file, _)) => ScriptModule::load_file(file, cpu)?,
-            None => ScriptModule::load_bytes(self.mapped.bytes(), cpu)?,
+            Some((file, _)) => torchscript::ScriptModule::load_file(file, cpu)?,
+            None => torchscript::ScriptModule::load_bytes(self.mapped.bytes(), cpu)?,
         };
         let parameters = self.parameters()?;
         let parameters =

@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::{Architecture, Dim};
-use crate::models::PreTrained;
 use crate::shapes::Shapes;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -110,7 +109,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         Self {
             vocab_size: config.vocab_size(),
             type_vocab_size: config.type_vocab_size(),
@@ -119,63 +118,12 @@ impl Limits {
     }
 }
 
-fn symbols(shape: &[Dim]) -> Vec<String> {
+/// A shape, in symbols.
+pub(super) fn symbols(shape: &[Dim]) -> Vec<String> {
     shape.iter().map(Dim::to_string).collect()
 }
 
 impl Metadata {
-    pub(crate) fn new(model: &PreTrained, shapes: &Shapes, files: Vec<String>) -> Self {
-        let config = model.config();
-        let dtype = model.dtype();
-        let input = |name: &str, dtypes: &[&str], required| InputInfo {
-            name: name.to_owned(),
-            dtypes: dtypes.iter().map(|&dtype| dtype.to_owned()).collect(),
-            shape: symbols(model.architecture().input_shape()),
-            required,
-        };
-        let outputs = model.outputs().into_iter().map(|output| OutputInfo {
-            name: output.name,
-            dtype: dtype.name().to_owned(),
-            shape: symbols(&output.shape),
-        });
-        let parameters = model.parameters();
-        let ties = &model.report().ties;
-        let count = |name: &str| {
-            let found = parameters.iter().find(|(known, _)| known == name);
-            found.map_or(0, |(_, tensor)| tensor.numel() as u64)
-        };
-        let targets = |pairs: &[[String; 2]]| pairs.iter().map(|pair| count(&pair[1])).sum::<u64>();
-        let parameter_count = model.parameter_count();
-        let groups =
-            |pairs: &[[String; 2]]| pairs.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
-        let has_labels = model.architecture().has_labels();
-        Self {
-            format_version: FORMAT_VERSION,
-            bertscript_version: env!("CARGO_PKG_VERSION").to_owned(),
-            torch_version: torchscript::torch_version().to_owned(),
-            architecture: model.architecture().name(),
-            attention: model.attention().name().to_owned(),
-            dtype: dtype.name().to_owned(),
-            inputs: vec![
-                input("input_ids", &["int64", "int32"], true),
-                input("attention_mask", &["int64", "int32", "bool"], false),
-                input("token_type_ids", &["int64", "int32"], false),
-            ],
-            outputs: outputs.collect(),
-            limits: Limits::of(config),
-            shapes: shapes.clone(),
-            labels: if has_labels { config.labels().to_vec() } else { Vec::new() },
-            problem_type: config.problem_type.clone().filter(|_| has_labels),
-            tied_groups: groups(&ties.tied),
-            untied_groups: groups(&ties.untied),
-            tie_bytes: targets(&[&ties.tied[..], &ties.untied].concat()) * dtype.size() as u64,
-            parameter_count,
-            parameter_bytes: parameter_count * dtype.size() as u64,
-            weights_sha256: String::new(),
-            files,
-        }
-    }
-
     /// The text of `bertscript.json`.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self)

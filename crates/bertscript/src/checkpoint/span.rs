@@ -100,11 +100,14 @@ impl TensorSpan {
         let sizes = |sizes: &[i64]| sizes.iter().map(|size| *size as usize).collect::<Vec<_>>();
         let (size, stride, element_type) =
             (sizes(&self.size), sizes(&self.stride), self.element_type);
+        if self.extent == 0 {
+            return Tensor::copied(element_type, size, &[]);
+        }
         let bytes = self.extent as usize * element_type.size();
         let range = self.offset..self.offset + bytes;
         match self.is_contiguous() {
             true => Tensor::mapped(element_type, size, file, range),
-            false => Tensor::gathered(element_type, size, &stride, &file.bytes()[range]),
+            false => Tensor::gathered(element_type, size, &stride, (file, range)),
         }
     }
 }

@@ -10,7 +10,6 @@ use super::stage::{Features, PipelineStage, apply};
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::Tensor;
 use crate::text::unknown;
 use bertscript_kernels::{Matrix, Team};
 use serde::{Deserialize, Serialize};
@@ -259,55 +258,6 @@ fn flag(mode: PoolingMode) -> &'static str {
         PoolingMode::MeanSqrtLenTokens => "pooling_mode_mean_sqrt_len_tokens",
         PoolingMode::WeightedMean => "pooling_mode_weightedmean_tokens",
         PoolingMode::LastToken => "pooling_mode_lasttoken",
-    }
-}
-
-impl Similarity {
-    /// Every row of `a` `[N,D]` with every row of `b` `[M,D]`: `[N,M]`, float32.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for tensors of another form, of two widths, or on two
-    /// devices.
-    pub fn of(self, a: impl AsRef<Tensor>, b: impl AsRef<Tensor>) -> Result<Tensor> {
-        let (a, b) = (a.as_ref(), b.as_ref());
-        let invalid = |name: &str, message: String| {
-            Err(Error::new(ErrorKind::InvalidInput, message).at(name))
-        };
-        for (name, shape) in [("a", a.shape()), ("b", b.shape())] {
-            if shape.len() != 2 {
-                return invalid(
-                    name,
-                    format!("found shape {shape:?}, expected 2 dimensions, [N, D]"),
-                );
-            }
-        }
-        let (found, expected) = (b.shape()[1], a.shape()[1]);
-        if found != expected {
-            return invalid("b", format!("found width {found}, expected that of a, {expected}"));
-        }
-        let (found, expected) = (b.device(), a.device());
-        if found != expected {
-            return invalid("b", format!("found {found}, expected the device of a, {expected}"));
-        }
-        let _entered = torchscript::enter()?;
-        let as_f32 = |tensor: &Tensor| tch::Tensor::try_from(&tensor.to_f32()?);
-        self.of_rows(&as_f32(a)?, &as_f32(b)?)?.try_into()
-    }
-
-    fn of_rows(self, a: &tch::Tensor, b: &tch::Tensor) -> Result<tch::Tensor> {
-        let product = |a: &tch::Tensor, b: &tch::Tensor| a.f_matmul(&b.f_transpose(0, 1)?);
-        Ok(match self {
-            Self::Cosine => {
-                let unit = |rows: &tch::Tensor| -> Result<tch::Tensor> {
-                    let squares = rows.f_square()?.f_sum_dim_intlist(-1, true, None)?;
-                    Ok(rows.f_div(&squares.f_sqrt()?.f_clamp_min(1e-12)?)?)
-                };
-                product(&unit(a)?, &unit(b)?)?
-            }
-            Self::Dot => product(a, b)?,
-            Self::Euclidean => tch::Tensor::f_cdist(a, b, 2., None)?.f_neg()?,
-            Self::Manhattan => tch::Tensor::f_cdist(a, b, 1., None)?.f_neg()?,
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cutting many sequences into batches.
 
+use crate::device::Device;
 use crate::error::Result;
 use crate::memory::reserve;
 use crate::shapes::{FixedShape, Shapes};
@@ -7,10 +8,10 @@ use std::ops::Range;
 
 /// The max number of tokens of a batch of several sequences, unless told otherwise. On a
 /// CUDA device a batch must take longer than launching it.
-pub(super) fn suitable_tokens(device: tch::Device) -> usize {
+pub(super) fn suitable_tokens(device: Device) -> usize {
     match device {
-        tch::Device::Cpu => 4096,
-        _ => 32768,
+        Device::Cpu => 4096,
+        Device::Cuda(_) => 32768,
     }
 }
 

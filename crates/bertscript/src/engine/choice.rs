@@ -1,14 +1,12 @@
 //! Which engine executes a module, and in which number format.
 
 use super::native::NativeEngine;
-use super::script::ScriptEngine;
-use super::varlen::VarlenEngine;
 use super::{Engine, Source};
 use crate::archive::Metadata;
+use crate::attention::Attention;
 use crate::config::Config;
 use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::Attention;
 use crate::shapes::Shapes;
 use serde::Serialize;
 use std::fmt;
@@ -160,14 +158,36 @@ pub(crate) fn choose(
         .map_or(Some("found an archive that bertscript did not export"), |archive| {
             needs_script(archive.metadata(), archive.config())
         });
+    #[cfg(not(feature = "torch"))]
+    check_without_torch(needs_script, source.dtype, choice)?;
     let kind = kind(needs_script, source.device, source.dtype, choice)?;
     let source = Arc::clone(source);
     let engine: Arc<dyn Engine> = match kind {
         EngineKind::Native => Arc::new(NativeEngine::new(source, choice.int8)),
-        EngineKind::Varlen => Arc::new(VarlenEngine::new(source)),
-        EngineKind::TorchScript => Arc::new(ScriptEngine::new(source)),
+        #[cfg(feature = "torch")]
+        EngineKind::Varlen => Arc::new(super::varlen::VarlenEngine::new(source)),
+        #[cfg(feature = "torch")]
+        EngineKind::TorchScript => Arc::new(super::script::ScriptEngine::new(source)),
+        #[cfg(not(feature = "torch"))]
+        kind => return Err(Error::without_torch(&format!("the engine {kind}"))),
     };
     Ok((kind, engine))
+}
+
+/// Refuses what only engines of libtorch's execute: the device is the CPU.
+#[cfg(not(feature = "torch"))]
+fn check_without_torch(needs_script: Option<&str>, dtype: Dtype, choice: Choice) -> Result<()> {
+    match (needs_script, choice.engine) {
+        (Some(reason), _) => Err(Error::without_torch(reason)),
+        (None, Some(engine)) if engine != EngineKind::Native => {
+            Err(Error::without_torch(&format!("the engine {engine}")))
+        }
+        (None, _) if dtype == Dtype::F16 => {
+            let what = "float16, unless it is loaded as float32 or bfloat16,";
+            Err(Error::without_torch(what))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// | archive | device, dtype | engine |
@@ -179,7 +199,7 @@ pub(crate) fn choose(
 /// `torchscript` may be chosen for every archive, the others where they are in the table.
 fn kind(
     needs_script: Option<&str>,
-    device: tch::Device,
+    device: Device,
     dtype: Dtype,
     choice: Choice,
 ) -> Result<EngineKind> {
@@ -187,12 +207,12 @@ fn kind(
         |setting: String, reason: &str| Err(Error::new(ErrorKind::Unsupported, reason).at(setting));
     let default = match needs_script {
         Some(_) => EngineKind::TorchScript,
-        None if device == tch::Device::Cpu && dtype != Dtype::F16 => EngineKind::Native,
+        None if device == Device::Cpu && dtype != Dtype::F16 => EngineKind::Native,
         None => EngineKind::Varlen,
     };
     let found = || match needs_script {
         Some(reason) => reason.to_owned(),
-        None => format!("found {dtype} on {}", Device::from(device)),
+        None => format!("found {dtype} on {}", device),
     };
     let kind = choice.engine.unwrap_or(default);
     if kind != default && kind != EngineKind::TorchScript {

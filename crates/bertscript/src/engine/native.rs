@@ -14,7 +14,6 @@ mod linear;
 mod model;
 mod rotations;
 mod scratch;
-mod threads;
 
 pub(super) use cache::PrepackedCache;
 
@@ -23,17 +22,17 @@ use super::rows::sizes;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::archive::OutputInfo;
 use crate::batch::{Batch, CheckedInputs, Unpadded};
-use crate::device::Dtype;
+use crate::device::{Device, Dtype};
 use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
 use crate::memory::collect;
+use crate::process::CallThreads;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
 use model::Model;
 use std::sync::{Arc, Mutex, PoisonError};
-use threads::CallThreads;
 
 /// Executes archives by this library's own kernels.
 #[derive(Debug)]
@@ -116,7 +115,7 @@ impl Engine for NativeEngine {
         each: &EachBatch<'_>,
     ) -> Result<()> {
         let threads = CallThreads::take();
-        let max_tokens = max_tokens.unwrap_or_else(|| suitable_tokens(tch::Device::Cpu));
+        let max_tokens = max_tokens.unwrap_or_else(|| suitable_tokens(Device::Cpu));
         let chunks = chunks::cut(lengths, max_tokens, threads.members())?;
         chunks::run(&chunks, &threads, each)
     }

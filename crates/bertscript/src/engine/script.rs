@@ -1,8 +1,7 @@
 //! The TorchScript code of an archive, run by libtorch.
 
 use super::batches::{by_padded_tokens, suitable_tokens};
-use super::outputs::copied;
-use super::rows::wanted_of_tensors;
+use super::tensors::wanted_of_tensors;
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::batch::{Batch, CheckedInputs};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,7 +67,7 @@ impl Engine for ScriptEngine {
         let outputs = self.forward(&named)?;
         let infos = &self.source.metadata()?.outputs;
         let tokens = collect(indices().map(|index| index as i64))?;
-        let tokens = Tensor::f_from_slice(&tokens)?.f_to_device(self.source.device)?;
+        let tokens = Tensor::f_from_slice(&tokens)?.f_to_device(self.source.device.into())?;
         let rows = infos.iter().zip(outputs).map(|(info, output)| {
             Ok(match info.is_per_token() && info.shape.get(1).is_some_and(|size| size == "S") {
                 false => output,
@@ -92,22 +91,21 @@ impl Engine for ScriptEngine {
     }
 }
 
-/// Calls `forward` of any archive on tensors under the names of its arguments.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] for a name that is not an argument, or an argument that is
-/// missing.
-pub(crate) fn call(
-    source: &Source,
-    tensors: &[(String, crate::tensor::Tensor)],
-) -> Result<Outputs> {
-    // Copies: a program may write to its inputs.
-    let tensors: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name, copied(&Tensor::try_from(tensor)?)?)))
-        .collect::<Result<_>>()?;
-    let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    Outputs::numbered(call_forward(source, &named)?)
+impl Source {
+    /// Calls `forward` of any archive on tensors under the names of its arguments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a name that is not an argument, or an argument that is
+    /// missing.
+    pub(crate) fn call(&self, tensors: &[(String, crate::tensor::Tensor)]) -> Result<Outputs> {
+        // Copies: a program may write to its inputs.
+        let tensors: Vec<_> = tensors
+            .iter()
+            .map(|(name, tensor)| Ok((name, copied(&Tensor::try_from(tensor)?)?)))
+            .collect::<Result<_>>()?;
+        let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        Outputs::numbered(call_forward(self, &named)?)
+    }
 }
 
 fn call_forward(source: &Source, named: &[(&str, &Tensor)]) -> Result<Value> {
@@ -123,7 +121,7 @@ fn call_forward(source: &Source, named: &[(&str, &Tensor)]) -> Result<Value> {
         if keywords.iter().any(|(known, _)| known == name) {
             return invalid(name, "the input is given twice");
         }
-        keywords.push((name, Value::Tensor(tensor.f_to_device(source.device)?)));
+        keywords.push((name, Value::Tensor(tensor.f_to_device(source.device.into())?)));
     }
     for argument in arguments.iter().filter(|argument| !argument.has_default) {
         if !keywords.iter().any(|(name, _)| *name == argument.name) {
@@ -132,4 +130,58 @@ fn call_forward(source: &Source, named: &[(&str, &Tensor)]) -> Result<Value> {
     }
     let _inference = InferenceMode::enter();
     Ok(source.script()?.call("forward", &[], &keywords)?)
+}
+
+impl Outputs {
+    /// The value of any other program: a dict has names of its own, of a tuple
+    /// or list each item is named by its index, `output.0` and so on. The tensors are
+    /// copies, since the program may keep theirs and write to them.
+    pub(super) fn numbered(value: Value) -> Result<Self> {
+        let mut tensors = Vec::new();
+        flatten("output", value, &mut tensors)?;
+        Ok(Self { tensors })
+    }
+}
+
+/// A tensor in memory of its own.
+pub(super) fn copied(tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
+}
+
+fn flatten(
+    name: &str,
+    value: Value,
+    tensors: &mut Vec<(String, crate::tensor::Tensor)>,
+) -> Result<()> {
+    match value {
+        Value::Tensor(tensor) => {
+            let copy = copied(&tensor).and_then(crate::tensor::Tensor::try_from);
+            let tensor = copy.map_err(|error| error.at(name))?;
+            tensors.push((name.to_owned(), tensor));
+        }
+        // An optional output that was not computed.
+        Value::None => {}
+        Value::Tuple(items) | Value::List(items) => {
+            for (i, item) in items.into_iter().enumerate() {
+                flatten(&format!("{name}.{i}"), item, tensors)?;
+            }
+        }
+        Value::Dict(entries) => {
+            for (key, item) in entries {
+                let Value::String(key) = key else {
+                    let message = "the program returns a dict with keys that are not strings";
+                    return Err(Error::new(ErrorKind::Unsupported, message));
+                };
+                let inner = if name == "output" { key } else { format!("{name}.{key}") };
+                flatten(&inner, item, tensors)?;
+            }
+        }
+        other => {
+            let message = format!("{name}: found {}, expected tensors", other.type_name());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    }
+    Ok(())
 }

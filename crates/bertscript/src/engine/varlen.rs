@@ -6,7 +6,8 @@
 mod graphs;
 
 use super::batches::{by_tokens, suitable_tokens};
-use super::rows::{padded_tensor, sizes, wanted_of_tensors};
+use super::rows::sizes;
+use super::tensors::{padded_tensor, wanted_of_tensors};
 use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::batch::{Batch, CheckedInputs};
 use crate::device::Dtype;
@@ -16,7 +17,8 @@ use crate::family::model::ModelSpec;
 use crate::family::spec::Encoder;
 use crate::memory::collect;
 use crate::models::{Model, ModelInputs};
-use crate::nn::{AttentionForm, Sequences, TorchWeights, VarlenBatch, VarlenKernel, VarlenShape};
+use crate::nn::{AttentionForm, Sequences, VarlenBatch, VarlenKernel, VarlenShape};
+use crate::weights::TorchWeights;
 use bertscript_kernels::{Solo, Team};
 use graphs::Graphs;
 use std::fmt;
@@ -37,7 +39,7 @@ impl VarlenEngine {
 
     /// The model, which is built when it is first wanted.
     fn model(&self) -> Result<&VarlenModel> {
-        let device = self.source.device;
+        let device = self.source.device.into();
         let hidden_states = self.source.metadata()?.has_hidden_states();
         self.source.varlen.get_or_try_init(|| {
             let weights = TorchWeights::new(self.source.weights()?);
@@ -235,12 +237,12 @@ fn kernel(device: tch::Device, dtype: Dtype, encoder: &Encoder) -> Result<Varlen
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attention::Attention;
     use crate::checkpoint::StateDict;
     use crate::config::Config;
     use crate::family::spec::Positions;
     use crate::family::{Architecture, Task};
     use crate::models::ModelOutputs;
-    use crate::nn::Attention;
     use crate::weights::{RandomInit, Weights};
     use tch::Device;
 

@@ -9,9 +9,9 @@ use crate::family::relative_positions::RelativePositions;
 use crate::family::spec::{self, Positions, Qkv};
 use crate::nn::{
     AttentionForm, DisentangledScores, DistanceEmbedding, DistanceVectors, Linear, OfColumns,
-    RelativeBias, Rotation, Scores, TorchWeights, VarlenBatch, VarlenScores, boolean_mask,
-    window_mask,
+    RelativeBias, Rotation, Scores, VarlenBatch, VarlenScores, boolean_mask, window_mask,
 };
+use crate::weights::TorchWeights;
 use tch::Tensor;
 use torchscript::SharedTensor;
 

@@ -10,7 +10,8 @@ use super::attention::{BatchAttention, OfBatch, SelfAttention};
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::{self, Index, MaskedTokens, NormPlacement, Positions};
-use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear, TorchWeights};
+use crate::nn::{AttentionForm, Embedding, LayerNorm, Linear};
+use crate::weights::TorchWeights;
 use tch::{Kind, Tensor};
 
 /// Embeddings and layers.

@@ -5,8 +5,8 @@
 use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::{self, OutputForm, Pooling};
-use crate::nn::{LayerNorm, Linear, TorchWeights, VarlenBatch};
-use crate::weights::Init;
+use crate::nn::{LayerNorm, Linear, VarlenBatch};
+use crate::weights::{Init, TorchWeights};
 use tch::Tensor;
 
 /// A linear layer, its activation, and perhaps a LayerNorm.

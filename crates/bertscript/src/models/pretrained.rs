@@ -2,15 +2,18 @@
 
 use super::{Model, ModelInputs};
 use crate::assets::Assets;
+use crate::attention::Attention;
 use crate::checkpoint::{Checkpoint, Renamed, StateDict};
 use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::model::{ModelSpec, Tie};
+use crate::family::model::ModelSpec;
 use crate::family::{Architecture, Dim, OutputSpec};
-use crate::nn::{Attention, AttentionForm, TorchWeights};
-use crate::untie::{TieReport, TieWeights, tie};
-use crate::weights::{RandomInit, Weights, is_floating};
+use crate::nn::AttentionForm;
+use crate::survey::Prepared;
+use crate::untie::{TieReport, TieWeights};
+use crate::weights::TorchWeights;
+use crate::weights::{RandomInit, Weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -296,41 +299,5 @@ impl PreTrained {
             outputs.extend(found.attentions);
         }
         Ok(outputs)
-    }
-}
-
-/// Named tensors, as an architecture names and ties them.
-pub(super) struct Prepared {
-    pub(super) state: StateDict,
-    /// The dtype that they have.
-    pub(super) dtype: Dtype,
-    pub(super) renamed: Vec<Renamed>,
-    /// Those that the configuration ties.
-    pub(super) pairs: Vec<Tie>,
-    pub(super) ties: TieReport,
-}
-
-impl Prepared {
-    pub(super) fn new(
-        spec: &ModelSpec,
-        config: &Config,
-        mut state: StateDict,
-        ties: TieWeights,
-    ) -> Result<Self> {
-        let dtype = common_dtype(&state);
-        let renamed = state.rename(spec)?;
-        let pairs = if config.tie_word_embeddings { spec.ties() } else { Vec::new() };
-        let ties = tie(&mut state, &pairs, ties)?;
-        Ok(Self { state, dtype, renamed, pairs, ties })
-    }
-}
-
-/// The dtype that all floating-point tensors have.
-fn common_dtype(state: &StateDict) -> Dtype {
-    let types = state.tensors().map(|(_, tensor)| tensor.element_type());
-    let floating: Vec<_> = types.filter(|found| is_floating(*found)).collect();
-    match floating.first().copied().and_then(Dtype::from_element_type) {
-        Some(dtype) if floating.iter().all(|found| *found == dtype.element_type()) => dtype,
-        _ => Dtype::F32,
     }
 }

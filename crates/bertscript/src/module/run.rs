@@ -2,10 +2,10 @@
 
 use super::Module;
 use crate::batch::Inputs;
-use crate::device::Device;
-use crate::engine::{Outputs, call};
+use crate::engine::Outputs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, filled};
+use crate::process::enter;
 use crate::tensor::Tensor;
 use bertscript_process::Entered;
 
@@ -32,7 +32,7 @@ impl Module {
             Some(metadata) => self.engine.run(&inputs.checked(metadata)?),
             None => {
                 let named = inputs.named().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
-                call(&self.source, &named.collect::<Vec<_>>())
+                self.source.call(&named.collect::<Vec<_>>())
             }
         }
     }
@@ -48,13 +48,14 @@ impl Module {
             return self.run(&Inputs::from_named(tensors)?);
         }
         let _entered = self.enter()?;
-        call(&self.source, &tensors)
+        self.source.call(&tensors)
     }
 
     /// Enters the library, if this process may use the module's device.
     pub(crate) fn enter(&self) -> Result<Entered> {
-        let entered = torchscript::enter()?;
-        if self.device() != Device::Cpu {
+        let entered = enter()?;
+        #[cfg(feature = "torch")]
+        if self.device() != crate::device::Device::Cpu {
             torchscript::check_cuda()?;
         }
         Ok(entered)

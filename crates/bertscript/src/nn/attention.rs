@@ -3,25 +3,9 @@
 //! Source: `sdpa_attention_forward` and `eager_attention_forward`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/bert/modeling_bert.py>
 
-use crate::error::{Error, ErrorKind, Result};
-use serde::Serialize;
-use std::fmt;
-use std::str::FromStr;
+use crate::attention::Attention;
+use crate::error::Result;
 use tch::Tensor;
-
-/// How attention is computed (transformers' `attn_implementation`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Attention {
-    /// One fused operator, `scaled_dot_product_attention`; needs torch 2.0 to
-    /// read. A row whose mask is all zero attends to nothing (in DeBERTa, to all alike).
-    #[default]
-    Sdpa,
-    /// Written out in products and a softmax: any torch reads it, and the
-    /// probabilities can be returned. A row whose mask is all zero attends to
-    /// all alike.
-    Eager,
-}
 
 /// The lowest number that every dtype has; its exponential is zero in each.
 /// (Upstream adds the lowest of the dtype, which would bake the dtype in.)
@@ -81,31 +65,6 @@ impl Attention {
                 Ok((probabilities.f_matmul(value)?, Some(probabilities)))
             }
         }
-    }
-
-    /// transformers' name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sdpa => "sdpa",
-            Self::Eager => "eager",
-        }
-    }
-}
-
-impl fmt::Display for Attention {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Attention {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        [Self::Sdpa, Self::Eager].into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            let message = format!("unknown attention {name:?}, expected sdpa or eager");
-            Error::new(ErrorKind::InvalidInput, message)
-        })
     }
 }
 

@@ -4,10 +4,11 @@
 //! Source: `DisentangledSelfAttention` and `make_log_bucket_position`,
 //! <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/deberta_v2/modeling_deberta_v2.py>
 
-use super::{Attention, Embedding, LayerNorm, Linear, Scores, TorchWeights};
+use super::{Embedding, LayerNorm, Linear, Scores};
+use crate::attention::Attention;
 use crate::error::Result;
 use crate::family::relative_positions::Disentangled;
-use crate::weights::Init;
+use crate::weights::{Init, TorchWeights};
 use tch::{Kind, Tensor};
 use torchscript::SharedTensor;
 

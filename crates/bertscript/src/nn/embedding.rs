@@ -1,8 +1,7 @@
 //! `torch.nn.Embedding`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/sparse.py>
 
-use super::TorchWeights;
 use crate::error::Result;
-use crate::weights::Init;
+use crate::weights::{Init, TorchWeights};
 use tch::Tensor;
 use torchscript::SharedTensor;
 

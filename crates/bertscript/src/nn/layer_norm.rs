@@ -1,9 +1,8 @@
 //! `torch.nn.LayerNorm`, <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/normalization.py>
 
-use super::TorchWeights;
 use crate::error::Result;
 use crate::family::spec;
-use crate::weights::Init;
+use crate::weights::{Init, TorchWeights};
 use tch::Tensor;
 use torchscript::SharedTensor;
 

@@ -2,10 +2,10 @@
 //!
 //! Source: `MPNetEncoder.compute_position_bias`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/mpnet/modeling_mpnet.py>
 
-use super::{Embedding, TorchWeights};
+use super::Embedding;
 use crate::error::Result;
 use crate::family::relative_positions::Buckets;
-use crate::weights::Init;
+use crate::weights::{Init, TorchWeights};
 use tch::Tensor;
 
 /// A number for each head and bucket of distances.

@@ -7,7 +7,8 @@ mod scores;
 
 pub(crate) use scores::{OfColumns, VarlenScores};
 
-use super::{Attention, DisentangledScores, DistanceVectors};
+use super::{DisentangledScores, DistanceVectors};
+use crate::attention::Attention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, copied, filled, with_capacity};
 use bertscript_kernels::Keys;

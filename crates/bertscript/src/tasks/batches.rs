@@ -38,7 +38,7 @@ impl Module {
         long_texts: LongTexts,
         options: EncodeOptions,
     ) -> Result<Vec<Encoding>> {
-        let _entered = torchscript::enter()?;
+        let _entered = crate::process::enter()?;
         let tokenizer = self.tokenizer()?;
         let limit = self.text_limit(options.max_length)?;
         let truncation = match options.truncation {

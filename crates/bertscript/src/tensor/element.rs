@@ -1,11 +1,11 @@
 //! The types of elements.
 
 use super::Tensor;
+use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, with_capacity};
 use half::{bf16, f16};
 use std::fmt;
-use tch::Kind;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// The type of a tensor's elements.
@@ -90,9 +90,10 @@ macro_rules! elements {
             }
 
             /// tch's name.
-            pub fn kind(self) -> Kind {
+            #[cfg(feature = "torch")]
+            pub fn kind(self) -> tch::Kind {
                 match self {
-                    $(Self::$name => Kind::$kind,)*
+                    $(Self::$name => tch::Kind::$kind,)*
                 }
             }
 
@@ -154,10 +155,27 @@ fn not_an_element(element_type: ElementType) -> Error {
     Error::new(ErrorKind::InvalidInput, message).at("tensor")
 }
 
+#[cfg(feature = "torch")]
 impl ElementType {
     /// The type of a tensor's kind, if it is one of these.
-    pub fn from_kind(kind: Kind) -> Option<Self> {
+    pub fn from_kind(kind: tch::Kind) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.kind() == kind)
+    }
+}
+
+impl Dtype {
+    /// The type of elements.
+    pub fn element_type(self) -> ElementType {
+        match self {
+            Self::F32 => ElementType::F32,
+            Self::F16 => ElementType::F16,
+            Self::BF16 => ElementType::BF16,
+        }
+    }
+
+    /// The dtype of a type of elements, if it is one of these.
+    pub fn from_element_type(element_type: ElementType) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.element_type() == element_type)
     }
 }
 

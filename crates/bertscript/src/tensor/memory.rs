@@ -2,10 +2,11 @@
 
 use super::{HostMemory, Memory, Tensor};
 use crate::device::Dtype;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::filled;
 use crate::tensor::ElementType;
 use bertscript_process::MappedFile;
+use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -42,6 +43,13 @@ impl AsRef<[u8]> for Part {
     }
 }
 
+/// The error of elements that were within a file when its length was asked.
+fn left(range: &Range<usize>, file: &MappedFile) -> Error {
+    let (Range { start, end }, length) = (range, file.bytes().len());
+    let message = format!("found {length} bytes, expected a tensor at {start} to {end}");
+    Error::new(ErrorKind::Io, message)
+}
+
 impl Tensor {
     fn over(element_type: ElementType, shape: Vec<usize>, memory: HostMemory) -> Self {
         Self { element_type, shape, memory: Memory::Host(memory) }
@@ -64,20 +72,22 @@ impl Tensor {
         file: &Arc<MappedFile>,
         range: Range<usize>,
     ) -> Result<Self> {
-        let bytes = &file.bytes()[range.clone()];
+        let bytes = file.bytes().get(range.clone()).ok_or_else(|| left(&range, file))?;
         if !bytes.as_ptr().addr().is_multiple_of(element_type.size()) {
             return Self::copied(element_type, shape, bytes);
         }
         Ok(Self::over(element_type, shape, Arc::new(Part { file: Arc::clone(file), range })))
     }
 
-    /// A tensor of elements that lie `stride` apart in each dimension, the first one first.
+    /// A copy of elements of a mapped file that lie `stride` apart in each dimension, the first
+    /// one first.
     pub(crate) fn gathered(
         element_type: ElementType,
         shape: Vec<usize>,
         stride: &[usize],
-        bytes: &[u8],
+        (file, range): (&MappedFile, Range<usize>),
     ) -> Result<Self> {
+        let bytes = file.bytes().get(range.clone()).ok_or_else(|| left(&range, file))?;
         let size = element_type.size();
         let length = shape.iter().product::<usize>() * size;
         let words = Words::new(length, |to| {
@@ -116,6 +126,7 @@ impl Tensor {
     pub(crate) fn address(&self) -> Option<usize> {
         let address = match &self.memory {
             Memory::Host(memory) => (**memory).as_ref().as_ptr().addr(),
+            #[cfg(feature = "torch")]
             Memory::Device(tensor) => tensor.get().data_ptr().addr(),
         };
         (self.numel() > 0).then_some(address)
@@ -126,6 +137,7 @@ impl Tensor {
         if self.element_type == dtype.element_type() {
             return Ok(self.clone());
         }
+        #[cfg(feature = "torch")]
         if let Memory::Device(tensor) = &self.memory {
             return tensor.get().f_to_kind(dtype.kind())?.try_into();
         }
@@ -134,10 +146,14 @@ impl Tensor {
             Dtype::F32 => self.to_f32(),
             // By float32, as libtorch does it.
             Dtype::F16 => {
-                Self::new(self.map_elements(|value| half::f16::from_f32(value as f32))?, shape)
+                let mut values = filled(self.numel(), half::f16::ZERO)?;
+                values.convert_from_f32_slice(self.to_f32()?.as_slice()?);
+                Self::new(values, shape)
             }
             Dtype::BF16 => {
-                Self::new(self.map_elements(|value| half::bf16::from_f32(value as f32))?, shape)
+                let mut values = filled(self.numel(), half::bf16::ZERO)?;
+                values.convert_from_f32_slice(self.to_f32()?.as_slice()?);
+                Self::new(values, shape)
             }
         }
     }

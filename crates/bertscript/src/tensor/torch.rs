@@ -2,6 +2,7 @@
 
 use super::{ElementType, HostMemory, Memory, Tensor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::filled;
 use std::sync::Arc;
 use torchscript::{SharedTensor, dtype_name, tensor_over};
 
@@ -54,6 +55,13 @@ impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         (*self.0).as_ref()
     }
+}
+
+/// The elements of a tensor of this type, row-major.
+pub(crate) fn elements<T: tch::kind::Element>(tensor: &tch::Tensor) -> Result<Vec<T>> {
+    let mut values = filled(tensor.numel(), T::ZERO)?;
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use super::chars::Chars;
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
 use super::limits::{MAX_PADDED_LENGTH, check_padded, check_text, max_length};
-use super::parallel;
 use super::settings::Settings;
 use super::tokenizer_json::failed;
 use super::truncation::shares;
@@ -12,6 +11,7 @@ use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{try_collect, with_capacity};
+use crate::parallel;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -188,7 +188,7 @@ impl Tokenizer {
         texts: &[Text<'_>],
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
-        let _entered = torchscript::enter()?;
+        let _entered = crate::process::enter()?;
         self.check(options)?;
         let tokenizer = self.inner(options.split_special_tokens);
         let encode = |sample, text: &Text<'_>| {

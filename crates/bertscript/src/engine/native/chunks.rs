@@ -68,7 +68,7 @@ pub(super) fn run(chunks: &[Range<usize>], team: &dyn Team, each: &EachBatch<'_>
     match failed.into_inner() {
         Some(error) => Err(error),
         None if finished.into_inner() < chunks.len() => {
-            Err(Error::new(ErrorKind::Torch, "a thread ended early"))
+            Err(Error::new(ErrorKind::Panic, "a thread ended early"))
         }
         None => Ok(()),
     }

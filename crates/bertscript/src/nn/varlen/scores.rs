@@ -2,7 +2,8 @@
 //!
 //! Source: the masks of `sdpa_mask`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/masking_utils.py>
 
-use super::{Attention, DisentangledScores, DistanceVectors, VarlenBatch, VarlenKernel, wanted};
+use super::{DisentangledScores, DistanceVectors, VarlenBatch, VarlenKernel, wanted};
+use crate::attention::Attention;
 use crate::error::Result;
 use tch::{Kind, Tensor};
 

@@ -1,11 +1,13 @@
 //! What a checkpoint holds for an architecture, before anything is made of it.
 
-use super::pretrained::Prepared;
-use crate::checkpoint::{Checkpoint, Renamed};
+use crate::checkpoint::{Checkpoint, Renamed, StateDict};
+use crate::config::Config;
+use crate::device::Dtype;
 use crate::error::Result;
 use crate::family::Architecture;
-use crate::untie::TieWeights;
-use crate::weights::{Init, Weights};
+use crate::family::model::{ModelSpec, Tie};
+use crate::untie::{TieReport, TieWeights, tie};
+use crate::weights::{Init, Weights, is_floating};
 use serde::Serialize;
 
 /// What exporting a checkpoint would find.
@@ -82,5 +84,41 @@ impl Survey {
             unexpected,
             files,
         })
+    }
+}
+
+/// Named tensors, as an architecture names and ties them.
+pub(crate) struct Prepared {
+    pub(crate) state: StateDict,
+    /// The dtype that they have.
+    pub(crate) dtype: Dtype,
+    pub(crate) renamed: Vec<Renamed>,
+    /// Those that the configuration ties.
+    pub(crate) pairs: Vec<Tie>,
+    pub(crate) ties: TieReport,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        spec: &ModelSpec,
+        config: &Config,
+        mut state: StateDict,
+        ties: TieWeights,
+    ) -> Result<Self> {
+        let dtype = common_dtype(&state);
+        let renamed = state.rename(spec)?;
+        let pairs = if config.tie_word_embeddings { spec.ties() } else { Vec::new() };
+        let ties = tie(&mut state, &pairs, ties)?;
+        Ok(Self { state, dtype, renamed, pairs, ties })
+    }
+}
+
+/// The dtype that all floating-point tensors have.
+fn common_dtype(state: &StateDict) -> Dtype {
+    let types = state.tensors().map(|(_, tensor)| tensor.element_type());
+    let floating: Vec<_> = types.filter(|found| is_floating(*found)).collect();
+    match floating.first().copied().and_then(Dtype::from_element_type) {
+        Some(dtype) if floating.iter().all(|found| *found == dtype.element_type()) => dtype,
+        _ => Dtype::F32,
     }
 }

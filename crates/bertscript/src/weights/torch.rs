@@ -1,9 +1,9 @@
 //! Weights as tensors of libtorch.
 
+use super::{Init, Loaded, Weights};
 use crate::device::Dtype;
 use crate::error::Result;
 use crate::tensor::Tensor;
-use crate::weights::{Init, Loaded, Weights};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub(crate) struct TorchWeights {
 struct Taken {
     /// In the order the model asked for them.
     parameters: Vec<(String, tch::Tensor)>,
-    by_address: BTreeMap<usize, tch::Tensor>,
+    by_place: BTreeMap<(usize, Vec<usize>), tch::Tensor>,
 }
 
 impl TorchWeights {
@@ -63,12 +63,13 @@ impl TorchWeights {
 impl Taken {
     fn take(&mut self, found: &Tensor) -> Result<tch::Tensor> {
         let Some(address) = found.address() else { return found.try_into() };
-        if let Some(known) = self.by_address.get(&address) {
+        let place = (address, found.shape().to_vec());
+        if let Some(known) = self.by_place.get(&place) {
             // A tensor of its own, for the tracer; on the same storage.
             return Ok(known.f_detach()?);
         }
         let tensor = tch::Tensor::try_from(found)?;
-        self.by_address.insert(address, tensor.shallow_clone());
+        self.by_place.insert(place, tensor.shallow_clone());
         Ok(tensor)
     }
 }

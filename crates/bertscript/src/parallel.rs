@@ -1,4 +1,4 @@
-//! Work on many texts.
+//! Work on many items, by the threads of a call.
 
 use crate::error::Result;
 use crate::memory::{collect, with_capacity};
@@ -11,7 +11,7 @@ const TAKEN: usize = 16;
 
 /// What `each` makes of every item, in their order: with as many threads as a call may use,
 /// so that a host which gives it one gets no others.
-pub(super) fn map<I: Sync, O: Send>(
+pub(crate) fn map<I: Sync, O: Send>(
     items: &[I],
     each: impl Fn(usize, &I) -> O + Sync,
 ) -> Result<Vec<O>> {

@@ -1,0 +1,83 @@
+//! Devices and dtypes of libtorch.
+
+use super::{CudaDevice, Device, Dtype};
+use crate::error::{Error, ErrorKind, Result};
+use tch::Kind;
+
+impl Device {
+    /// The same, once it is certain that it is there.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`].
+    pub(crate) fn checked(self) -> Result<Self> {
+        self.resolve().map(|_| self)
+    }
+
+    /// The device of libtorch, once it is certain that it is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] with what is missing: the library, the driver, or
+    /// a device of this index.
+    pub fn resolve(self) -> Result<tch::Device> {
+        match self {
+            Self::Cpu => Ok(tch::Device::Cpu),
+            Self::Cuda(index) => {
+                let (count, reason) = torchscript::cuda_device_count()?;
+                let message = if count == 0 {
+                    format!("no CUDA device is available: {reason}")
+                } else if index >= count {
+                    format!("there are {count} CUDA devices, 0 to {}", count - 1)
+                } else {
+                    return Ok(tch::Device::Cuda(index));
+                };
+                Err(Error::new(ErrorKind::Device, message).at(self.to_string()))
+            }
+        }
+    }
+}
+
+impl From<tch::Device> for Device {
+    fn from(device: tch::Device) -> Self {
+        match device {
+            tch::Device::Cuda(index) => Self::Cuda(index),
+            _ => Self::Cpu,
+        }
+    }
+}
+
+impl From<Device> for tch::Device {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Cpu,
+            Device::Cuda(index) => Self::Cuda(index),
+        }
+    }
+}
+
+impl Dtype {
+    /// tch's name.
+    pub fn kind(self) -> Kind {
+        self.element_type().kind()
+    }
+
+    /// The dtype of a tensor's kind, if it is one of these.
+    pub fn from_kind(kind: Kind) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.kind() == kind)
+    }
+}
+
+/// The CUDA devices, and why there is none, if so.
+pub(super) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
+    let (count, reason) = torchscript::cuda_device_count()?;
+    let devices = (0..count).map(|index| {
+        let found = torchscript::cuda_device(index)?;
+        let (major, minor) = found.compute_capability;
+        Ok(CudaDevice {
+            device: Device::Cuda(index).to_string(),
+            name: found.name,
+            total_memory: found.total_memory,
+            compute_capability: format!("{major}.{minor}"),
+        })
+    });
+    Ok((devices.collect::<Result<_>>()?, Some(reason).filter(|reason| !reason.is_empty())))
+}
