@@ -1,4 +1,4 @@
-//! What the library computes without libtorch is what it computes with it, to the last bit.
+//! What the library computes without libtorch is bitwise what it computes with it.
 //!
 //! With libtorch, this writes archives and results into the folder that
 //! `BERTSCRIPT_RESULTS` names; without, it reads the archives and compares. `cargo xtask test`
