@@ -81,6 +81,10 @@ fn live_check() -> Result<(Counts, bool)> {
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"])
         // TorchScript is what this project is about.
         .args(["-W", "ignore:`torch.jit:DeprecationWarning"])
+        // Every test exports models: none is kept, neither of this run nor of one before.
+        .args(["-o", "tmp_path_retention_policy=none"])
+        .arg("--basetemp")
+        .arg(root().join("target/live-check"))
         .arg(oracles::folder())
         .env("BERTSCRIPT", root().join("target/debug/bertscript"))
         .env("BERTSCRIPT_MINILM", minilm);
