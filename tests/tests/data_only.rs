@@ -1,7 +1,7 @@
 //! Archives are data: the engines without TorchScript run nothing of them.
 
 use bertscript::{Device, EmbedOptions, EngineKind, ErrorKind, Inputs, Module, Precision, Tensor};
-use bertscript_tests::{bertscript_ok, fixture, scratch};
+use bertscript_tests::{bertscript, bertscript_ok, fixture, scratch};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 const TEXTS: [&str; 3] = ["the cat sat", "who was it?", "a dog and a cat"];
 
-/// An archive of a fixture, and a copy of it whose code does not compile.
+/// An archive of a fixture, and a copy of it whose code is not even text.
 fn archives(name: &str, folder: &Path) -> [PathBuf; 2] {
     let [good, other] = ["good.pt", "other.pt"].map(|name| folder.join(name));
     let (directory, output) = (fixture(name), good.to_str().unwrap());
@@ -27,7 +27,7 @@ fn archives(name: &str, folder: &Path) -> [PathBuf; 2] {
         let mut contents = Vec::new();
         record.read_to_end(&mut contents).unwrap();
         if name.ends_with(".py") {
-            contents.extend_from_slice(b"\nthis would show itself!\n");
+            contents = (0..=255).collect();
             replaced += 1;
         }
         copy.start_file(name, options).unwrap();
@@ -66,7 +66,15 @@ fn nothing_of_an_archive_is_run() {
     }
     let other = other.to_str().unwrap();
     assert!(bertscript_ok(&["inspect", other]).contains("BertModel"));
-    assert!(bertscript_ok(&["embed", other, "--input", "/dev/null"]).is_empty());
+    let texts = folder.path().join("texts.txt");
+    std::fs::write(&texts, TEXTS.join("\n")).unwrap();
+    let texts = texts.to_str().unwrap();
+    let embed = |file: &str| bertscript_ok(&["embed", file, "--input", texts]);
+    assert_eq!(embed(other), embed(good.to_str().unwrap()));
+    let refused = bertscript(&["embed", other, "--engine", "torchscript", "--input", texts]);
+    assert!(!refused.status.success());
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains(other) && message.contains("code"), "{message}");
 }
 
 #[test]

@@ -2,22 +2,21 @@
 
 use super::weights::ArchiveWeights;
 use super::{Archive, start_of, unreadable};
-use crate::error::{Error, ErrorKind, Result, unmapped};
+use crate::error::{Error, Result, unmapped};
 use crate::tensor::Tensor;
 use bertscript_process::MappedFile;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use torchscript::{ArchiveReader, MethodSchema};
+use torchscript::ArchiveReader;
 
-/// An archive of this library: its weights, mapped, and the signature of its code, of which
-/// nothing is loaded before [`Self::load_script`].
+/// An archive of this library: its weights, mapped. Of its code nothing is read but checksums
+/// before [`Self::load_script`].
 #[derive(Debug)]
 pub(crate) struct ArchiveFile {
     mapped: Arc<MappedFile>,
     weights: ArchiveWeights,
-    schema: MethodSchema,
     /// None of an archive that was given in memory.
     file: Option<(File, FileIdentity)>,
 }
@@ -63,27 +62,21 @@ impl ArchiveFile {
     pub(crate) fn from_file(file: File) -> Result<Opened> {
         let identity = FileIdentity::of(&file)?;
         let reader = ArchiveReader::from_file(&file);
-        let Some((archive, weights, schema)) = read(&start_of(&file)?, reader, identity.length)?
-        else {
+        let Some((archive, weights)) = read(&start_of(&file)?, reader, identity.length)? else {
             return Ok(Opened::Other(file));
         };
         let mapped = Arc::new(MappedFile::new(&file).map_err(unmapped)?);
         let file = Some((file, identity));
-        Ok(Opened::Own(Box::new((archive, Self { mapped, weights, schema, file }))))
+        Ok(Opened::Own(Box::new((archive, Self { mapped, weights, file }))))
     }
 
     /// Copies an archive in memory, and reads it as [`Self::from_file`] does a file.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Option<(Archive, Self)>> {
         let read = read(bytes, ArchiveReader::from_bytes(bytes), bytes.len() as u64);
         let found = read.map_err(|error| error.at("archive"))?;
-        let Some((archive, weights, schema)) = found else { return Ok(None) };
+        let Some((archive, weights)) = found else { return Ok(None) };
         let mapped = Arc::new(MappedFile::copy(bytes).map_err(unmapped)?);
-        Ok(Some((archive, Self { mapped, weights, schema, file: None })))
-    }
-
-    /// The signature of `forward`, as the code states it.
-    pub(crate) fn schema(&self) -> &MethodSchema {
-        &self.schema
+        Ok(Some((archive, Self { mapped, weights, file: None })))
     }
 
     /// Which file it is; none in memory.
@@ -124,13 +117,10 @@ fn read<R: Read + Seek>(
     start: &[u8],
     reader: torchscript::Result<ArchiveReader<R>>,
     length: u64,
-) -> Result<Option<(Archive, ArchiveWeights, MethodSchema)>> {
+) -> Result<Option<(Archive, ArchiveWeights)>> {
     let (archive, mut reader) = Archive::read(start, reader)?;
     let Some(archive) = archive else { return Ok(None) };
     let weights = ArchiveWeights::read(&mut reader, length).map_err(Error::inside)?;
     weights.check_size(archive.metadata()).map_err(Error::inside)?;
-    let schema = reader
-        .schema("forward")?
-        .ok_or_else(|| Error::new(ErrorKind::Archive, "the archive has no method `forward`"))?;
-    Ok(Some((archive, weights, schema)))
+    Ok(Some((archive, weights)))
 }

@@ -9,6 +9,7 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+use torchscript::{Argument, MethodSchema};
 
 /// The version of the archive format that this library writes.
 ///
@@ -193,6 +194,20 @@ impl Metadata {
     /// The index of an output.
     pub(crate) fn output_index(&self, name: &str) -> Option<usize> {
         self.outputs.iter().position(|output| output.name == name)
+    }
+
+    /// The signature of `forward`, which the code states too.
+    pub(crate) fn schema(&self) -> MethodSchema {
+        let arguments = self.inputs.iter().map(|input| Argument {
+            name: input.name.clone(),
+            type_name: if input.required { "Tensor" } else { "Optional[Tensor]" }.to_owned(),
+            has_default: !input.required,
+        });
+        let returns = match self.outputs.len() {
+            1 => "Tensor".to_owned(),
+            count => format!("Tuple[{}]", vec!["Tensor"; count].join(", ")),
+        };
+        MethodSchema { arguments: arguments.collect(), returns }
     }
 
     /// The architecture.

@@ -61,7 +61,7 @@ impl Source {
 
     fn mapped(archive: Arc<Archive>, file: Arc<ArchiveFile>, device: Device, dtype: Dtype) -> Self {
         Self {
-            schema: file.schema().clone(),
+            schema: archive.metadata().schema(),
             prepacked: PrepackedCache::of(&file, dtype),
             archive: Some(archive),
             file: Some(file),
