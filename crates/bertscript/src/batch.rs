@@ -1,5 +1,6 @@
 //! Sequences without padding: the form of inputs between tokenizer and engine.
 
+mod crossing;
 mod inputs;
 
 pub use inputs::Inputs;

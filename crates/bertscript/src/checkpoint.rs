@@ -114,6 +114,12 @@ impl Checkpoint {
         Ok(Self { root: root.to_owned(), directory, config_json, config, weights })
     }
 
+    /// The directory that was opened.
+    #[cfg(not(feature = "torch"))]
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The directory that the configuration and the weights are in.
     pub fn directory(&self) -> &Path {
         &self.directory

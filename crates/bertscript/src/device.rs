@@ -1,14 +1,18 @@
 //! Devices and dtypes, by torch's names.
 
+#[cfg(not(feature = "torch"))]
+mod plugin;
 #[cfg(feature = "torch")]
 mod torch;
 
 use crate::error::{Error, ErrorKind, Result};
-use serde::Serialize;
+#[cfg(not(feature = "torch"))]
+use plugin::cuda_devices;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 #[cfg(feature = "torch")]
-use torch::cuda_devices;
+pub(crate) use torch::cuda_devices;
 
 /// Where a module runs: `cpu`, or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -63,7 +67,7 @@ pub struct Devices {
 }
 
 /// A CUDA device, as its driver describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CudaDevice {
     /// As a module is loaded onto it, `cuda:0`.
     pub device: String,
@@ -88,26 +92,6 @@ impl Devices {
         let (cuda, cuda_unavailable) = cuda_devices()?;
         Ok(Self { cpu: cpu.name().to_owned(), cuda, cuda_unavailable })
     }
-}
-
-impl Device {
-    /// The same, in a build without libtorch: the CPU.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TorchUnavailable`] for any other.
-    #[cfg(not(feature = "torch"))]
-    pub(crate) fn checked(self) -> Result<Self> {
-        match self {
-            Self::Cpu => Ok(self),
-            Self::Cuda(_) => Err(Error::without_torch("CUDA").at(self.to_string())),
-        }
-    }
-}
-
-/// None without libtorch, and why.
-#[cfg(not(feature = "torch"))]
-fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
-    Ok((Vec::new(), Some("this library was built without libtorch".to_owned())))
 }
 
 /// The floating-point type of weights and outputs.

@@ -7,6 +7,8 @@ mod choice;
 mod device_pooling;
 mod native;
 mod outputs;
+#[cfg(not(feature = "torch"))]
+mod remote;
 mod rows;
 #[cfg(feature = "torch")]
 mod script;

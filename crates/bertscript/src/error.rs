@@ -2,6 +2,7 @@
 
 use bertscript_kernels::OutOfMemory;
 use bertscript_process::ProcessState;
+use serde::{Deserialize, Serialize};
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The class of an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file could not be read or written.
@@ -41,7 +42,7 @@ pub enum ErrorKind {
     Cancelled,
     /// libtorch failed.
     Torch,
-    /// What is wanted requires libtorch, which this build is without.
+    /// What is wanted requires libtorch, and there is no plug-in that has it.
     TorchUnavailable,
     /// C++ threw something that is no `std::exception`.
     ForeignException,
@@ -103,13 +104,6 @@ impl Error {
     pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
-    }
-
-    /// The error of what requires libtorch, in a build without.
-    #[cfg(not(feature = "torch"))]
-    pub(crate) fn without_torch(what: &str) -> Self {
-        let message = format!("{what} requires libtorch, which this library was built without");
-        Self::new(ErrorKind::TorchUnavailable, message)
     }
 
     pub(crate) fn io(path: &Path, doing: &str, source: std::io::Error) -> Self {

@@ -1,18 +1,21 @@
-//! From a checkpoint to an archive, in one step.
+//! From a checkpoint to an archive.
+
+#[cfg(not(feature = "torch"))]
+mod remote;
+#[cfg(feature = "torch")]
+mod traced;
+
+#[cfg(not(feature = "torch"))]
+pub use remote::PreTrained;
 
 use crate::archive::Archive;
-use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
-use crate::device::Device;
-use crate::error::{Error, ErrorKind, Result};
-use crate::models::{LoadOptions, PreTrained};
-use crate::module::Module;
+use crate::error::Result;
+use crate::load::LoadOptions;
+#[cfg(feature = "torch")]
+use crate::models::PreTrained;
 use crate::shapes::Shapes;
-use crate::trace::{record, verify};
-use crate::verify::one_batch;
-use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc;
 
 /// Writes the checkpoint in a directory to one file, for any batch size and length:
 /// [`Checkpoint::open`], [`PreTrained::from_checkpoint`] and [`PreTrained::export`].
@@ -23,58 +26,4 @@ pub fn export(directory: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<Arc
     let checkpoint = Checkpoint::open(directory)?;
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default())?;
     model.export(&Shapes::Any, file)
-}
-
-impl PreTrained {
-    /// Traces the model and writes it to `file`, with what stood beside its weights in the
-    /// checkpoint. It is what [`trace`](crate::trace()), [`Archive::new`] and
-    /// [`Archive::save`] do, but writing overlaps verification. Then the file is loaded as
-    /// [`Module::load`] does, and compared with the model, too. It appears once all is
-    /// verified.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `file` is a file of the checkpoint that the model was
-    /// loaded from ([`PreTrained::from_checkpoint`]), or something
-    /// other than a regular file; those of [`trace`](crate::trace()) and [`Archive::save`];
-    /// and [`ErrorKind::Verification`] if what the file computes differs from the model.
-    pub fn export(&self, shapes: &Shapes, file: impl AsRef<Path>) -> Result<Archive> {
-        write(self, shapes, file.as_ref())
-    }
-}
-
-fn write(model: &PreTrained, shapes: &Shapes, path: &Path) -> Result<Archive> {
-    atomic_file::check_output(path, model.files()?)?;
-    let _entered = torchscript::enter()?;
-    let script = record(model, shapes)?;
-    let archive = Archive::without_digest(model, shapes)?;
-    atomic_file::write(path, |temporary| {
-        let (is_written, written_file) = mpsc::channel();
-        let script = &script;
-        let write = move || -> Result<Archive> {
-            let archive = archive.with_digest_of(script)?;
-            archive.write(script, temporary)?;
-            let _ = is_written.send(());
-            // Here already, so that the disk need not be waited for later.
-            File::open(temporary)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| Error::io(path, "write the archive", error))?;
-            Ok(archive)
-        };
-        std::thread::scope(|scope| {
-            let writer =
-                std::thread::Builder::new().spawn_scoped(scope, write).map_err(|error| {
-                    Error::new(ErrorKind::Io, "cannot start a thread").because(error)
-                })?;
-            let verified = verify(script, model, shapes).and_then(|()| match written_file.recv() {
-                Ok(()) => one_batch(&Module::load(temporary, Device::Cpu, None)?, model),
-                // It failed, and says why when it is joined.
-                Err(_) => Ok(()),
-            });
-            let archive = writer
-                .join()
-                .unwrap_or_else(|panic| Err(Error::from(torchscript::Error::from_panic(&*panic))));
-            verified?;
-            archive
-        })
-    })
 }

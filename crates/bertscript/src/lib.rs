@@ -118,11 +118,15 @@
 //!
 //! # Without libtorch
 //!
-//! Without the feature `torch`, which is on by default, the library is plain Rust: the native
-//! engine runs archives on the CPU, in float32, bfloat16 and 8-bit integers, and all text
-//! tasks. What requires libtorch is not there (models, exporting, verifying, saving), or refused
-//! as [`ErrorKind::TorchUnavailable`]: CUDA, float16, the engine `torchscript`, and archives that
-//! only it executes, those of fixed shapes, with attention probabilities, and of other programs.
+//! Without the feature `torch`, which is on by default, the library links no libtorch: the
+//! native engine runs archives on the CPU, in float32, bfloat16 and 8-bit integers, and all text
+//! tasks. What requires libtorch asks the plug-in `libbertscript_torch.so` for it, which is loaded
+//! when it is first wanted, from beside the library or the program, from `../lib` of there, from
+//! where the system looks for libraries, or from where the variable `BERTSCRIPT_TORCH` says:
+//! exporting, CUDA, float16, the engine `torchscript`, and archives that only it executes, those
+//! of fixed shapes, with attention probabilities, and of other programs. Without the plug-in they
+//! are refused as [`ErrorKind::TorchUnavailable`]. Verifying and the functions that take types of
+//! `tch` are in builds with the feature alone.
 //!
 //! # What the file is
 //!
@@ -139,6 +143,8 @@
 #![allow(clippy::disallowed_methods)]
 
 mod activation;
+#[cfg(feature = "torch")]
+mod answer;
 mod archive;
 mod assets;
 mod atomic_file;
@@ -151,9 +157,9 @@ mod device;
 mod embedding;
 mod engine;
 mod error;
-#[cfg(feature = "torch")]
 mod export;
 mod family;
+mod load;
 mod memory;
 #[cfg(feature = "torch")]
 mod models;
@@ -161,6 +167,7 @@ mod module;
 #[cfg(feature = "torch")]
 mod nn;
 mod parallel;
+mod plugin;
 mod process;
 mod shapes;
 mod survey;
@@ -175,6 +182,9 @@ pub mod verify;
 mod weights;
 
 pub use activation::{ACTIVATIONS, Activation};
+#[cfg(feature = "torch")]
+#[doc(hidden)] // for the plug-in
+pub use answer::PluginAnswer;
 pub use archive::{
     Archive, FORMAT_VERSION, InputInfo, Limits, Metadata, OutputInfo, weights_sha256,
 };
@@ -192,12 +202,14 @@ pub use device::{CudaDevice, Device, Devices, Dtype};
 pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
-#[cfg(feature = "torch")]
+#[cfg(not(feature = "torch"))]
+pub use export::PreTrained;
 pub use export::export;
 pub use family::model::{ModelSpec, Tie};
 pub use family::{Architecture, Dim, OutputSpec, Task};
+pub use load::{LoadOptions, LoadReport};
 #[cfg(feature = "torch")]
-pub use models::{LoadOptions, LoadReport, PreTrained};
+pub use models::PreTrained;
 pub use module::Module;
 pub use process::{MAX_THREADS, set_thread_count, shutdown_threads, thread_count};
 pub use shapes::{FixedShape, Shapes};

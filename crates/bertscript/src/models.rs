@@ -6,7 +6,7 @@ mod encoder;
 mod heads;
 mod pretrained;
 
-pub use pretrained::{LoadOptions, LoadReport, PreTrained};
+pub use pretrained::PreTrained;
 
 use crate::error::Result;
 use crate::family::Task;

@@ -1,7 +1,6 @@
 //! Loading an archive onto a device and running it.
 
 mod run;
-#[cfg(feature = "torch")]
 mod saving;
 
 use crate::archive::{self, Archive, ArchiveFile, Metadata, Opened};
@@ -15,6 +14,7 @@ use crate::process::enter;
 use crate::tensor::Tensor;
 use crate::text::Tokenizer;
 use once_cell::sync::OnceCell;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use torchscript::MethodSchema;
@@ -62,14 +62,18 @@ impl Module {
             let _entered = enter()?;
             check(HEADROOM)?;
             let device = device.checked()?;
-            let file = archive::open_file(path)?;
-            let source = match ArchiveFile::from_file(file)? {
-                Opened::Own(own) => Source::of_file(own.0, own.1, device, dtype)?,
-                Opened::Other(file) => Source::of_file_of_others(&file, device, dtype)?,
-            };
-            Self::from_source(source, Choice::default())
+            Self::from_file(archive::open_file(path)?, device, dtype)
         };
         load().map_err(|error: Error| error.at_path(path))
+    }
+
+    /// Loads an archive from an open file onto a device that is there.
+    pub(crate) fn from_file(file: File, device: Device, dtype: Option<Dtype>) -> Result<Self> {
+        let source = match ArchiveFile::from_file(file)? {
+            Opened::Own(own) => Source::of_file(own.0, own.1, device, dtype)?,
+            Opened::Other(file) => Source::of_file_of_others(&file, device, dtype)?,
+        };
+        Self::from_source(source, Choice::default())
     }
 
     /// Loads an archive from memory, as [`Self::load`] does from a file.

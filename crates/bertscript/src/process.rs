@@ -1,6 +1,8 @@
 //! What the process allows, and which threads calls have.
 
 use crate::error::Result;
+#[cfg(not(feature = "torch"))]
+use crate::plugin::Request;
 use bertscript_kernels::Team;
 pub use bertscript_process::MAX_THREADS;
 use bertscript_process::{Entered, Threads};
@@ -21,6 +23,9 @@ pub fn set_thread_count(count: usize) {
     // At most `MAX_THREADS`.
     #[cfg(feature = "torch")]
     tch::set_num_threads(thread_count() as i32);
+    // It takes what it is told, or cannot be asked for anything either.
+    #[cfg(not(feature = "torch"))]
+    let _ = crate::plugin::tell(&Request::SetThreads { count: thread_count() });
 }
 
 /// Ends the threads that this library keeps between calls and that can be ended: those
@@ -42,6 +47,8 @@ pub fn shutdown_threads() -> Result<()> {
     bertscript_process::shut_down();
     #[cfg(feature = "torch")]
     torchscript::end_pool()?;
+    #[cfg(not(feature = "torch"))]
+    crate::plugin::tell(&Request::ShutDown)?;
     Ok(())
 }
 

@@ -1,12 +1,19 @@
 //! Arrays of numbers, which are read without libtorch.
 
 mod element;
+mod managed;
 mod memory;
+#[cfg(not(feature = "torch"))]
+mod plugin;
 #[cfg(feature = "torch")]
 mod torch;
 
 pub use element::{Element, ElementType};
+#[cfg(not(feature = "torch"))]
+use plugin::DeviceMemory;
 #[cfg(feature = "torch")]
+use torch::DeviceMemory;
+#[cfg(all(test, feature = "torch"))]
 pub(crate) use torch::elements;
 
 use crate::device::{Device, Dtype};
@@ -44,8 +51,7 @@ pub struct Tensor {
 enum Memory {
     Host(HostMemory),
     /// On a CUDA device.
-    #[cfg(feature = "torch")]
-    Device(Arc<torchscript::SharedTensor>),
+    Device(DeviceMemory),
 }
 
 /// Memory of the CPU that is owned, mapped or borrowed: whoever gives it says how it ends.
@@ -123,8 +129,7 @@ impl Tensor {
     pub fn device(&self) -> Device {
         match &self.memory {
             Memory::Host(_) => Device::Cpu,
-            #[cfg(feature = "torch")]
-            Memory::Device(tensor) => tensor.device().into(),
+            Memory::Device(memory) => memory.device(),
         }
     }
 
@@ -158,7 +163,6 @@ impl Tensor {
     pub fn as_bytes(&self) -> Result<&[u8]> {
         match &self.memory {
             Memory::Host(memory) => Ok((**memory).as_ref()),
-            #[cfg(feature = "torch")]
             Memory::Device(_) => {
                 let message = format!("found a tensor on {}, expected the CPU", self.device());
                 Err(Error::new(ErrorKind::InvalidInput, message).at("tensor"))
@@ -174,10 +178,7 @@ impl Tensor {
         if self.device() == device {
             return Ok(self.clone());
         }
-        #[cfg(feature = "torch")]
-        return tch::Tensor::try_from(self)?.f_to_device(device.resolve()?)?.try_into();
-        #[cfg(not(feature = "torch"))]
-        Err(Error::without_torch("a device other than the CPU").at(device.to_string()))
+        self.moved(device)
     }
 
     /// The same elements as float32; the same memory where they are already.
@@ -188,9 +189,8 @@ impl Tensor {
         if self.element_type == ElementType::F32 {
             return Ok(self.clone());
         }
-        #[cfg(feature = "torch")]
-        if let Memory::Device(tensor) = &self.memory {
-            return tensor.get().f_to_kind(tch::Kind::Float)?.try_into();
+        if let Memory::Device(_) = &self.memory {
+            return self.cast_on_device(Dtype::F32);
         }
         let values = match self.element_type {
             // Float64 would round some of them once more.
@@ -251,6 +251,22 @@ impl Tensor {
             // Exact: float64 holds every integer of 32 bits.
             _ => self.map_elements(|value| value as i64)?,
         })
+    }
+
+    /// The elements of integers, each an index.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for one below 0.
+    #[cfg(feature = "torch")]
+    pub(crate) fn to_usizes(&self) -> Result<Vec<usize>> {
+        let values = self.to_i64s()?;
+        let below = |value: i64| {
+            let message = format!("found {value}, expected at least 0");
+            Error::new(ErrorKind::InvalidInput, message).at("tensor")
+        };
+        crate::memory::try_collect(
+            values.into_iter().map(|value| usize::try_from(value).map_err(|_| below(value))),
+        )
     }
 
     /// Zeros of float32, which `fill` replaces, row-major, and as another type then.

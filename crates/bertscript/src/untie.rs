@@ -12,7 +12,7 @@
 use crate::checkpoint::StateDict;
 use crate::error::Result;
 use crate::family::model::Tie;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What becomes of tied weights.
@@ -26,7 +26,7 @@ pub enum TieWeights {
 }
 
 /// What became of an architecture's ties, as pairs of source and target.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TieReport {
     /// Pairs that share one storage.
     pub tied: Vec<[String; 2]>,

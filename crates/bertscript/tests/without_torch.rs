@@ -4,62 +4,17 @@
 //! `BERTSCRIPT_RESULTS` names; without, it reads the archives and compares. `cargo xtask test`
 //! runs both.
 
-use bertscript::{
-    ClassifyOptions, EmbedOptions, EngineKind, EntitiesOptions, FillMaskOptions, Inputs, Module,
-    Result, Tensor, weights_sha256,
-};
-use std::fmt::Write;
+mod results;
+
+use bertscript::{EngineKind, Module};
+use results::{checkpoints, file_of, folder, results};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// Checkpoints whose `config.json` names a class, in the order of their names.
-fn checkpoints() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-    let folders = [root.join("text"), root];
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    found.retain(|path| path.join("config.json").exists() && !path.ends_with("model-eps"));
-    found.sort();
-    found
-}
-
-fn file_of(folder: &Path, checkpoint: &Path) -> PathBuf {
-    let parts = checkpoint.iter().skip_while(|part| *part != "fixtures").skip(1);
-    let name = parts.map(|part| part.to_str().unwrap()).collect::<Vec<_>>().join("-");
-    folder.join(name).with_extension("pt")
-}
-
-/// All outputs of a module for rows of two lengths, and what its task makes of texts.
-fn results(module: &Module) -> Result<String> {
-    let has_choices = module.metadata().unwrap().inputs[0].shape.len() == 3;
-    let inputs = match has_choices {
-        true => Inputs::new(Tensor::new(vec![2_i64, 9, 3, 4, 7, 3], [1, 2, 3])?),
-        false => Inputs::from_rows(&[vec![2, 9, 7, 4, 11, 3], vec![2, 5, 3]], 0)?,
-    };
-    let mut found = format!("{}\n", module.engine());
-    for named in module.run(&inputs)?.into_tensors() {
-        let (name, shape) = (named.0.clone(), named.1.shape().to_vec());
-        writeln!(found, "{name} {shape:?} {}", weights_sha256(&[named])?).unwrap();
-    }
-    if module.tokenizer().is_ok() && !has_choices {
-        let texts = ["She went to the big [MASK].", "the cat sat", ""];
-        let embedded = module.embed(texts, &EmbedOptions::default());
-        let embedded = embedded.map(|found| found.row(1).to_vec());
-        writeln!(found, "{embedded:?}").unwrap();
-        writeln!(found, "{:?}", module.classify(texts, &ClassifyOptions::default())).unwrap();
-        writeln!(found, "{:?}", module.entities(texts, &EntitiesOptions::default())).unwrap();
-        let filled = module.fill_mask([texts[0]], &FillMaskOptions::default());
-        writeln!(found, "{filled:?}").unwrap();
-    }
-    Ok(found)
-}
 
 #[cfg(feature = "torch")]
 #[test]
 fn results_are_written() {
     let scratch = tempfile::tempdir().unwrap();
-    let folder =
-        std::env::var_os("BERTSCRIPT_RESULTS").map_or(scratch.path().to_owned(), PathBuf::from);
+    let folder = folder().unwrap_or(scratch.path().to_owned());
     let mut engines = Vec::new();
     for checkpoint in checkpoints() {
         let file = file_of(&folder, &checkpoint);
@@ -67,6 +22,8 @@ fn results_are_written() {
         let module = Module::open(&file).unwrap();
         engines.push(module.engine());
         fs::write(file.with_extension("txt"), results(&module).unwrap()).unwrap();
+        let script = module.with_engine(Some(EngineKind::TorchScript)).unwrap();
+        fs::write(file.with_extension("script.txt"), results(&script).unwrap()).unwrap();
     }
     let native = engines.iter().filter(|engine| **engine == EngineKind::Native);
     // That of float16 is not.
@@ -80,10 +37,11 @@ fn results_are_written() {
 #[cfg(not(feature = "torch"))]
 mod without {
     use super::*;
-    use bertscript::{Device, Devices, Dtype, ErrorKind};
+    use bertscript::{Device, Devices, Dtype, ErrorKind, Result};
+    use std::path::PathBuf;
 
     fn folder() -> PathBuf {
-        std::env::var_os("BERTSCRIPT_RESULTS").expect("`cargo xtask test` runs this").into()
+        super::folder().expect("`cargo xtask test` runs this")
     }
 
     #[test]
@@ -119,6 +77,7 @@ mod without {
             assert_eq!(error.kind(), ErrorKind::TorchUnavailable, "{error}");
             let message = error.to_string();
             assert!(message.contains("requires libtorch"), "{message}");
+            assert!(message.contains("BERTSCRIPT_TORCH"), "{message}");
             message
         };
         let message = refused(module.with_engine(Some(EngineKind::TorchScript)));
@@ -127,7 +86,7 @@ mod without {
         assert!(message.contains("cuda:0"), "{message}");
         let message = refused(Module::open(folder().join("other.pt")));
         assert!(message.contains("other.pt: an archive that bertscript did not export"));
-        assert!(Devices::find().unwrap().cuda_unavailable.unwrap().contains("without libtorch"));
+        assert!(Devices::find().unwrap().cuda_unavailable.unwrap().contains("requires libtorch"));
         // The module is as it was.
         assert!(results(&module).is_ok());
     }

@@ -9,6 +9,8 @@ mod stack;
 mod threads;
 
 pub use entry::{Entered, ProcessState, enter, fork_count};
-pub use mapped::MappedFile;
+pub use mapped::{MappedFile, memory_file};
 pub use stack::MIN_STACK;
-pub use threads::{MAX_THREADS, Threads, set_thread_count, shut_down, thread_count};
+pub use threads::{
+    MAX_THREADS, Threads, chosen_thread_count, set_thread_count, shut_down, thread_count,
+};

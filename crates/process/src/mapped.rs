@@ -3,6 +3,21 @@
 use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 use std::fs::File;
 use std::io;
+use std::os::fd::FromRawFd;
+
+/// A new file in memory, which goes with its last descriptor and mapping.
+///
+/// # Errors
+/// What the system says.
+pub fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a literal.
+    let descriptor = unsafe { libc::memfd_create(c"bertscript".as_ptr(), libc::MFD_CLOEXEC) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just made, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
 
 /// The bytes of a file in memory, or a copy of bytes that is aligned as a mapped file is.
 ///

@@ -14,6 +14,8 @@ pub const MAX_THREADS: usize = 4096;
 
 /// 0 until it is first asked for or set.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// What was set; 0 before.
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The workers of this process, from their first use until they are shut down.
 static POOL: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
@@ -33,10 +35,20 @@ pub fn thread_count() -> usize {
     }
 }
 
+/// The count that was set, if one was.
+pub fn chosen_thread_count() -> Option<usize> {
+    match CHOSEN.load(Ordering::Relaxed) {
+        0 => None,
+        count => Some(count),
+    }
+}
+
 /// Sets [`thread_count`], for calls that begin after it: from 1 to [`MAX_THREADS`], which
 /// other numbers become.
 pub fn set_thread_count(count: usize) {
-    COUNT.store(count.clamp(1, MAX_THREADS), Ordering::Relaxed);
+    let count = count.clamp(1, MAX_THREADS);
+    CHOSEN.store(count, Ordering::Relaxed);
+    COUNT.store(count, Ordering::Relaxed);
 }
 
 fn default_count() -> usize {

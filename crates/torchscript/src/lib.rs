@@ -87,7 +87,7 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "libtorch")]
 pub use graph::{CudaCapture, CudaEvent, CudaGraph};
 #[cfg(feature = "libtorch")]
-pub use memory::{Borrowed, DLPack, tensor_over};
+pub use memory::{Borrowed, DLPack, from_managed, tensor_over, to_managed};
 #[cfg(feature = "libtorch")]
 pub use module::{NamedTensor, ScriptModule};
 #[cfg(feature = "libtorch")]

@@ -4,7 +4,9 @@ use crate::dtype::scalar_type;
 use crate::error::{Error, ErrorKind, Result, check};
 use crate::ffi::{self, DLManagedTensorVersioned};
 use crate::module::device_name;
+use bertscript_plugin::ManagedTensor;
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use tch::{Device, Kind, Tensor};
 
 /// Memory of somebody else, and how it is read.
@@ -108,6 +110,32 @@ pub fn tensor_over<M: AsRef<[u8]> + Send + Sync + 'static>(
         // SAFETY: `release` was not called, so the box is still there.
         drop(unsafe { Box::from_raw(user) });
     })
+}
+
+/// A tensor over the memory of one of another library.
+///
+/// # Errors
+/// A device or dtype that libtorch does not have.
+pub fn from_managed(tensor: ManagedTensor) -> Result<Tensor> {
+    let raw = tensor.into_raw();
+    let dlpack = DLPack::from_raw(raw.as_ptr().cast());
+    // SAFETY: the structure was checked when it was taken, and given away here.
+    unsafe { dlpack.into_tensor() }.inspect_err(|_| {
+        // SAFETY: it was not taken, and is what it was.
+        drop(unsafe { ManagedTensor::from_raw(raw) });
+    })
+}
+
+/// A tensor for another library over the memory of one, which must be contiguous.
+///
+/// # Errors
+/// A device or dtype that DLPack does not have.
+pub fn to_managed(tensor: &Tensor) -> Result<ManagedTensor> {
+    let raw = DLPack::from_tensor(tensor)?.into_raw();
+    let raw = NonNull::new(raw.cast()).ok_or_else(|| Error::new(ErrorKind::Type, "no tensor"))?;
+    // SAFETY: libtorch made it, and gives it away.
+    unsafe { ManagedTensor::take(raw) }
+        .map_err(|error| Error::new(ErrorKind::Type, error.to_string()))
 }
 
 /// A tensor of another framework: `DLManagedTensorVersioned` of

@@ -11,8 +11,9 @@ use crate::{announce, nightly, root};
 use anyhow::Result;
 
 /// What runs: a package, and what cargo is told of its tests.
-const TESTS: [(&str, &str, &[&str]); 5] = [
+const TESTS: [(&str, &str, &[&str]); 6] = [
     ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
+    ("tensors of other libraries", "bertscript-plugin", &["--lib"]),
     ("worker threads", "bertscript-process", &["--test", "threads"]),
     ("records and signatures of archives", "torchscript", &["--lib"]),
     (

@@ -13,9 +13,11 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 33] = [
     "error",
     "memory",
+    "shapes",
+    "plugin",
     "process",
     "parallel",
     "device",
@@ -30,10 +32,10 @@ const ORDER: [&str; 30] = [
     "compare",
     "untie",
     "weights",
+    "load",
     "survey",
     "nn",
     "models",
-    "shapes",
     "trace",
     "archive",
     "text",
@@ -44,6 +46,7 @@ const ORDER: [&str; 30] = [
     "tasks",
     "verify",
     "export",
+    "answer",
 ];
 
 /// Names that say nothing.

@@ -2,12 +2,16 @@
 
 use super::weights::ArchiveWeights;
 use super::{Archive, start_of, unreadable};
-use crate::error::{Error, Result, unmapped};
+use crate::error::{Error, ErrorKind, Result, unmapped};
+use crate::memory::filled;
+#[cfg(not(feature = "torch"))]
+use crate::tensor::ElementType;
 use crate::tensor::Tensor;
 use bertscript_process::MappedFile;
 use std::fs::File;
-use std::io::{Read, Seek};
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::Arc;
 use torchscript::ArchiveReader;
 
@@ -41,6 +45,11 @@ pub(crate) struct FileIdentity {
 }
 
 impl FileIdentity {
+    /// What changes with the contents alone; another name changes a time, too.
+    fn contents(&self) -> (u64, [i64; 2]) {
+        (self.length, self.modified)
+    }
+
     fn of(file: &File) -> Result<Self> {
         let metadata =
             file.metadata().map_err(|error| unreadable("cannot read the archive", error))?;
@@ -89,9 +98,50 @@ impl ArchiveFile {
         self.weights.tensors(&self.mapped)
     }
 
+    /// Writes the archive as it was loaded to a file, which is to be at `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if its own file changed since, or what the system says.
+    pub(crate) fn copy_to(&self, to: &mut impl Write, path: &Path) -> Result<()> {
+        let failed = |error| Error::io(path, "write the archive", error);
+        let Some((file, identity)) = &self.file else {
+            return to.write_all(self.mapped.bytes()).map_err(failed);
+        };
+        // Not the mapped memory, which whoever has a pointer to a weight may have written to.
+        let (mut buffer, mut place) = (filled(1 << 20, 0_u8)?, 0);
+        while place < identity.length {
+            let read = file.read_at(&mut buffer, place);
+            let read = read.map_err(|error| unreadable("cannot read the archive", error))?;
+            if read == 0 {
+                break;
+            }
+            to.write_all(&buffer[..read]).map_err(failed)?;
+            place += read as u64;
+        }
+        if FileIdentity::of(file)?.contents() != identity.contents() {
+            let message = "cannot save the archive: the file that it was loaded from has changed";
+            return Err(Error::new(ErrorKind::Io, message));
+        }
+        Ok(())
+    }
+
     /// Drops the pages of weights that are in memory; those that are read again come back.
     pub(crate) fn release(&self) {
         self.mapped.release();
+    }
+}
+
+#[cfg(not(feature = "torch"))]
+impl ArchiveFile {
+    /// The file; none in memory.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref().map(|(file, _)| file)
+    }
+
+    /// All bytes of the archive, over the same memory.
+    pub(crate) fn bytes(&self) -> Result<Tensor> {
+        let length = self.mapped.bytes().len();
+        Tensor::mapped(ElementType::U8, vec![length], &self.mapped, 0..length)
     }
 }
 
@@ -100,10 +150,17 @@ impl ArchiveFile {
     /// Loads the code, on the CPU, over the mapped weights.
     pub(crate) fn load_script(&self) -> Result<torchscript::ScriptModule> {
         let cpu = Some(tch::Device::Cpu);
-        let mut script = match &self.file {
-            Some((file, _)) => torchscript::ScriptModule::load_file(file, cpu)?,
-            None => torchscript::ScriptModule::load_bytes(self.mapped.bytes(), cpu)?,
+        let script = match &self.file {
+            Some((file, _)) => torchscript::ScriptModule::load_file(file, cpu),
+            None => torchscript::ScriptModule::load_bytes(self.mapped.bytes(), cpu),
         };
+        let mut script = script.map_err(|error| {
+            let error = Error::from(error);
+            // The whole of what the compiler says is the cause.
+            let said = error.message().lines().next().unwrap_or_default();
+            let message = format!("the code of the archive does not load: {said}");
+            Error::new(error.kind(), message).because(error)
+        })?;
         let parameters = self.parameters()?;
         let parameters =
             parameters.iter().map(|(name, tensor)| Ok((name.clone(), tensor.try_into()?)));

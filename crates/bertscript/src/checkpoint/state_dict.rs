@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::family::FileNames;
 use crate::family::model::ModelSpec;
 use crate::tensor::Tensor;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Named tensors of a checkpoint, sorted by name.
@@ -21,7 +21,7 @@ pub(crate) struct Entry {
 }
 
 /// A name that the checkpoint spells differently.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renamed {
     /// The name in the file.
     pub from: String,

@@ -67,7 +67,7 @@ impl Dtype {
 }
 
 /// The CUDA devices, and why there is none, if so.
-pub(super) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
+pub(crate) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
     let (count, reason) = torchscript::cuda_device_count()?;
     let devices = (0..count).map(|index| {
         let found = torchscript::cuda_device(index)?;

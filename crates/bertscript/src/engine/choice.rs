@@ -158,8 +158,6 @@ pub(crate) fn choose(
         .map_or(Some("found an archive that bertscript did not export"), |archive| {
             needs_script(archive.metadata(), archive.config())
         });
-    #[cfg(not(feature = "torch"))]
-    check_without_torch(needs_script, source.dtype, choice)?;
     let kind = kind(needs_script, source.device, source.dtype, choice)?;
     let source = Arc::clone(source);
     let engine: Arc<dyn Engine> = match kind {
@@ -169,25 +167,9 @@ pub(crate) fn choose(
         #[cfg(feature = "torch")]
         EngineKind::TorchScript => Arc::new(super::script::ScriptEngine::new(source)),
         #[cfg(not(feature = "torch"))]
-        kind => return Err(Error::without_torch(&format!("the engine {kind}"))),
+        kind => Arc::new(super::remote::RemoteEngine::new(source, kind)?),
     };
     Ok((kind, engine))
-}
-
-/// Refuses what only engines of libtorch's execute: the device is the CPU.
-#[cfg(not(feature = "torch"))]
-fn check_without_torch(needs_script: Option<&str>, dtype: Dtype, choice: Choice) -> Result<()> {
-    match (needs_script, choice.engine) {
-        (Some(reason), _) => Err(Error::without_torch(reason)),
-        (None, Some(engine)) if engine != EngineKind::Native => {
-            Err(Error::without_torch(&format!("the engine {engine}")))
-        }
-        (None, _) if dtype == Dtype::F16 => {
-            let what = "float16, unless it is loaded as float32 or bfloat16,";
-            Err(Error::without_torch(what))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// | archive | device, dtype | engine |

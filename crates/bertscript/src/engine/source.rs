@@ -3,6 +3,8 @@
 use super::native::PrepackedCache;
 #[cfg(feature = "torch")]
 use super::varlen::VarlenModel;
+#[cfg(not(feature = "torch"))]
+use super::{EngineKind, remote::RemoteModule};
 use crate::archive::{Archive, ArchiveFile, Metadata};
 use crate::batch::{CheckedInputs, Unpadded};
 use crate::checkpoint::StateDict;
@@ -16,14 +18,16 @@ use bertscript_kernels::Keys;
 use once_cell::sync::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+#[cfg(not(feature = "torch"))]
+use std::sync::{Mutex, Weak};
 use torchscript::MethodSchema;
 #[cfg(feature = "torch")]
 use torchscript::ScriptModule;
 
-#[cfg(not(feature = "torch"))]
-mod absent;
 #[cfg(feature = "torch")]
 mod program;
+#[cfg(not(feature = "torch"))]
+mod remote;
 
 /// An archive on a device, in a dtype.
 #[derive(Debug)]
@@ -45,6 +49,12 @@ pub(crate) struct Source {
     /// The model of the varlen engine, which is built when it is first wanted.
     #[cfg(feature = "torch")]
     pub(super) varlen: OnceCell<VarlenModel>,
+    /// The program of somebody else.
+    #[cfg(not(feature = "torch"))]
+    program: Option<Arc<RemoteModule>>,
+    /// The modules of the plug-in's that execute it.
+    #[cfg(not(feature = "torch"))]
+    remotes: Mutex<Vec<(EngineKind, Weak<RemoteModule>)>>,
 }
 
 impl Source {
@@ -71,6 +81,10 @@ impl Source {
             dtype,
             #[cfg(feature = "torch")]
             varlen: OnceCell::new(),
+            #[cfg(not(feature = "torch"))]
+            program: None,
+            #[cfg(not(feature = "torch"))]
+            remotes: Mutex::default(),
         }
     }
 
@@ -80,6 +94,11 @@ impl Source {
             return Ok(Self::mapped(Arc::clone(archive), Arc::clone(file), device, dtype));
         }
         self.program_to(device, dtype)
+    }
+
+    /// An archive of this library that was loaded.
+    pub(crate) fn file(&self) -> Option<&ArchiveFile> {
+        self.file.as_deref()
     }
 
     /// Drops the pages of mapped weights, which come back when they are read again.

@@ -7,8 +7,6 @@ use crate::batch::{Batch, Unpadded};
 use crate::embedding::{pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{collect, try_collect};
-use crate::tensor::elements;
-use bertscript_kernels::Matrix;
 use tch::{Kind, Tensor};
 
 impl Outputs {
@@ -17,25 +15,6 @@ impl Outputs {
         let tensors = tensors.into_iter().map(crate::tensor::Tensor::try_from);
         Self::named(tensors.collect::<Result<_>>()?, names)
     }
-}
-
-/// The rows of a tensor `[R,..]` in memory.
-pub(super) fn matrix(tensor: &Tensor) -> Result<Matrix<f32>> {
-    let (rows, width) = shape(tensor);
-    let flat = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?;
-    let values = elements::<f32>(&flat.f_reshape([-1])?)?;
-    let mut matrix = Matrix::new(width);
-    matrix.set_rows(rows)?;
-    for (row, values) in values.chunks_exact(width.max(1)).enumerate() {
-        matrix.row_mut(row).copy_from_slice(values);
-    }
-    Ok(matrix)
-}
-
-/// The rows of a tensor `[R,..]`, and their width.
-fn shape(tensor: &Tensor) -> (usize, usize) {
-    let rows = tensor.size().first().map_or(1, |rows| *rows as usize);
-    (rows, tensor.numel() / rows.max(1))
 }
 
 /// What is wanted of outputs that are tensors `[T,..]` or `[N,..]` of a batch.
@@ -52,20 +31,19 @@ pub(super) fn wanted_of_tensors(
     };
     Ok(match want {
         Want::Outputs(wanted) => {
-            let wanted = wanted.iter().map(|index| Ok(output(*index)?.shallow_clone()));
-            try_collect(wanted.map(|tensor: Result<_>| tensor.map(BatchOutput::Tensor)))?
+            try_collect(wanted.iter().map(|index| on_device(output(*index)?.shallow_clone())))?
         }
         Want::Tokens { output: index, tokens } => {
             let tensor = output(*index)?;
             let tokens = collect(tokens.iter().map(|token| *token as i64))?;
             let tokens = Tensor::f_from_slice(&tokens)?.f_to_device(tensor.device())?;
-            vec![BatchOutput::Tensor(tensor.f_index_select(0, &tokens)?)]
+            vec![on_device(tensor.f_index_select(0, &tokens)?)?]
         }
         Want::Pooled { output: index, modes, skipped } => {
             let hidden = output(*index)?;
             let tokens = pooled_tokens(batch.ranges(), modes, skipped)?;
             vec![if hidden.device() == tch::Device::Cpu {
-                let hidden = BatchOutput::Tensor(hidden.shallow_clone()).into_matrix()?;
+                let hidden = on_device(hidden.shallow_clone())?.into_matrix()?;
                 BatchOutput::Host(pool_rows(&hidden, &tokens, modes, skipped)?)
             } else {
                 let pooled = pool_tensor(hidden, &tokens, modes, skipped)?;
@@ -73,10 +51,14 @@ pub(super) fn wanted_of_tensors(
                 let non_blocking = true;
                 let on_host =
                     pooled.f_internal_to_copy((Kind::Float, tch::Device::Cpu), non_blocking)?;
-                BatchOutput::Tensor(on_host)
+                on_device(on_host)?
             }]
         }
     })
+}
+
+fn on_device(tensor: Tensor) -> Result<BatchOutput> {
+    Ok(BatchOutput::Tensor(tensor.try_into()?))
 }
 
 /// Rows of tokens as those of padded inputs `[B*S,..]`, zero where a token is masked.

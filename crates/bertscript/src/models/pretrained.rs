@@ -3,60 +3,21 @@
 use super::{Model, ModelInputs};
 use crate::assets::Assets;
 use crate::attention::Attention;
-use crate::checkpoint::{Checkpoint, Renamed, StateDict};
+use crate::checkpoint::{Checkpoint, StateDict};
 use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
 use crate::family::{Architecture, Dim, OutputSpec};
+use crate::load::{LoadOptions, LoadReport};
 use crate::nn::AttentionForm;
 use crate::survey::Prepared;
-use crate::untie::{TieReport, TieWeights};
 use crate::weights::TorchWeights;
 use crate::weights::{RandomInit, Weights};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::Tensor;
 use torchscript::InferenceMode;
-
-/// How to load a checkpoint.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LoadOptions {
-    /// The architecture; otherwise the one that `config.json` names.
-    pub architecture: Option<Architecture>,
-    /// The dtype of the weights; otherwise the checkpoint's own, or float32
-    /// where it has none or several.
-    pub dtype: Option<Dtype>,
-    /// The seed for parameters that the checkpoint lacks; otherwise lacking one
-    /// is an error.
-    pub random_init: Option<u64>,
-    /// What becomes of tied weights.
-    pub ties: TieWeights,
-    /// How attention is computed; otherwise eager where its probabilities are
-    /// wanted, and SDPA where they are not.
-    pub attention: Option<Attention>,
-    /// Whether to return the hidden states of every layer too, as
-    /// `hidden_states.0` (the embeddings) and so on.
-    pub hidden_states: bool,
-    /// Whether to return the attention probabilities of every layer too, as
-    /// `attentions.0` and so on.
-    pub attentions: bool,
-}
-
-/// What loading found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct LoadReport {
-    /// Names that the checkpoint spells differently.
-    pub renamed: Vec<Renamed>,
-    /// Names in the checkpoint that the architecture does not use.
-    pub unexpected: Vec<String>,
-    /// Parameters that the checkpoint lacks and that were initialised.
-    pub initialized: Vec<String>,
-    /// Tied parameters.
-    #[serde(flatten)]
-    pub ties: TieReport,
-}
 
 /// A model with its weights, ready to be traced.
 pub struct PreTrained {

@@ -126,8 +126,7 @@ impl Tensor {
     pub(crate) fn address(&self) -> Option<usize> {
         let address = match &self.memory {
             Memory::Host(memory) => (**memory).as_ref().as_ptr().addr(),
-            #[cfg(feature = "torch")]
-            Memory::Device(tensor) => tensor.get().data_ptr().addr(),
+            Memory::Device(memory) => memory.address(),
         };
         (self.numel() > 0).then_some(address)
     }
@@ -137,9 +136,8 @@ impl Tensor {
         if self.element_type == dtype.element_type() {
             return Ok(self.clone());
         }
-        #[cfg(feature = "torch")]
-        if let Memory::Device(tensor) = &self.memory {
-            return tensor.get().f_to_kind(dtype.kind())?.try_into();
+        if let Memory::Device(_) = &self.memory {
+            return self.cast_on_device(dtype);
         }
         let shape = self.shape.clone();
         match dtype {

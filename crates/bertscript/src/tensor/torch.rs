@@ -1,10 +1,49 @@
 //! From and to tensors of tch, over the same memory.
 
 use super::{ElementType, HostMemory, Memory, Tensor};
+use crate::device::{Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(test)]
 use crate::memory::filled;
+use bertscript_plugin::ManagedTensor;
 use std::sync::Arc;
 use torchscript::{SharedTensor, dtype_name, tensor_over};
+
+/// Memory of a CUDA device, which libtorch has.
+#[derive(Clone)]
+pub(super) struct DeviceMemory(Arc<SharedTensor>);
+
+impl DeviceMemory {
+    pub(super) fn device(&self) -> Device {
+        self.0.device().into()
+    }
+
+    pub(super) fn address(&self) -> usize {
+        self.0.get().data_ptr().addr()
+    }
+
+    /// For another library.
+    pub(super) fn managed(&self) -> Result<ManagedTensor> {
+        Ok(torchscript::to_managed(&self.0.get())?)
+    }
+
+    /// Of another library.
+    pub(super) fn from_managed(tensor: ManagedTensor) -> Result<Self> {
+        Ok(Self(Arc::new(SharedTensor::new(torchscript::from_managed(tensor)?))))
+    }
+}
+
+impl Tensor {
+    /// The same elements on another device.
+    pub(super) fn moved(&self, device: Device) -> Result<Self> {
+        tch::Tensor::try_from(self)?.f_to_device(device.resolve()?)?.try_into()
+    }
+
+    /// The same elements, rounded to a dtype, on the device that they are on.
+    pub(super) fn cast_on_device(&self, dtype: Dtype) -> Result<Self> {
+        tch::Tensor::try_from(self)?.f_to_kind(dtype.kind())?.try_into()
+    }
+}
 
 /// A tensor over the same memory, or over a copy if it is not contiguous. No other handle
 /// of libtorch may write to it from then on.
@@ -23,7 +62,9 @@ impl TryFrom<tch::Tensor> for Tensor {
         let shape = tensor.size().into_iter().map(|size| size as usize).collect();
         let memory = match tensor.device() {
             tch::Device::Cpu => Memory::Host(Arc::new(SharedTensor::new(tensor).into_bytes()?)),
-            tch::Device::Cuda(_) => Memory::Device(Arc::new(SharedTensor::new(tensor))),
+            tch::Device::Cuda(_) => {
+                Memory::Device(DeviceMemory(Arc::new(SharedTensor::new(tensor))))
+            }
             device => {
                 let message = format!("found a tensor on {device:?}, expected cpu or cuda");
                 return Err(unsupported(message));
@@ -39,7 +80,7 @@ impl TryFrom<&Tensor> for tch::Tensor {
 
     fn try_from(tensor: &Tensor) -> Result<Self> {
         match &tensor.memory {
-            Memory::Device(shared) => Ok(shared.get()),
+            Memory::Device(memory) => Ok(memory.0.get()),
             Memory::Host(memory) => {
                 let shape: Vec<_> = tensor.shape.iter().map(|size| *size as i64).collect();
                 let memory = Shared(Arc::clone(memory));
@@ -58,6 +99,7 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// The elements of a tensor of this type, row-major.
+#[cfg(test)]
 pub(crate) fn elements<T: tch::kind::Element>(tensor: &tch::Tensor) -> Result<Vec<T>> {
     let mut values = filled(tensor.numel(), T::ZERO)?;
     tensor.f_copy_data(&mut values, tensor.numel())?;

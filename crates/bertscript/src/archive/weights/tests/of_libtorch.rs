@@ -3,7 +3,8 @@
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::family::Architecture;
-use crate::models::{LoadOptions, PreTrained};
+use crate::load::LoadOptions;
+use crate::models::PreTrained;
 use crate::shapes::Shapes;
 use crate::trace::trace;
 use crate::untie::TieWeights;

@@ -1,0 +1,83 @@
+//! Asking the plug-in.
+
+use super::request::{Reply, Request};
+use crate::error::{Error, ErrorKind, Result};
+use bertscript_plugin::{ManagedTensor, Plugin};
+use bertscript_process::chosen_thread_count;
+use serde::de::DeserializeOwned;
+
+/// What the plug-in answered.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    value: serde_json::Value,
+    tensors: Vec<ManagedTensor>,
+}
+
+/// Asks the plug-in, which is loaded if it is not.
+///
+/// # Errors
+/// [`ErrorKind::TorchUnavailable`] without it, with what requires it; what it answers.
+pub(crate) fn ask(what: &str, request: &Request, tensors: Vec<ManagedTensor>) -> Result<Answered> {
+    let _entered = bertscript_process::enter()?;
+    let plugin = Plugin::load(env!("CARGO_PKG_VERSION"), |plugin| {
+        // A count that nobody set is libtorch's, as in a build with libtorch.
+        let Some(count) = chosen_thread_count() else { return Ok(()) };
+        let told = call(plugin, &Request::SetThreads { count }, Vec::new());
+        told.map(drop).map_err(|error| error.to_string())
+    });
+    let plugin = plugin.map_err(|error| {
+        let message = format!("{what} requires libtorch: {error}");
+        Error::new(ErrorKind::TorchUnavailable, message)
+    })?;
+    call(plugin, request, tensors)
+}
+
+/// Asks the plug-in if it is loaded: what it does not know of yet, it need not be told.
+pub(crate) fn tell(request: &Request) -> Result<()> {
+    let _entered = bertscript_process::enter()?;
+    Plugin::loaded().map_or(Ok(()), |plugin| call(plugin, request, Vec::new()).map(drop))
+}
+
+fn call(plugin: &Plugin, request: &Request, tensors: Vec<ManagedTensor>) -> Result<Answered> {
+    let text = serde_json::to_string(request).map_err(unreadable)?;
+    let (reply, tensors) = plugin.call(&text, tensors);
+    let value = serde_json::from_str::<Reply>(&reply).map_err(unreadable)??;
+    Ok(Answered { value, tensors })
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Torch, format!("the plug-in for libtorch is not understood: {error}"))
+}
+
+impl Answered {
+    /// The value.
+    pub(crate) fn value<T: DeserializeOwned>(self) -> Result<T> {
+        serde_json::from_value(self.value).map_err(unreadable)
+    }
+
+    /// The only tensor.
+    pub(crate) fn tensor(mut self) -> Result<ManagedTensor> {
+        let found = self.tensors.len();
+        self.tensors.pop().filter(|_| found == 1).ok_or_else(|| {
+            let message = format!("the plug-in for libtorch gave {found} tensors, expected 1");
+            Error::new(ErrorKind::Torch, message)
+        })
+    }
+
+    /// The tensors.
+    pub(crate) fn tensors(self) -> Vec<ManagedTensor> {
+        self.tensors
+    }
+
+    /// The tensors, and the value, which is their names.
+    pub(crate) fn named(self) -> Result<Vec<(String, ManagedTensor)>> {
+        let names: Vec<String> = serde_json::from_value(self.value).map_err(unreadable)?;
+        if names.len() != self.tensors.len() {
+            let (found, expected) = (self.tensors.len(), names.len());
+            let message =
+                format!("the plug-in for libtorch gave {found} tensors, expected {expected}");
+            return Err(Error::new(ErrorKind::Torch, message));
+        }
+        Ok(names.into_iter().zip(self.tensors).collect())
+    }
+}

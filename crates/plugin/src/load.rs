@@ -1,0 +1,232 @@
+//! Finding and loading the plug-in.
+
+use crate::dlpack::ManagedTensor;
+use crate::interface::{ENTRY, Entry, Interface, Reply, Request, VERSION, bytes, taken};
+use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
+use std::ffi::{CStr, OsStr};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The file name of the plug-in.
+pub const LIBRARY: &str = "libbertscript_torch.so";
+/// The variable that names it, or the folder that it is in.
+const VARIABLE: &str = "BERTSCRIPT_TORCH";
+/// The libtorch that the plug-in is linked to.
+pub const TORCH_VERSION: [u8; 3] = [2, 11, 0];
+/// What two versions of it share.
+const TORCH_LIBRARY: &str = "libtorch_cpu.so";
+
+/// A plug-in that was loaded. It stays, as libtorch has to.
+#[derive(Debug)]
+pub struct Plugin {
+    interface: &'static Interface,
+    path: PathBuf,
+}
+
+/// Why there is no plug-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotLoaded(String);
+
+impl fmt::Display for NotLoaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotLoaded {}
+
+static LOADED: OnceLock<Plugin> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+impl Plugin {
+    /// The plug-in, if it was loaded before.
+    pub fn loaded() -> Option<&'static Self> {
+        LOADED.get()
+    }
+
+    /// Loads the plug-in, once: from the file that `BERTSCRIPT_TORCH` names, from beside this
+    /// library, from `lib` beside its folder, or from where the system looks for libraries.
+    ///
+    /// # Errors
+    /// Where it was looked for; what the system says of a file that does not load, such as the
+    /// library of libtorch that it lacks; a plug-in of another release; a libtorch of another
+    /// version that the process has loaded, with both versions. What `prepare` says, which is
+    /// done before anybody else sees the plug-in.
+    pub fn load(
+        release: &str,
+        prepare: impl FnOnce(&Self) -> Result<(), String>,
+    ) -> Result<&'static Self, NotLoaded> {
+        if let Some(plugin) = LOADED.get() {
+            return Ok(plugin);
+        }
+        let _once = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = LOADED.get() {
+            return Ok(plugin);
+        }
+        check_torch()?;
+        let path = find()?;
+        // SAFETY: what a plug-in runs when it is loaded is libtorch's initialisation, for which
+        // the process is in any state; whoever names a file vouches for it.
+        let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        // What the system says names the file.
+        let library = library.map_err(|error| {
+            let said = std::error::Error::source(&error).map(ToString::to_string);
+            let said = said.unwrap_or_else(|| error.to_string());
+            NotLoaded(match path.is_absolute() {
+                true => format!("the plug-in does not load: {said}"),
+                false => format!(
+                    "{LIBRARY} is not beside this library, nor where the system looks for libraries; install it there, or name it by {VARIABLE} ({said})"
+                ),
+            })
+        })?;
+        let unfit = |found: &str, expected: &str| {
+            let path = path.display();
+            Err(NotLoaded(format!("{path}: found {found}, expected {expected}")))
+        };
+        // SAFETY: the function of this name has this type, by the name's contract.
+        let Ok(entry) = (unsafe { library.get::<Entry>(ENTRY.to_bytes_with_nul()) }) else {
+            return unfit("a library without bertscript_torch_interface", "bertscript's plug-in");
+        };
+        // SAFETY: as above.
+        let interface = unsafe { entry() };
+        if interface.is_null() {
+            return unfit("no interface", "that of bertscript's plug-in");
+        }
+        // SAFETY: every version begins with this field.
+        let version = unsafe { (&raw const (*interface).version).read() };
+        if version != VERSION {
+            return unfit(&format!("version {version} of the interface"), &VERSION.to_string());
+        }
+        // SAFETY: of this version, it is what it is; the library is never unloaded, so it stays.
+        let interface: &'static Interface = unsafe { &*interface };
+        // SAFETY: as above, a live text.
+        let found = unsafe { CStr::from_ptr(interface.release) }.to_string_lossy();
+        if found != release {
+            return unfit(&format!("the plug-in of bertscript {found}"), release);
+        }
+        // The system may have found another than the plug-in was built with.
+        check_torch()?;
+        std::mem::forget(library);
+        let plugin = Self { interface, path };
+        prepare(&plugin).map_err(NotLoaded)?;
+        Ok(LOADED.get_or_init(|| plugin))
+    }
+
+    /// The file that it is in; a name alone where the system found it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks it.
+    pub fn call(&self, request: &str, tensors: Vec<ManagedTensor>) -> (String, Vec<ManagedTensor>) {
+        let tensors: Vec<_> = tensors.into_iter().map(|given| given.into_raw().as_ptr()).collect();
+        let request = Request {
+            text: request.as_ptr().cast(),
+            length: request.len(),
+            tensors: tensors.as_ptr(),
+            count: tensors.len(),
+        };
+        let mut reply = Reply {
+            text: std::ptr::null(),
+            length: 0,
+            tensors: std::ptr::null(),
+            count: 0,
+            owner: std::ptr::null_mut(),
+            release: None,
+        };
+        // SAFETY: both are live for the call, which takes the tensors, and gives those of the
+        // reply away; its arrays are live until `release`.
+        unsafe {
+            (self.interface.call)(&raw const request, &raw mut reply);
+            let text = String::from_utf8_lossy(bytes(reply.text, reply.length)).into_owned();
+            let tensors = taken(reply.tensors, reply.count);
+            if let Some(release) = reply.release {
+                release(reply.owner);
+            }
+            (text, tensors)
+        }
+    }
+}
+
+/// The file to load.
+fn find() -> Result<PathBuf, NotLoaded> {
+    if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+        let named = std::path::absolute(&named).unwrap_or_else(|_| PathBuf::from(&named));
+        let file = if named.is_dir() { named.join(LIBRARY) } else { named };
+        return match file.is_file() {
+            true => Ok(file),
+            false => {
+                let file = file.display();
+                Err(NotLoaded(format!("{file}, which {VARIABLE} names, is not a file")))
+            }
+        };
+    }
+    let beside = here().map(|here| [here.join(LIBRARY), here.join("../lib").join(LIBRARY)]);
+    let found = beside.into_iter().flatten().find(|file| file.is_file());
+    Ok(found.unwrap_or_else(|| PathBuf::from(LIBRARY)))
+}
+
+/// The folder of the library or the program that this is linked into.
+fn here() -> Option<PathBuf> {
+    let mut found = libc::Dl_info {
+        dli_fname: std::ptr::null(),
+        dli_fbase: std::ptr::null_mut(),
+        dli_sname: std::ptr::null(),
+        dli_saddr: std::ptr::null_mut(),
+    };
+    let place: fn() -> Option<PathBuf> = here;
+    // SAFETY: an address of this library's, and room for what is found.
+    if unsafe { libc::dladdr(place as *const _, &raw mut found) } == 0 || found.dli_fname.is_null()
+    {
+        return None;
+    }
+    // SAFETY: the system's name of a library that is loaded.
+    let file = unsafe { CStr::from_ptr(found.dli_fname) };
+    let file = PathBuf::from(OsStr::from_bytes(file.to_bytes()));
+    // Of a program, the name is what it was called by, which may be anything; of a library, the
+    // path that it was found at.
+    let is_library = file.file_name()?.to_string_lossy().contains(".so") && file.is_absolute();
+    let file = if is_library { file.canonicalize().ok()? } else { std::env::current_exe().ok()? };
+    file.parent().map(Path::to_owned)
+}
+
+/// Refuses another libtorch in the process, to which the plug-in would be bound, or is.
+fn check_torch() -> Result<(), NotLoaded> {
+    /// That of `aoti_torch_abi_version`: the parts of the version, from the highest byte.
+    type Version = unsafe extern "C" fn() -> u64;
+    // SAFETY: nothing is loaded, and so nothing is run.
+    let library =
+        unsafe { Library::open(Some(TORCH_LIBRARY), RTLD_LAZY | RTLD_LOCAL | libc::RTLD_NOLOAD) };
+    let Ok(library) = library else { return Ok(()) };
+    // SAFETY: libtorch's function, which takes nothing.
+    let found = match unsafe { library.get::<Version>(b"aoti_torch_abi_version\0") } {
+        // SAFETY: as above.
+        Ok(version) => unsafe { version() }.to_be_bytes()[..3].to_vec(),
+        Err(_) => Vec::new(),
+    };
+    if found == TORCH_VERSION {
+        return Ok(());
+    }
+    let text = |version: &[u8]| version.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+    let found = match found.is_empty() {
+        true => stated_version().unwrap_or_else(|| "of an unknown version".to_owned()),
+        false => text(&found),
+    };
+    let expected = text(&TORCH_VERSION);
+    Err(NotLoaded(format!("the process has loaded libtorch {found}, expected {expected}")))
+}
+
+/// What stands beside a libtorch that is too old to say its version.
+fn stated_version() -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with(TORCH_LIBRARY))?;
+    let folder = Path::new(&line[line.find('/')?..]).parent()?.parent()?;
+    if let Ok(version) = std::fs::read_to_string(folder.join("build-version")) {
+        return Some(version.trim().to_owned());
+    }
+    let text = std::fs::read_to_string(folder.join("version.py")).ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+    Some(version.trim_matches(['\'', '"']).to_owned())
+}

@@ -1,0 +1,65 @@
+/* A plug-in in C: what it is asked, it answers, tensors and all. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef VERSION
+#define VERSION 1
+#endif
+#ifndef RELEASE
+#define RELEASE "0.1.0"
+#endif
+
+struct request {
+    const char *text;
+    size_t length;
+    void *const *tensors;
+    size_t count;
+};
+
+struct reply {
+    const char *text;
+    size_t length;
+    void *const *tensors;
+    size_t count;
+    void *owner;
+    void (*release)(void *owner);
+};
+
+struct interface {
+    uint32_t version;
+    const char *release;
+    void (*call)(const struct request *request, struct reply *reply);
+};
+
+struct kept {
+    char *text;
+    void **tensors;
+};
+
+static void release(void *owner) {
+    struct kept *kept = owner;
+    free(kept->text);
+    free(kept->tensors);
+    free(kept);
+}
+
+static void call(const struct request *request, struct reply *reply) {
+    struct kept *kept = malloc(sizeof *kept);
+    size_t size = request->count * sizeof *request->tensors;
+    kept->text = malloc(request->length + 1);
+    kept->tensors = malloc(size + 1);
+    memcpy(kept->text, request->text, request->length);
+    memcpy(kept->tensors, request->tensors, size);
+    reply->text = kept->text;
+    reply->length = request->length;
+    reply->tensors = kept->tensors;
+    reply->count = request->count;
+    reply->owner = kept;
+    reply->release = release;
+}
+
+static const struct interface OFFERED = {VERSION, RELEASE, call};
+
+const struct interface *bertscript_torch_interface(void) { return &OFFERED; }
