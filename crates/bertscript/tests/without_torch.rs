@@ -90,4 +90,22 @@ mod without {
         // The module is as it was.
         assert!(results(&module).is_ok());
     }
+
+    #[test]
+    fn a_module_is_saved_as_the_file_that_was_loaded() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [loaded, saved] = ["loaded.pt", "saved.pt"].map(|name| scratch.path().join(name));
+        fs::copy(folder().join("text-sentence.pt"), &loaded).unwrap();
+        let module = Module::open(&loaded).unwrap();
+        module.save(&saved).unwrap();
+        assert_eq!(fs::read(&saved).unwrap(), fs::read(&loaded).unwrap());
+        fs::remove_file(&saved).unwrap();
+        // Longer than it was.
+        let mut file = fs::OpenOptions::new().append(true).open(&loaded).unwrap();
+        std::io::Write::write_all(&mut file, b"more").unwrap();
+        let error = module.save(&saved).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.to_string().contains("has changed"), "{error}");
+        assert!(!saved.exists());
+    }
 }
