@@ -439,6 +439,12 @@ typedef struct {
 #define BERTSCRIPT_PROCESS_STATE 21
 
 /**
+ * libtorch is wanted, and `libbertscript_torch.so` or the libtorch that it needs cannot be had;
+ * the message says what for, what is missing and the remedy.
+ */
+#define BERTSCRIPT_TORCH_UNAVAILABLE 22
+
+/**
  * A mistake in this library.
  */
 #define BERTSCRIPT_INTERNAL 100
@@ -534,7 +540,8 @@ BERTSCRIPT_API uint32_t bertscript_version_number(void) BERTSCRIPT_NOEXCEPT;
 
 /**
  * What the library was built from, as JSON: `version`, `abi_version`,
- * `torch_version`, `format_version` (of the files it writes), `target`.
+ * `torch_version` (of the libtorch that its plug-in is for), `format_version` (of the files it
+ * writes), `target`.
  *
  * Ownership: static.
  * Thread safety: any thread.
@@ -596,10 +603,10 @@ BERTSCRIPT_NOEXCEPT;
 BERTSCRIPT_API void bertscript_error_free(bertscript_error *error) BERTSCRIPT_NOEXCEPT;
 
 /**
- * Whether the libtorch that this process has loaded is the one that this
- * library was built for.
+ * Whether what needs libtorch can be had: loads `libbertscript_torch.so` and libtorch, if they
+ * are not loaded, and compares their versions with those that the library is for.
  *
- * Errors: `BERTSCRIPT_VERSION_MISMATCH` with both versions.
+ * Errors: `BERTSCRIPT_TORCH_UNAVAILABLE` with what is missing, or both versions.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -628,7 +635,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param device `cpu`, `cuda` or `cuda:N`
  *
  * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`; the message names what is missing:
- * the library, the driver, or a device of this number.
+ * the plug-in, the library, the driver, or a device of this number.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -658,7 +665,8 @@ BERTSCRIPT_API const char *bertscript_devices_json(void) BERTSCRIPT_NOEXCEPT;
  *
  * @param allowed 1, or 0 to forbid it
  *
- * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number.
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number; `BERTSCRIPT_TORCH_UNAVAILABLE`
+ * if it is 1.
  * Thread safety: any thread.
  */
 BERTSCRIPT_API
@@ -670,7 +678,8 @@ BERTSCRIPT_NOEXCEPT;
  * Sets how many threads a call may use on the CPU, the caller's included, and how many one
  * operation of libtorch. It holds for the whole process: for calls that begin after it, and
  * in libtorch, the caller's own use of it included, for this thread and those that begin
- * after it. No other function changes it.
+ * after it; where the plug-in for libtorch is not loaded yet, as soon as it is, for the thread
+ * that loads it. No other function changes it.
  *
  * @param count 1 to 4096
  *
@@ -807,7 +816,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param device `cpu`, `cuda` or `cuda:N`
  * @param out the tensor
  *
- * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+ * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
+ * `BERTSCRIPT_TORCH_UNAVAILABLE` for a CUDA device.
  * Ownership: the caller frees it.
  * Thread safety: any thread.
  */
@@ -938,7 +948,7 @@ BERTSCRIPT_NOEXCEPT;
  *
  * Errors: `BERTSCRIPT_INVALID_ARGUMENT` with the field that makes no sense;
  * `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
- * `BERTSCRIPT_DEVICE_UNAVAILABLE`.
+ * `BERTSCRIPT_DEVICE_UNAVAILABLE`, and for a CUDA device `BERTSCRIPT_TORCH_UNAVAILABLE`.
  * Ownership: on success the tensor owns `managed` and calls its deleter at its
  * end; on failure `managed` stays the caller's. The caller frees the tensor.
  * Thread safety: any thread.
@@ -1087,7 +1097,8 @@ BERTSCRIPT_NOEXCEPT;
  *
  * Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
  * `BERTSCRIPT_MISSING_WEIGHT`, `BERTSCRIPT_SHAPE_MISMATCH`,
- * `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter.
+ * `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter;
+ * `BERTSCRIPT_TORCH_UNAVAILABLE`: models are built by libtorch.
  * Ownership: the caller frees the model.
  * Thread safety: any thread.
  */
@@ -1137,7 +1148,7 @@ BERTSCRIPT_NOEXCEPT;
  * @param out the module
  *
  * Errors: `BERTSCRIPT_VERIFICATION`; `BERTSCRIPT_BUSY` inside a callback.
- * Ownership: the caller frees the module; it shares the model's weights.
+ * Ownership: the caller frees the module; its weights are its own.
  * Thread safety: any thread; calls with clones of a model wait for each other.
  */
 BERTSCRIPT_API
@@ -1235,7 +1246,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param out the module
  *
  * Errors: `BERTSCRIPT_UNSUPPORTED` if the engine does not execute the archive, or not in
- * the precision or on the device of the module, with the reason.
+ * the precision or on the device of the module, with the reason;
+ * `BERTSCRIPT_TORCH_UNAVAILABLE` for `varlen`, `torchscript` and `f16`.
  * Ownership: the caller frees the module.
  * Thread safety: any thread.
  */
@@ -1313,7 +1325,8 @@ BERTSCRIPT_NOEXCEPT;
  *
  * Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
  * `BERTSCRIPT_VERSION_MISMATCH` or `BERTSCRIPT_UNSUPPORTED`, with the file;
- * `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+ * `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing; `BERTSCRIPT_TORCH_UNAVAILABLE` for a
+ * CUDA device, weights in float16, and archives that only libtorch executes.
  * Ownership: the caller frees the module.
  * Thread safety: any thread.
  */
@@ -1421,7 +1434,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param out the module
  *
  * Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
- * `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there.
+ * `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there;
+ * `BERTSCRIPT_TORCH_UNAVAILABLE` for a CUDA device and float16.
  * Ownership: the caller frees the module.
  * Thread safety: any thread.
  */

@@ -214,7 +214,7 @@ class Tensor
     }
 };
 
-/// Fails if this process has loaded another libtorch than the library was built for.
+/// Fails if what needs libtorch cannot be had: the plug-in, its libtorch, or the right version.
 inline Outcome<void> runtime_check() {
     bertscript_error *error = nullptr;
     const bertscript_status status = bertscript_runtime_check(&error);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -163,39 +164,80 @@ def test_pkg_config_is_enough(tmp_path, prefix, file):
     assert ok(tmp_path / "embed", file, "the cat sat").startswith(" 1.000")
 
 
-def names_what_is_inside(bill):
+def names_what_is_inside(bill, crates, others):
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     found = {(component["name"], component["version"]) for component in bill["components"]}
     locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
-    assert found - {(package["name"], package["version"]) for package in locked} == {("libtorch", "2.11.0")}
+    assert found - {(package["name"], package["version"]) for package in locked} == others
     names = {name for name, _ in found}
-    for crate in ("bertscript", "bertscript-ffi", "kernels", "torchscript", "libbertscript"):
+    for crate in crates:
         manifest = tomllib.loads((ROOT / "crates" / crate / "Cargo.toml").read_text())
-        assert names >= manifest.get("dependencies", {}).keys(), crate
+        needed = {value.get("package", name) for name, value in manifest.get("dependencies", {}).items()}
+        assert names >= needed, crate
     # What runs in the compiler is not inside.
     assert not names & {"cc", "serde_derive", "criterion", "clap"}
     refs = {component["bom-ref"] for component in bill["components"]}
     assert refs == {ref for edge in bill["dependencies"] for ref in edge["dependsOn"]}
+    return names
 
 
-def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path):
-    # Where libtorch will be, seen from the library.
+def unpacked(archive, folder):
+    ok("sh", "-c", f"cd '{archive.parent}' && sha256sum -c {archive.name}.sha256")
+    ok("tar", "-xf", archive, "-C", folder)
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path, file):
+    # Where libtorch will be, seen from the plug-in.
     rpath = "$ORIGIN/../../torch/lib"
     made = ["cargo", "xtask", "dist", "--debug", "--output", tmp_path, "--torch-rpath", rpath]
     subprocess.run(list(map(str, made)), cwd=ROOT, check=True)
-    (archive,) = tmp_path.glob("bertscript-0.1.0-*.tar.gz")
-    first = archive.read_bytes()
-    ok("sh", "-c", f"cd '{tmp_path}' && sha256sum -c {archive.name}.sha256")
-    ok("tar", "-xf", archive, "-C", tmp_path)
-    tree = tmp_path / archive.name.removesuffix(".tar.gz")
-    names_what_is_inside(json.loads((tree / "share/doc/bertscript/bertscript.cdx.json").read_text()))
-    dynamic = ok("readelf", "-d", tree / "lib/libbertscript.so")
+    runtime, plugin = (tmp_path / f"bertscript{part}-0.1.0-x86_64-linux.tar.gz" for part in ("", "-torch"))
+    first = [archive.read_bytes() for archive in (runtime, plugin)]
+    tree, torch = (unpacked(archive, tmp_path) for archive in (runtime, plugin))
+    bills = "share/doc/bertscript"
+    bill = json.loads((tree / bills / "libbertscript.cdx.json").read_text())
+    crates = ("bertscript-runtime", "bertscript-ffi", "kernels", "libbertscript")
+    assert not names_what_is_inside(bill, crates, set()) & {"tch", "torch-sys", "torchscript"}
+    assert "clap" in (tree / bills / "bertscript-cli.cdx.json").read_text()
+    bill = json.loads((torch / bills / "libbertscript_torch.cdx.json").read_text())
+    crates = ("bertscript", "torchscript", "libbertscript_torch")
+    names_what_is_inside(bill, crates, {("libtorch", "2.11.0")})
+    for built in ("lib/libbertscript.so", "bin/bertscript"):
+        dynamic = ok("readelf", "-d", tree / built)
+        assert "RUNPATH" not in dynamic
+        needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
+        assert needed <= {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"}
+    dynamic = ok("readelf", "-d", torch / "lib/libbertscript_torch.so")
     assert f"[$ORIGIN:{rpath}]" in dynamic and str(ROOT) not in dynamic
+    # Without the plug-in, and with it unpacked over the tree.
+    command, texts = tree / "bin/bertscript", tmp_path / "texts.txt"
+    texts.write_text("the cat sat\n")
+    embedding = ok(command, "embed", file, "--input", texts)
+    done = run(command, "export", FIXTURE, "-o", tmp_path / "exported.pt")
+    assert done.returncode == 1 and "requires libtorch: libbertscript_torch.so is not beside" in done.stderr
+    shutil.copy(torch / "lib/libbertscript_torch.so", tree / "lib")
+    environment = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(Path(os.environ["LIBTORCH"]) / "lib")}
+    subprocess.run([command, "export", FIXTURE, "-o", tmp_path / "exported.pt"], env=environment, check=True)
+    assert ok(command, "embed", tmp_path / "exported.pt", "--input", texts) == embedding
+    assert (tree / "share/man/man1/bertscript-embed.1").is_file()
+    assert "complete" in (tree / "share/bash-completion/completions/bertscript").read_text()
     subprocess.run(list(map(str, made)), cwd=ROOT, check=True)
-    assert archive.read_bytes() == first
+    assert [archive.read_bytes() for archive in (runtime, plugin)] == first
     # What is built next is for this machine again.
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "libbertscript"], cwd=ROOT, check=True)
-    assert rpath not in ok("readelf", "-d", ROOT / "target/debug/libbertscript.so")
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "libbertscript_torch"], cwd=ROOT, check=True)
+    assert rpath not in ok("readelf", "-d", ROOT / "target/debug/libbertscript_torch.so")
+
+
+def test_the_runtime_alone_maps_no_libtorch(tmp_path, file):
+    install("--prefix", tmp_path / "prefix", "--without-torch")
+    lib = tmp_path / "prefix/lib"
+    assert not list(lib.glob("*torch*")) and not list(lib.glob("*cuda*"))
+    done, build = find(tmp_path, tmp_path / "prefix")
+    assert done.returncode == 0, done.stderr
+    builds_and_runs(build, file)
+    loaded = ok("sh", "-c", f"LD_DEBUG=files '{build}/embed' '{file}' 'the cat sat' 2>&1")
+    assert "libbertscript.so.0.1" in loaded and "torch" not in loaded and "libgomp" not in loaded
 
 
 def test_plain_cc_links_without_knowing_libtorch(tmp_path, prefix, file):

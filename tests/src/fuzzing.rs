@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use torchscript::ArchiveReader;
+use torchscript_reader::ArchiveReader;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

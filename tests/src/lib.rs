@@ -227,23 +227,22 @@ pub fn bertscript_ok<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> String {
 
 /// The `bertscript` command.
 pub fn binary() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("bertscript-cli", "bertscript")).clone()
+    built().join("bertscript")
 }
 
 /// The shared library of the C ABI.
 pub fn library() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("libbertscript", "libbertscript.so")).clone()
+    built().join("libbertscript.so")
+}
+
+/// The plug-in for libtorch, which both find beside them.
+pub fn library_of_torch() -> PathBuf {
+    built().join("libbertscript_torch.so")
 }
 
 /// An example of the `bertscript` crate, built.
 pub fn example(name: &str) -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "bertscript", "--example", name])
-        .args(profile().file_name().is_some_and(|name| name == "release").then_some("--release"))
-        .status();
-    assert!(status.unwrap().success(), "{name} does not build");
+    build(&["--example", name]);
     profile().join("examples").join(name)
 }
 
@@ -328,17 +327,24 @@ impl CProgram {
     }
 }
 
-/// Cargo names what it builds only to tests of the same package, so this builds
-/// it.
-fn build(package: &str, file: &str) -> PathBuf {
-    let profile = profile();
+/// Where command and libraries are, built.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        build(&["--lib", "--bin", "bertscript"]);
+        profile()
+    })
+}
+
+/// Cargo names what it builds only to tests of the same package, so this builds it; for the
+/// whole workspace, as which it was built before.
+fn build(targets: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", package]);
-    if profile.file_name().is_some_and(|name| name == "release") {
+    cargo.args(["build", "--quiet", "--locked", "--workspace"]).args(targets);
+    if profile().file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }
-    assert!(cargo.status().unwrap().success(), "{package} does not build");
-    profile.join(file)
+    assert!(cargo.status().unwrap().success(), "{targets:?} do not build");
 }
 
 /// `target/debug`, or `target/release`.

@@ -1,7 +1,7 @@
 //! The C ABI from outside: the header compiles everywhere, and the library keeps
 //! to its exports.
 
-use bertscript_tests::{installed, library, root};
+use bertscript_tests::{binary, installed, library, library_of_torch, root};
 use std::process::Command;
 
 /// Runs a command, which must succeed, and returns its standard output.
@@ -62,24 +62,32 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
 }
 
 #[test]
-fn the_library_needs_libtorch_and_the_system_only() {
-    let dynamic = ok(Command::new("readelf").arg("-d").arg(library()));
-    let needed: Vec<_> = dynamic
-        .lines()
-        .filter(|line| line.contains("(NEEDED)"))
-        .filter_map(|line| line.split(['[', ']']).nth(1))
-        .collect();
-    let allowed = |name: &str| {
-        let system = ["libstdc++.so", "libgcc_s.so", "libm.so", "libc.so", "ld-linux"];
-        ["libtorch_cpu.so", "libc10.so"].contains(&name)
-            || system.iter().any(|known| name.starts_with(known))
-    };
-    let others: Vec<_> = needed.iter().filter(|name| !allowed(name)).collect();
-    assert!(others.is_empty(), "{others:?}");
-    assert!(needed.contains(&"libtorch_cpu.so"), "{needed:?}");
-    for line in ["[libbertscript.so.0.1]", "NODELETE", "RUNPATH"] {
-        assert!(dynamic.contains(line), "{line}\n{dynamic}");
+fn library_and_command_need_the_system_alone() {
+    let dynamic = |file| ok(Command::new("readelf").arg("-d").arg(file));
+    for file in [library(), binary()] {
+        let dynamic = dynamic(file);
+        let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
+        let needed: Vec<_> = needed.filter_map(|line| line.split(['[', ']']).nth(1)).collect();
+        let system = ["libgcc_s.so", "libm.so", "libc.so", "ld-linux"];
+        let is_known = |name: &&str| system.iter().any(|known| name.starts_with(known));
+        assert!(!needed.is_empty() && needed.iter().all(is_known), "{needed:?}");
+        assert!(!dynamic.contains("RUNPATH"), "{dynamic}");
     }
+    let library = dynamic(library());
+    for line in ["[libbertscript.so.0.1]", "NODELETE"] {
+        assert!(library.contains(line), "{line}\n{library}");
+    }
+    // The plug-in has libtorch, and is where both find it.
+    let plugin = dynamic(library_of_torch());
+    for line in ["[libbertscript_torch.so]", "[libtorch_cpu.so]", "NODELETE", "RUNPATH"] {
+        assert!(plugin.contains(line), "{line}\n{plugin}");
+    }
+    let symbols =
+        Command::new("nm").args(["-D", "--defined-only"]).arg(library_of_torch()).output();
+    let symbols = String::from_utf8(symbols.unwrap().stdout).unwrap();
+    let exported: Vec<_> =
+        symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(exported, ["bertscript_torch_interface"]);
 }
 
 #[test]

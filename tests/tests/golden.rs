@@ -188,7 +188,7 @@ fn reloaded(golden: &Golden, execution: Execution) -> Vec<(String, Tensor)> {
     let path = scratch.path().join("model.pt");
     export(golden, &path);
     let module = execution.of(&Module::load(&path, Device::Cpu, None).unwrap()).unwrap();
-    let stated = torchscript::ArchiveReader::open(&path).unwrap().schema("forward").unwrap();
+    let stated = torchscript_reader::ArchiveReader::open(&path).unwrap().schema("forward").unwrap();
     assert_eq!(Some(module.schema()), stated.as_ref(), "{}", golden.name);
     module.run(&golden.inputs()).unwrap().into_tensors()
 }

@@ -164,7 +164,8 @@ fn memory_does_not_grow() {
     let arguments: [&OsStr; 3] = ["rounds".as_ref(), file.as_os_str(), "2000".as_ref()];
     let output = printed(&program.run(&arguments));
     let [early, late] = numbers(&output)[..] else { panic!("{output}") };
-    assert!((late - early).abs() * 50 < early, "{early} KiB after 200 rounds, {late} after 2000");
+    // A kilobyte a round; the allocator's own figures differ by up to 500 KiB.
+    assert!(late - early < 1800, "{early} KiB after 200 rounds, {late} after 2000");
 }
 
 #[test]

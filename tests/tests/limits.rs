@@ -9,7 +9,8 @@ use bertscript_tests::{Execution, architecture, bertscript_ok, copy_of, fixture,
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use torchscript::{ArchiveReader, ScriptModule};
+use torchscript::ScriptModule;
+use torchscript_reader::ArchiveReader;
 
 fn refused<T>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
     let error = result.err().expect("it was taken");

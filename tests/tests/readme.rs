@@ -61,8 +61,7 @@ fn the_rust_program_is_the_example_and_runs() {
 
     let folder = folder();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let build =
-        ["build", "--quiet", "--locked", "--package", "bertscript", "--example", "export_and_run"];
+    let build = ["build", "--quiet", "--locked", "--workspace", "--example", "export_and_run"];
     let mut cargo = Command::new(env!("CARGO"));
     assert!(cargo.args(build).current_dir(root).status().unwrap().success());
     // target/PROFILE/deps/this-test

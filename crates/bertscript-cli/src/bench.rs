@@ -97,7 +97,7 @@ impl Bench {
         }
         let load = || Module::load(&self.file, self.device, self.dtype);
         if let Some(variant) = self.start {
-            start::answer(variant, &self.file, load)?;
+            start::answer(variant, load)?;
             return Ok(ExitCode::SUCCESS);
         }
         // Whoever cannot write must not learn so at the end.
@@ -138,7 +138,7 @@ impl Bench {
         let chosen = Variant::ALL.into_iter().filter(|variant| variants.contains(variant));
         Ok(Report {
             bertscript_version: env!("CARGO_PKG_VERSION"),
-            torch_version: torchscript::torch_version(),
+            torch_version: bertscript::TORCH_VERSION,
             debug_build: cfg!(debug_assertions),
             machine: Machine::here(),
             file: FileInfo {
@@ -176,7 +176,7 @@ impl Bench {
         let mut runners = Vec::new();
         for variant in report.settings.variants.clone() {
             progress.say(format!("preparing {variant}"));
-            match Runner::new(variant, &self.file, module)? {
+            match Runner::new(variant, module)? {
                 Ok(runner) => runners.push((variant, runner)),
                 Err(reason) => report.leave_out(variant.name(), reason),
             }
@@ -194,7 +194,7 @@ impl Bench {
             report.starts.push(start::ask(*variant, &self.file, module, kinds)?);
         }
         progress.stage("measuring the ceiling");
-        let (device, dtype) = (module.device().resolve()?, module.dtype());
+        let (device, dtype) = (module.device(), module.dtype());
         let others = [Dtype::F32, Dtype::BF16].into_iter().filter(|other| *other != dtype);
         for dtype in std::iter::once(dtype).chain(others) {
             report.raise(measure::ceiling(dtype, device, &CEILING_SIZES, cancel)?);

@@ -7,7 +7,7 @@ use bertscript::{Architecture, Archive, Checkpoint, Metadata, Shapes, Survey};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use torchscript::ArchiveReader;
+use torchscript_reader::ArchiveReader;
 
 /// Describe an exported file, or what a checkpoint would become.
 ///
@@ -47,7 +47,7 @@ impl Inspect {
 
     /// A TorchScript program that does not describe itself.
     fn program(&self, size: u64) -> anyhow::Result<ExitCode> {
-        let describe = || -> torchscript::Result<_> {
+        let describe = || -> torchscript_reader::Result<_> {
             let mut reader = ArchiveReader::open(&self.path)?;
             Ok((reader.tensor_bytes()?, reader.schema("forward")?))
         };

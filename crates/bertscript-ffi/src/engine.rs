@@ -25,7 +25,8 @@ use std::ffi::c_char;
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` if the engine does not execute the archive, or not in
-/// the precision or on the device of the module, with the reason.
+/// the precision or on the device of the module, with the reason;
+/// `BERTSCRIPT_TORCH_UNAVAILABLE` for `varlen`, `torchscript` and `f16`.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

@@ -1,7 +1,8 @@
 //! Why a call failed, before the caller gets it as an error handle.
 
-use crate::status::{BERTSCRIPT_NOT_FOUND, bertscript_status, of_kind};
+use crate::status::{BERTSCRIPT_NOT_FOUND, BERTSCRIPT_PANIC, bertscript_status, of_kind};
 use bertscript_kernels::OutOfMemory;
+use std::any::Any;
 use std::error::Error as _;
 
 /// Why a call failed.
@@ -14,6 +15,13 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: bertscript_status, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), detail: String::new() }
+    }
+
+    /// What a panic says.
+    pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        Self::new(BERTSCRIPT_PANIC, text.unwrap_or("a panic that says nothing"))
     }
 
     /// Names the argument concerned.
@@ -48,12 +56,6 @@ impl From<bertscript::Error> for Failure {
 
 impl From<OutOfMemory> for Failure {
     fn from(error: OutOfMemory) -> Self {
-        Self::from(bertscript::Error::from(error))
-    }
-}
-
-impl From<tch::TchError> for Failure {
-    fn from(error: tch::TchError) -> Self {
         Self::from(bertscript::Error::from(error))
     }
 }

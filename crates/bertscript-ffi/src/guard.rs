@@ -16,20 +16,14 @@ pub(crate) unsafe fn guard(
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> bertscript_status {
     let guarded = || {
-        // Miri runs no C++: what it checks of handles does without libtorch.
-        #[cfg(not(miri))]
-        let (_entered, _warnings) = {
-            let entered = torchscript::enter().map_err(bertscript::Error::from)?;
-            (entered, torchscript::Warnings::redirect(crate::log::warn))
-        };
+        let _entered = bertscript_process::enter().map_err(bertscript::Error::from)?;
+        bertscript_plugin::send_log_to(crate::log::of_plugin);
         body()
     };
     let failure = match catch_unwind(AssertUnwindSafe(guarded)) {
         Ok(Ok(())) => return BERTSCRIPT_OK,
         Ok(Err(failure)) => failure,
-        Err(panic) => {
-            Failure::from(bertscript::Error::from(torchscript::Error::from_panic(&*panic)))
-        }
+        Err(panic) => Failure::of_panic(&*panic),
     };
     let status = failure.status;
     // SAFETY: by the contract of this function.

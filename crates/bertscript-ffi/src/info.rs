@@ -35,7 +35,8 @@ pub extern "C" fn bertscript_version_number() -> u32 {
 }
 
 /// What the library was built from, as JSON: `version`, `abi_version`,
-/// `torch_version`, `format_version` (of the files it writes), `target`.
+/// `torch_version` (of the libtorch that its plug-in is for), `format_version` (of the files it
+/// writes), `target`.
 ///
 /// Ownership: static.
 /// Thread safety: any thread.
@@ -46,7 +47,7 @@ pub extern "C" fn bertscript_build_info_json() -> *const c_char {
         let info = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "abi_version": BERTSCRIPT_ABI_VERSION,
-            "torch_version": torchscript::torch_version(),
+            "torch_version": bertscript::TORCH_VERSION,
             "format_version": bertscript::FORMAT_VERSION,
             "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         });
@@ -92,6 +93,7 @@ pub extern "C" fn bertscript_status_name(status: bertscript_status) -> *const c_
         BERTSCRIPT_MISSING_WEIGHT => c"MISSING_WEIGHT",
         BERTSCRIPT_VERIFICATION => c"VERIFICATION",
         BERTSCRIPT_PROCESS_STATE => c"PROCESS_STATE",
+        BERTSCRIPT_TORCH_UNAVAILABLE => c"TORCH_UNAVAILABLE",
         BERTSCRIPT_INTERNAL => c"INTERNAL",
         BERTSCRIPT_PANIC => c"PANIC",
         BERTSCRIPT_FOREIGN_EXCEPTION => c"FOREIGN_EXCEPTION",

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::status::BERTSCRIPT_BUSY;
+use bertscript_plugin::LogLevel;
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::io::Write;
@@ -66,9 +67,9 @@ pub(crate) fn log(level: bertscript_log_level, message: &str) {
     }
 }
 
-/// Hands on a warning of libtorch.
-pub(crate) fn warn(message: &str) {
-    log(BERTSCRIPT_LOG_WARNING, message);
+/// Hands on a message of the plug-in's.
+pub(crate) fn of_plugin(level: LogLevel, message: &str) {
+    log(level as bertscript_log_level, message);
 }
 
 /// Refuses what would wait for the call that the callback was called from.

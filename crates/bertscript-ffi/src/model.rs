@@ -2,17 +2,15 @@
 
 use crate::build_options::bertscript_build_options;
 use crate::error::bertscript_error;
-use crate::failure::Failure;
 use crate::guard::guard;
 use crate::log;
 use crate::module::bertscript_module;
 use crate::pointers::{c_text, free, get, place, text};
-use crate::status::{BERTSCRIPT_IO, bertscript_status};
+use crate::status::bertscript_status;
 use crate::trace_options::bertscript_trace_options;
-use bertscript::{Archive, Checkpoint, LoadOptions, Module, PreTrained, Shapes};
+use bertscript::{Checkpoint, LoadOptions, PreTrained, Shapes};
 use std::ffi::{CString, c_char};
-use std::sync::{Arc, Mutex, PoisonError};
-use torchscript::Warnings;
+use std::sync::Arc;
 
 /// A model with its weights, read from a checkpoint.
 ///
@@ -21,7 +19,7 @@ use torchscript::Warnings;
 pub struct bertscript_model(Arc<Eager>);
 
 struct Eager {
-    model: Mutex<PreTrained>,
+    model: PreTrained,
     config: CString,
     report: CString,
     parameters: i64,
@@ -36,7 +34,8 @@ struct Eager {
 ///
 /// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
 /// `BERTSCRIPT_MISSING_WEIGHT`, `BERTSCRIPT_SHAPE_MISMATCH`,
-/// `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter.
+/// `BERTSCRIPT_UNSUPPORTED`, with the file and the parameter;
+/// `BERTSCRIPT_TORCH_UNAVAILABLE`: models are built by libtorch.
 /// Ownership: the caller frees the model.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -56,7 +55,7 @@ pub unsafe extern "C" fn bertscript_model_from_pretrained(
         let config = c_text(&String::from_utf8_lossy(checkpoint.config_json()));
         let report = c_text(&serde_json::to_string(model.report()).unwrap_or_default());
         let parameters = model.parameter_count() as i64;
-        let eager = Eager { model: Mutex::new(model), config, report, parameters };
+        let eager = Eager { model, config, report, parameters };
         *out = Box::into_raw(Box::new(bertscript_model(Arc::new(eager))));
         Ok(())
     };
@@ -106,7 +105,7 @@ pub unsafe extern "C" fn bertscript_model_parameter_count(model: *const bertscri
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_VERIFICATION`; `BERTSCRIPT_BUSY` inside a callback.
-/// Ownership: the caller frees the module; it shares the model's weights.
+/// Ownership: the caller frees the module; its weights are its own.
 /// Thread safety: any thread; calls with clones of a model wait for each other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_model_trace(
@@ -119,11 +118,8 @@ pub unsafe extern "C" fn bertscript_model_trace(
         // SAFETY: by the contract of the function.
         let (model, shapes, out) =
             unsafe { (get(model, "model")?, shapes(options), place(out, "out")?) };
-        let module = model.0.on_own_thread(|model| {
-            let script = bertscript::trace(model, &shapes)?;
-            Module::from_script(script, Archive::new(model, &shapes)?)
-        })?;
-        *out = bertscript_module::new(module)?;
+        log::refuse_in_callback()?;
+        *out = bertscript_module::new(model.0.model.to_module(&shapes)?)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -152,7 +148,9 @@ pub unsafe extern "C" fn bertscript_model_export(
         // SAFETY: by the contract of the function.
         let (model, shapes, path) =
             unsafe { (get(model, "model")?, shapes(options), text(path, "path")?) };
-        model.0.on_own_thread(|model| model.export(&shapes, path).map(drop))
+        log::refuse_in_callback()?;
+        model.0.model.export(&shapes, path)?;
+        Ok(())
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
@@ -164,34 +162,6 @@ unsafe fn shapes(options: *const bertscript_trace_options) -> Shapes {
     // SAFETY: by the contract of this function.
     let options = unsafe { options.as_ref() };
     options.map_or(Shapes::Any, |options| options.0.clone().into())
-}
-
-impl Eager {
-    /// Runs `body` on a thread of its own: tracing depends on what a thread has
-    /// switched on, and the caller's is the caller's.
-    fn on_own_thread<T: Send>(
-        &self,
-        body: impl FnOnce(&PreTrained) -> bertscript::Result<T> + Send,
-    ) -> Result<T, Failure> {
-        log::refuse_in_callback()?;
-        // It is only read: a panic, such as tch's when memory runs out, leaves it as it was.
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        let model = &mut *model;
-        let body = move || {
-            let _warnings = Warnings::redirect(log::warn);
-            body(model)
-        };
-        std::thread::scope(|scope| {
-            let builder = std::thread::Builder::new().name("bertscript-trace".to_owned());
-            let thread = builder.spawn_scoped(scope, body).map_err(|error| {
-                Failure::new(BERTSCRIPT_IO, format!("cannot start a thread: {error}"))
-            })?;
-            match thread.join() {
-                Ok(result) => Ok(result?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
-    }
 }
 
 /// Another handle to the same model; NULL if `model` is NULL.

@@ -74,7 +74,8 @@ unsafe fn device(device: *const c_char) -> Result<Device, Failure> {
 ///
 /// Errors: `BERTSCRIPT_NOT_FOUND`, `BERTSCRIPT_IO`, `BERTSCRIPT_CORRUPT`,
 /// `BERTSCRIPT_VERSION_MISMATCH` or `BERTSCRIPT_UNSUPPORTED`, with the file;
-/// `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+/// `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing; `BERTSCRIPT_TORCH_UNAVAILABLE` for a
+/// CUDA device, weights in float16, and archives that only libtorch executes.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
@@ -213,7 +214,8 @@ pub unsafe extern "C" fn bertscript_module_output_name(
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
-/// `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there.
+/// `BERTSCRIPT_UNSUPPORTED` if the chosen engine, or `int8`, is not possible there;
+/// `BERTSCRIPT_TORCH_UNAVAILABLE` for a CUDA device and float16.
 /// Ownership: the caller frees the module.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

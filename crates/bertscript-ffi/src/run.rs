@@ -11,10 +11,9 @@ use crate::status::{
     bertscript_status,
 };
 use crate::tensor::bertscript_tensor;
-use bertscript::{Cancel, Device, Inputs, Module, Outputs, Tensor};
+use bertscript::{Cancel, CudaStream, Inputs, Module, Outputs, Tensor};
 use bertscript_kernels::memory::copied;
 use std::ffi::{c_char, c_void};
-use torchscript::CudaStream;
 
 /// How a module runs.
 ///
@@ -108,15 +107,13 @@ unsafe fn run(
     if options.is_some_and(|options| options.cancel.is_cancelled()) {
         return Err(Failure::new(BERTSCRIPT_CANCELLED, "the run was cancelled"));
     }
-    let Device::Cuda(index) = module.device() else { return Ok(run(module)?) };
     if let Some(stream) = options.and_then(|options| options.stream) {
-        // SAFETY: as above; the guard ends here.
-        let entered = unsafe { CudaStream::enter(index, stream) };
-        let _entered = entered.map_err(bertscript::Error::from)?;
-        return Ok(run(module)?);
+        // SAFETY: as above; no work is put on it once this has returned.
+        let stream = unsafe { CudaStream::from_raw(stream) };
+        return Ok(module.on_stream(stream, run)?);
     }
     let outputs = run(module)?;
-    torchscript::cuda_synchronize(index).map_err(bertscript::Error::from)?;
+    module.wait()?;
     Ok(outputs)
 }
 

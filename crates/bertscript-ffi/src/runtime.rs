@@ -1,34 +1,27 @@
-//! The libtorch of this process: its version, its devices, its threads, its messages.
+//! The process: its libtorch, its devices, its threads, its messages.
 
 use crate::error::bertscript_error;
 use crate::failure::Failure;
 use crate::guard::guard;
 use crate::log::{self, bertscript_log_callback, bertscript_log_level};
 use crate::pointers::{flag, place, text};
-use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
-use bertscript::{Device, MAX_THREADS};
+use crate::status::{
+    BERTSCRIPT_DEVICE_UNAVAILABLE, BERTSCRIPT_INVALID_ARGUMENT, bertscript_status,
+};
+use bertscript::{Device, Devices, ErrorKind, MAX_THREADS};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 
-/// Whether the libtorch that this process has loaded is the one that this
-/// library was built for.
+/// Whether what needs libtorch can be had: loads `libbertscript_torch.so` and libtorch, if they
+/// are not loaded, and compares their versions with those that the library is for.
 ///
-/// Errors: `BERTSCRIPT_VERSION_MISMATCH` with both versions.
+/// Errors: `BERTSCRIPT_TORCH_UNAVAILABLE` with what is missing, or both versions.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_runtime_check(
     err: *mut *mut bertscript_error,
 ) -> bertscript_status {
-    let body = || {
-        let loaded = torchscript::loaded_torch_version().map(|part| part.to_string()).join(".");
-        let built = torchscript::torch_version();
-        // A build may say more of itself, as in `2.11.0+cpu`.
-        if built.split('+').next() == Some(&loaded) {
-            return Ok(());
-        }
-        let message = format!("libtorch {loaded} is loaded, expected {built}");
-        Err(Failure::new(BERTSCRIPT_VERSION_MISMATCH, message))
-    };
+    let body = || Ok(bertscript::load_torch()?);
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
 }
@@ -52,7 +45,7 @@ pub unsafe extern "C" fn bertscript_device_count(
         let (kind, count) = unsafe { (text(kind, "kind")?, place(count, "count")?) };
         *count = match kind {
             "cpu" => 1,
-            "cuda" => torchscript::cuda_device_count().map_err(bertscript::Error::from)?.0,
+            "cuda" => Devices::count_cuda()?,
             _ => {
                 let message = format!("kind: found {kind:?}, expected cpu or cuda");
                 return Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message));
@@ -69,7 +62,7 @@ pub unsafe extern "C" fn bertscript_device_count(
 /// @param device `cpu`, `cuda` or `cuda:N`
 ///
 /// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`; the message names what is missing:
-/// the library, the driver, or a device of this number.
+/// the plug-in, the library, the driver, or a device of this number.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_device_available(
@@ -78,8 +71,14 @@ pub unsafe extern "C" fn bertscript_device_available(
 ) -> bertscript_status {
     let body = || {
         // SAFETY: by the contract of the function.
-        unsafe { text(device, "device")? }.parse::<Device>()?.resolve()?;
-        Ok(())
+        let device = unsafe { text(device, "device")? }.parse::<Device>()?;
+        match device.checked() {
+            // What is asked is whether it can be had.
+            Err(error) if error.kind() == ErrorKind::TorchUnavailable => {
+                Err(Failure::new(BERTSCRIPT_DEVICE_UNAVAILABLE, error.to_string()))
+            }
+            other => Ok(other.map(drop)?),
+        }
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
@@ -98,7 +97,7 @@ pub unsafe extern "C" fn bertscript_device_available(
 #[unsafe(no_mangle)]
 pub extern "C" fn bertscript_devices_json() -> *const c_char {
     static DEVICES: OnceLock<CString> = OnceLock::new();
-    let Ok(_entered) = torchscript::enter() else {
+    let Ok(_entered) = bertscript_process::enter() else {
         // Nothing is waited for that a thread may have held when the process was forked.
         return c"{\"error\":\"the process or the thread is in no state for a call\"}".as_ptr();
     };
@@ -122,7 +121,8 @@ pub extern "C" fn bertscript_devices_json() -> *const c_char {
 ///
 /// @param allowed 1, or 0 to forbid it
 ///
-/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number.
+/// Errors: `BERTSCRIPT_INVALID_ARGUMENT` for another number; `BERTSCRIPT_TORCH_UNAVAILABLE`
+/// if it is 1.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bertscript_set_allow_tf32(
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn bertscript_set_allow_tf32(
 ) -> bertscript_status {
     let body = || {
         let allowed = flag(allowed, "allowed")?;
-        torchscript::allow_tf32(allowed).map_err(bertscript::Error::from)?;
+        bertscript::allow_tf32(allowed)?;
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -141,7 +141,8 @@ pub unsafe extern "C" fn bertscript_set_allow_tf32(
 /// Sets how many threads a call may use on the CPU, the caller's included, and how many one
 /// operation of libtorch. It holds for the whole process: for calls that begin after it, and
 /// in libtorch, the caller's own use of it included, for this thread and those that begin
-/// after it. No other function changes it.
+/// after it; where the plug-in for libtorch is not loaded yet, as soon as it is, for the thread
+/// that loads it. No other function changes it.
 ///
 /// @param count 1 to 4096
 ///

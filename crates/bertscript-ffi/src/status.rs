@@ -46,6 +46,9 @@ pub const BERTSCRIPT_VERIFICATION: bertscript_status = 20;
 /// The process or the thread is in no state for a call: a child that was forked during calls of
 /// other threads or after CUDA was used, a process that exits, or a stack that is too small.
 pub const BERTSCRIPT_PROCESS_STATE: bertscript_status = 21;
+/// libtorch is wanted, and `libbertscript_torch.so` or the libtorch that it needs cannot be had;
+/// the message says what for, what is missing and the remedy.
+pub const BERTSCRIPT_TORCH_UNAVAILABLE: bertscript_status = 22;
 /// A mistake in this library.
 pub const BERTSCRIPT_INTERNAL: bertscript_status = 100;
 /// A panic inside this library, which was caught.
@@ -71,6 +74,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> bertscript_status {
         ErrorKind::ForeignException => BERTSCRIPT_FOREIGN_EXCEPTION,
         ErrorKind::Panic => BERTSCRIPT_PANIC,
         ErrorKind::ProcessState => BERTSCRIPT_PROCESS_STATE,
+        ErrorKind::TorchUnavailable => BERTSCRIPT_TORCH_UNAVAILABLE,
         _ => BERTSCRIPT_INTERNAL,
     }
 }

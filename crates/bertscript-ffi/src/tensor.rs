@@ -15,11 +15,9 @@ use crate::status::{
     bertscript_status,
 };
 use bertscript::{Device, ElementType, Tensor};
+use bertscript_plugin::MAX_DIMENSIONS;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-
-/// No tensor of more dimensions is of use here.
-const MAX_DIMENSIONS: usize = 64;
 
 /// An array of numbers: contiguous, row-major, unchanging.
 ///
@@ -177,7 +175,8 @@ pub unsafe extern "C" fn bertscript_tensor_device(
 /// @param device `cpu`, `cuda` or `cuda:N`
 /// @param out the tensor
 ///
-/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing.
+/// Errors: `BERTSCRIPT_DEVICE_UNAVAILABLE`, with what is missing;
+/// `BERTSCRIPT_TORCH_UNAVAILABLE` for a CUDA device.
 /// Ownership: the caller frees it.
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]

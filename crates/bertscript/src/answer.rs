@@ -1,7 +1,8 @@
 //! What `libbertscript_torch.so` answers.
 
 use crate::archive::{self, Archive};
-use crate::batch::Batch;
+use crate::batch::{Batch, Inputs};
+use crate::ceiling::fastest_product;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, cuda_devices};
 use crate::engine::{BatchOutput, EngineKind, Want};
@@ -15,17 +16,35 @@ use crate::tensor::Tensor;
 use crate::trace::trace;
 use crate::untie::TieWeights;
 use bertscript_kernels::Solo;
-use bertscript_plugin::{Answer, ManagedTensor};
+use bertscript_plugin::{Answer, Context, Log, LogLevel, ManagedTensor};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use torchscript::{OnStream, Warnings};
 
 /// The answers of `libbertscript_torch.so`.
 #[derive(Debug)]
 pub struct PluginAnswer;
+
+impl PluginAnswer {
+    /// Sends the reports of panics to the log of whoever asks, if there is one. For the plug-in,
+    /// which has a standard library of its own.
+    pub fn send_panics_to_log() {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let own = LOG.try_with(Cell::get).ok().flatten();
+            match own.or_else(|| FIRST_LOG.get().copied()) {
+                Some(log) => log.send(LogLevel::Error, &panic.to_string()),
+                None => before(panic),
+            }
+        }));
+    }
+}
 
 /// The modules of the process that the plug-in is in, by number.
 #[derive(Default)]
@@ -42,13 +61,20 @@ static MODULES: LazyLock<Mutex<Modules>> = LazyLock::new(Mutex::default);
 type Answered = (Value, Vec<Tensor>);
 
 impl Answer for PluginAnswer {
-    fn answer(request: &str, tensors: Vec<ManagedTensor>) -> (String, Vec<ManagedTensor>) {
+    fn answer(
+        request: &str,
+        tensors: Vec<ManagedTensor>,
+        context: Context,
+    ) -> (String, Vec<ManagedTensor>) {
         let answer = || {
             let _entered = torchscript::enter()?;
+            let _logged = Logged::to(context.log);
+            let on_stream = context.stream.map(|(device, stream)| OnStream::enter(device, stream));
+            let _on_stream = on_stream.transpose()?;
             let request = serde_json::from_str(request).map_err(|error| invalid(&error))?;
             let tensors = tensors.into_iter().map(Tensor::from_managed).collect::<Result<_>>()?;
             let (value, tensors) = answer(request, tensors)?;
-            let tensors = tensors.iter().map(Tensor::to_managed).collect::<Result<Vec<_>>>()?;
+            let tensors = tensors.iter().map(Tensor::to_dlpack).collect::<Result<Vec<_>>>()?;
             Ok((value, tensors))
         };
         // Everything that is kept was made before the call, or is thrown away.
@@ -59,6 +85,39 @@ impl Answer for PluginAnswer {
             Err(error) => (Err(Failure::from(error)), Vec::new()),
         };
         (serde_json::to_string(&reply).unwrap_or_default(), tensors)
+    }
+}
+
+/// The log of threads that nobody asks on.
+static FIRST_LOG: OnceLock<Log> = OnceLock::new();
+
+thread_local! {
+    static LOG: Cell<Option<Log>> = const { Cell::new(None) };
+}
+
+/// While it lives, libtorch's warnings on this thread go to the log of whoever asked.
+struct Logged {
+    before: Option<Log>,
+    _warnings: Option<Warnings>,
+}
+
+impl Logged {
+    fn to(log: Option<Log>) -> Self {
+        let send = |text: &str| {
+            if let Some(log) = LOG.get() {
+                log.send(LogLevel::Warning, text);
+            }
+        };
+        if let Some(log) = log {
+            FIRST_LOG.get_or_init(|| log);
+        }
+        Self { before: LOG.replace(log), _warnings: log.map(|_| Warnings::redirect(send)) }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        LOG.set(self.before);
     }
 }
 
@@ -74,6 +133,16 @@ fn answer(request: Request, mut tensors: Vec<Tensor>) -> Result<Answered> {
         Request::ToDtype { dtype } => {
             Ok((Value::Null, vec![one(&tensors)?.to_dtype(dtype.parse()?)?]))
         }
+        Request::Gather { shape, strides } => {
+            Ok((Value::Null, vec![one(&tensors)?.gathered(shape, &strides)?]))
+        }
+        Request::AllowTf32 { allowed } => {
+            torchscript::allow_tf32(allowed)?;
+            value(Value::Null)
+        }
+        Request::Product { device, dtype, size, seconds } => {
+            value(json!(fastest_product(checked(&device)?, dtype.parse()?, size, seconds)?))
+        }
         Request::Wait { device } => {
             if let Device::Cuda(index) = checked(&device)? {
                 torchscript::cuda_synchronize(index)?;
@@ -86,7 +155,7 @@ fn answer(request: Request, mut tensors: Vec<Tensor>) -> Result<Answered> {
             let module = match file {
                 // Another opening of the file, whose name may be gone.
                 Some(file) => {
-                    let path = format!("/proc/thread-self/fd/{file}");
+                    let path = of_process(file);
                     Module::from_file(archive::open_file(path.as_ref())?, device, dtype)?
                 }
                 None => Module::from_bytes(one(&tensors)?.as_bytes()?, device, dtype)?,
@@ -103,15 +172,7 @@ fn answer(request: Request, mut tensors: Vec<Tensor>) -> Result<Answered> {
         }
         Request::Parameters { module } => Ok(named(get(module)?.parameters()?)),
         Request::Run { module, names } => {
-            if names.len() != tensors.len() {
-                return Err(invalid(&format!(
-                    "found {} tensors, expected {}",
-                    tensors.len(),
-                    names.len()
-                )));
-            }
-            let inputs = names.into_iter().zip(tensors).collect();
-            Ok(named(get(module)?.run_named(inputs)?.into_tensors()))
+            Ok(named(get(module)?.run_named(together(names, tensors)?)?.into_tensors()))
         }
         Request::Forward { module, want } => {
             let tokens = match want {
@@ -140,6 +201,12 @@ fn answer(request: Request, mut tensors: Vec<Tensor>) -> Result<Answered> {
             Ok((Value::Null, tensors.collect::<Result<_>>()?))
         }
         Request::CapturedGraphs { module } => value(json!(get(module)?.captured_graphs()?)),
+        Request::Freeze { module, file } => {
+            let file = File::create(of_process(file));
+            let file = file.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+            get(module)?.write_frozen(file)?;
+            value(Value::Null)
+        }
         Request::Free { module } => {
             let freed = modules().loaded.remove(&module);
             // Without the lock: it may take a while.
@@ -150,15 +217,29 @@ fn answer(request: Request, mut tensors: Vec<Tensor>) -> Result<Answered> {
             let checkpoint = Checkpoint::open(OsString::from_vec(directory))?;
             built(PreTrained::from_checkpoint(&checkpoint, &load_options(&options)?)?)
         }
+        Request::BuildOf { module, options } => {
+            let options = load_options(&options)?;
+            let module = get(module)?;
+            let archive = module.archive().ok_or_else(|| invalid(&"no archive of bertscript"))?;
+            built(PreTrained::of_archive(&module, archive, &options)?)
+        }
+        Request::InFloat32 { model } => built(with_model(model, PreTrained::in_float32)?),
+        Request::RunModel { model, names } => {
+            let inputs = Inputs::from_named(together(names, tensors)?)?;
+            let outputs = with_model(model, |model| model.run(&inputs))?;
+            Ok(named(outputs.into_tensors()))
+        }
         Request::Export { model, shapes, path } => {
-            with_model(model, |model| model.export(&shapes, OsString::from_vec(path)).map(drop))?;
+            with_model_on_own_thread(model, |model| {
+                model.export(&shapes, OsString::from_vec(path)).map(drop)
+            })?;
             value(Value::Null)
         }
         Request::Trace { model, shapes, file } => {
-            with_model(model, |model| {
+            with_model_on_own_thread(model, |model| {
                 let script = trace(model, &shapes)?;
                 let archive = Archive::new(model, &shapes)?;
-                archive.write(&script, format!("/proc/thread-self/fd/{file}").as_ref())
+                archive.write(&script, of_process(file).as_ref())
             })?;
             value(Value::Null)
         }
@@ -231,16 +312,26 @@ fn built(model: PreTrained) -> Result<Answered> {
     Ok((description, Vec::new()))
 }
 
-/// Runs `body` on a thread of its own: tracing depends on what a thread has switched on, and
-/// the caller's is the caller's.
-fn with_model<T: Send>(
-    model: u64,
-    body: impl FnOnce(&PreTrained) -> Result<T> + Send,
-) -> Result<T> {
+/// Hands a model to `body`.
+fn with_model<T>(model: u64, body: impl FnOnce(&PreTrained) -> Result<T>) -> Result<T> {
     let found = modules().models.get(&model).cloned();
     let found = found.ok_or_else(|| invalid(&format!("no model {model}")))?;
     // It is only read: a panic, such as tch's when memory runs out, leaves it as it was.
-    let body = move || body(&found.lock().unwrap_or_else(PoisonError::into_inner));
+    let model = found.lock().unwrap_or_else(PoisonError::into_inner);
+    body(&model)
+}
+
+/// Runs `body` on a thread of its own: tracing depends on what a thread has switched on, and
+/// the caller's is the caller's.
+fn with_model_on_own_thread<T: Send>(
+    model: u64,
+    body: impl FnOnce(&PreTrained) -> Result<T> + Send,
+) -> Result<T> {
+    let log = LOG.get();
+    let body = move || {
+        let _logged = Logged::to(log);
+        with_model(model, body)
+    };
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("bertscript-trace".to_owned());
         let thread = builder
@@ -251,6 +342,22 @@ fn with_model<T: Send>(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// The name of an open file of the process.
+fn of_process(file: i32) -> String {
+    format!("/proc/thread-self/fd/{file}")
+}
+
+/// Tensors under their names.
+fn together(names: Vec<String>, tensors: Vec<Tensor>) -> Result<Vec<(String, Tensor)>> {
+    match names.len() == tensors.len() {
+        true => Ok(names.into_iter().zip(tensors).collect()),
+        false => {
+            let (found, expected) = (tensors.len(), names.len());
+            Err(invalid(&format!("found {found} tensors, expected {expected}")))
+        }
+    }
 }
 
 fn named(named: Vec<(String, Tensor)>) -> Answered {

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
-use torchscript::ArchiveReader;
+use torchscript_reader::ArchiveReader;
 
 /// The name of the metadata among the extra files.
 const METADATA_FILE: &str = "bertscript.json";
@@ -66,14 +66,14 @@ impl Archive {
     /// Reads an archive whose first bytes are given, and returns the reader, for more.
     pub(crate) fn read<R: Read + Seek>(
         start: &[u8],
-        reader: torchscript::Result<ArchiveReader<R>>,
+        reader: torchscript_reader::Result<ArchiveReader<R>>,
     ) -> Result<(Option<Self>, ArchiveReader<R>)> {
         let invalid = |message: &str| Error::new(ErrorKind::Archive, message);
         if !start.starts_with(b"PK\x03\x04") {
             return Err(invalid("not a TorchScript archive"));
         }
-        let damaged = |error: torchscript::Error| match error.kind() {
-            torchscript::ErrorKind::Io => unreadable("cannot read the archive", error),
+        let damaged = |error: torchscript_reader::Error| match error.kind() {
+            torchscript_reader::ErrorKind::Io => unreadable("cannot read the archive", error),
             _ => invalid("a truncated or damaged archive").because(error),
         };
         let mut reader = reader.map_err(damaged)?;

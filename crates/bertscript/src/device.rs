@@ -8,11 +8,15 @@ mod torch;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(not(feature = "torch"))]
 use plugin::cuda_devices;
+#[cfg(not(feature = "torch"))]
+pub use plugin::{allow_tf32, load_torch};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 #[cfg(feature = "torch")]
 pub(crate) use torch::cuda_devices;
+#[cfg(feature = "torch")]
+pub use torch::{allow_tf32, load_torch};
 
 /// Where a module runs: `cpu`, or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -80,6 +84,14 @@ pub struct CudaDevice {
 }
 
 impl Devices {
+    /// How many CUDA devices there are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Torch`] if a driver does not describe its device.
+    pub fn count_cuda() -> Result<usize> {
+        Ok(cuda_devices()?.0.len())
+    }
+
     /// Looks for them. This loads libtorch's part for CUDA, and must come before the
     /// process asks libtorch for CUDA in another way.
     ///

@@ -146,6 +146,17 @@ impl StdError for Error {
     }
 }
 
+impl From<torchscript_reader::Error> for Error {
+    fn from(error: torchscript_reader::Error) -> Self {
+        let kind = match error.kind() {
+            torchscript_reader::ErrorKind::Archive => ErrorKind::Archive,
+            torchscript_reader::ErrorKind::Io => ErrorKind::Io,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+#[cfg(feature = "torch")]
 impl From<torchscript::Error> for Error {
     fn from(error: torchscript::Error) -> Self {
         let kind = match error.kind() {

@@ -5,15 +5,11 @@ mod remote;
 #[cfg(feature = "torch")]
 mod traced;
 
-#[cfg(not(feature = "torch"))]
-pub use remote::PreTrained;
-
 use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
+use crate::eager::PreTrained;
 use crate::error::Result;
 use crate::load::LoadOptions;
-#[cfg(feature = "torch")]
-use crate::models::PreTrained;
 use crate::shapes::Shapes;
 use std::path::Path;
 

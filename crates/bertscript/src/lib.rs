@@ -125,8 +125,8 @@
 //! where the system looks for libraries, or from where the variable `BERTSCRIPT_TORCH` says:
 //! exporting, CUDA, float16, the engine `torchscript`, and archives that only it executes, those
 //! of fixed shapes, with attention probabilities, and of other programs. Without the plug-in they
-//! are refused as [`ErrorKind::TorchUnavailable`]. Verifying and the functions that take types of
-//! `tch` are in builds with the feature alone.
+//! are refused as [`ErrorKind::TorchUnavailable`]. Functions that take types of `tch` are in builds
+//! with the feature alone.
 //!
 //! # What the file is
 //!
@@ -150,13 +150,16 @@ mod assets;
 mod atomic_file;
 mod attention;
 mod batch;
+mod ceiling;
 mod checkpoint;
 mod compare;
 mod config;
 mod device;
+mod eager;
 mod embedding;
 mod engine;
 mod error;
+mod example;
 mod export;
 mod family;
 mod load;
@@ -177,7 +180,6 @@ mod text;
 #[cfg(feature = "torch")]
 mod trace;
 mod untie;
-#[cfg(feature = "torch")]
 pub mod verify;
 mod weights;
 
@@ -195,21 +197,20 @@ pub use assets::Assets;
 pub use atomic_file::{WholeFile, check_output, is_same_file};
 pub use attention::Attention;
 pub use batch::Inputs;
+#[doc(hidden)] // for the command
+pub use ceiling::fastest_product;
 pub use checkpoint::{Checkpoint, Renamed, StateDict, read_safetensors, write_safetensors};
 pub use compare::{Comparison, tolerance};
 pub use config::Config;
-pub use device::{CudaDevice, Device, Devices, Dtype};
+pub use device::{CudaDevice, Device, Devices, Dtype, allow_tf32, load_torch};
+pub use eager::PreTrained;
 pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
-#[cfg(not(feature = "torch"))]
-pub use export::PreTrained;
 pub use export::export;
 pub use family::model::{ModelSpec, Tie};
 pub use family::{Architecture, Dim, OutputSpec, Task};
 pub use load::{LoadOptions, LoadReport};
-#[cfg(feature = "torch")]
-pub use models::PreTrained;
 pub use module::Module;
 pub use process::{MAX_THREADS, set_thread_count, shutdown_threads, thread_count};
 pub use shapes::{FixedShape, Shapes};
@@ -227,3 +228,16 @@ pub use text::{
 #[cfg(feature = "torch")]
 pub use trace::trace;
 pub use untie::{TieReport, TieWeights, tie};
+
+pub use bertscript_plugin::{CudaStream, TORCH_VERSION};
+
+/// Tensors of other libraries, and for them: [DLPack] 1.
+///
+/// [`Tensor::from_dlpack`] takes them, and [`Tensor::to_dlpack`] gives them.
+///
+/// [DLPack]: https://dmlc.github.io/dlpack/latest/
+pub mod dlpack {
+    pub use bertscript_plugin::{
+        DLManagedTensorVersioned, DataType, Malformed, ManagedTensor, Owner, Place, StridedTensor,
+    };
+}

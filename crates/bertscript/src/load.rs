@@ -4,6 +4,8 @@ use crate::attention::Attention;
 use crate::checkpoint::Renamed;
 use crate::device::Dtype;
 use crate::family::Architecture;
+#[cfg(not(feature = "torch"))]
+use crate::plugin::BuildRequest;
 use crate::untie::{TieReport, TieWeights};
 use serde::{Deserialize, Serialize};
 
@@ -43,4 +45,19 @@ pub struct LoadReport {
     /// Tied parameters.
     #[serde(flatten)]
     pub ties: TieReport,
+}
+
+#[cfg(not(feature = "torch"))]
+impl From<&LoadOptions> for BuildRequest {
+    fn from(options: &LoadOptions) -> Self {
+        Self {
+            architecture: options.architecture.map(|known| known.to_string()),
+            dtype: options.dtype.map(|dtype| dtype.name().to_owned()),
+            random_init: options.random_init,
+            keep_tied: options.ties == TieWeights::Keep,
+            attention: options.attention.map(|attention| attention.name().to_owned()),
+            hidden_states: options.hidden_states,
+            attentions: options.attentions,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Loading an archive onto a device and running it.
 
+mod frozen;
 mod run;
 mod saving;
 
@@ -17,7 +18,7 @@ use once_cell::sync::OnceCell;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use torchscript::MethodSchema;
+use torchscript_reader::MethodSchema;
 
 /// An archive on one device, in one dtype: one that bertscript exported, or any TorchScript
 /// archive with a `forward`.
@@ -214,6 +215,12 @@ impl Module {
             let message = "the archive has no tokenizer: bertscript did not export it";
             Error::new(ErrorKind::Unsupported, message)
         })
+    }
+
+    /// The source of its weights.
+    #[cfg(not(feature = "torch"))]
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The signature of `forward`.

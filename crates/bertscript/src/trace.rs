@@ -8,7 +8,7 @@ pub(crate) use scan::scan_code;
 
 use crate::compare::{Comparison, tolerance};
 use crate::error::{Error, ErrorKind, Result};
-use crate::family::Dim;
+use crate::example::{Example, ExampleMask};
 use crate::models::{ModelInputs, PreTrained};
 use crate::shapes::Shapes;
 use tch::Tensor;
@@ -61,18 +61,19 @@ pub(crate) fn record(model: &PreTrained, shapes: &Shapes) -> Result<ScriptModule
         return fixed::record(model, shapes);
     }
     let mut script = register(model)?;
-    let example = Example::new(2, 3.min(model.config().max_length()), model)?;
+    let shape = Example::shape(2, 3.min(model.config().max_length()), model.architecture());
+    let [input_ids, attention_mask, token_type_ids] = &example(&shape, model)?;
     script.trace(
         UNMASKED,
-        &[("input_ids", &example.input_ids), ("token_type_ids", &example.token_type_ids)],
+        &[("input_ids", input_ids), ("token_type_ids", token_type_ids)],
         |x| returned(model.forward(ModelInputs::padded(&x[0], None, &x[1]))),
     )?;
     script.trace(
         MASKED,
         &[
-            ("input_ids", &example.input_ids),
-            ("attention_mask", &example.attention_mask),
-            ("token_type_ids", &example.token_type_ids),
+            ("input_ids", input_ids),
+            ("attention_mask", attention_mask),
+            ("token_type_ids", token_type_ids),
         ],
         |x| returned(model.forward(ModelInputs::padded(&x[0], Some(&x[1]), &x[2]))),
     )?;
@@ -90,7 +91,7 @@ pub(crate) fn verify(script: &ScriptModule, model: &PreTrained, shapes: &Shapes)
     // and the maximum lengths, which the code treats as any, are left to verify.
     let longest = model.config().max_length().min(128);
     for (batch, length, unmasked) in [(1, 1, false), (3, 7, true), (1, longest, false)] {
-        let shape = Example::shape(batch, length.min(longest), model);
+        let shape = Example::shape(batch, length.min(longest), model.architecture());
         check_shape(script, model, &shape, unmasked)?;
     }
     Ok(())
@@ -127,18 +128,13 @@ fn check_shape(
     if let Some(shape) = baked {
         return Err(failed(format!("a tensor of shape {shape:?} became a constant of the code")));
     }
-    let inputs = Example::of_shape(shape, model)?;
+    let [input_ids, attention_mask, token_type_ids] = &example(shape, model)?;
     let _unoptimized = Unoptimized::enter();
-    let mut masks = vec![Some(&inputs.attention_mask)];
+    let mut masks = vec![Some(attention_mask)];
     masks.extend(unmasked.then_some(None));
     for mask in masks {
-        let expected =
-            model.forward(ModelInputs::padded(&inputs.input_ids, mask, &inputs.token_type_ids))?;
-        let arguments = [
-            Value::from(&inputs.input_ids),
-            Value::from(mask),
-            Value::from(&inputs.token_type_ids),
-        ];
+        let expected = model.forward(ModelInputs::padded(input_ids, mask, token_type_ids))?;
+        let arguments = [Value::from(input_ids), Value::from(mask), Value::from(token_type_ids)];
         let found = script.call("forward", &arguments, &[])?.into_tensors()?;
         for ((output, found), expected) in model.outputs().iter().zip(&found).zip(&expected) {
             let [found, expected] = [found, expected]
@@ -156,65 +152,13 @@ fn check_shape(
     Ok(())
 }
 
-/// Inputs of a given shape with every kind of value in them: ids over the whole
-/// vocabulary, rows of different lengths with padding at their ends, all token types.
-/// The same each time.
-pub(crate) struct Example {
-    pub(crate) input_ids: Tensor,
-    pub(crate) attention_mask: Tensor,
-    pub(crate) token_type_ids: Tensor,
-}
-
-/// How many choices an example of multiple choice has.
-const CHOICES: i64 = 3;
-
-impl Example {
-    pub(crate) fn new(batch: i64, length: i64, model: &PreTrained) -> Result<Self> {
-        Self::of_shape(&Self::shape(batch, length, model), model)
-    }
-
-    /// The shape of an input of this batch and length.
-    pub(crate) fn shape(batch: i64, length: i64, model: &PreTrained) -> Vec<i64> {
-        match model.architecture().input_shape() {
-            [Dim::Batch, Dim::Sequence] => vec![batch, length],
-            _ => vec![batch, CHOICES, length],
-        }
-    }
-
-    pub(crate) fn of_shape(shape: &[i64], model: &PreTrained) -> Result<Self> {
-        let config = model.config();
-        let length = shape.last().copied().unwrap_or(1);
-        // Five lengths, from the whole row down to one token.
-        let tokens = |row: i64| 1 + (length - 1) * (4 - row % 5) / 4;
-        Ok(Self {
-            // A prime far from any size walks through the vocabulary.
-            input_ids: filled(shape, |row, column| {
-                (row * 7919 + column * 104_729) % config.vocab_size()
-            })?,
-            attention_mask: filled(shape, |row, column| i64::from(column < tokens(row)))?,
-            token_type_ids: filled(shape, |row, column| {
-                (row + column * config.type_vocab_size() / length) % config.type_vocab_size()
-            })?,
-        })
-    }
-
-    /// The same with a mask in whose rows not only the ends are zeros.
-    pub(crate) fn with_holes(self, shape: &[i64]) -> Result<Self> {
-        let attention_mask = filled(shape, |row, column| i64::from((row + column) % 3 != 1))?;
-        Ok(Self { attention_mask, ..self })
-    }
-
-    /// The same with a mask whose last row is zeros.
-    pub(crate) fn with_empty_row(self) -> Result<Self> {
-        let _ = self.attention_mask.f_flatten(0, -2)?.f_get(-1)?.f_zero_()?;
-        Ok(self)
-    }
-}
-
-/// An int64 tensor of a shape, by row and column.
-fn filled(shape: &[i64], value: impl Fn(i64, i64) -> i64) -> Result<Tensor> {
-    let length = shape.last().copied().unwrap_or(1);
-    let count: i64 = shape.iter().product();
-    let values: Vec<_> = (0..count).map(|i| value(i / length, i % length)).collect();
-    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
+/// Ids, mask and token types of an example of a shape, as libtorch's tensors.
+fn example(shape: &[i64], model: &PreTrained) -> Result<[Tensor; 3]> {
+    let example = Example::new(shape, ExampleMask::Padding, model.config())?;
+    let mask = example.attention_mask.as_ref().unwrap_or(&example.input_ids);
+    Ok([
+        Tensor::try_from(&example.input_ids)?,
+        Tensor::try_from(mask)?,
+        Tensor::try_from(&example.token_type_ids)?,
+    ])
 }

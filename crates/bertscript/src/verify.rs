@@ -2,19 +2,19 @@
 
 use crate::archive::weights_sha256;
 use crate::batch::Inputs;
-use crate::checkpoint::{Checkpoint, StateDict};
+use crate::checkpoint::Checkpoint;
 use crate::compare::{Comparison, tolerance};
 use crate::device::{Device, Dtype};
+use crate::eager::PreTrained;
 use crate::engine::{EngineKind, Outputs};
 use crate::error::{Error, ErrorKind, Result};
+use crate::example::{Example, ExampleMask};
 use crate::load::LoadOptions;
-use crate::models::{ModelInputs, PreTrained};
+use crate::memory::copied;
 use crate::module::Module;
 use crate::shapes::FixedShape;
 use crate::tensor::Tensor;
-use crate::trace::Example;
 use serde::Serialize;
-use torchscript::InferenceMode;
 
 /// The outputs of one run against their reference.
 #[derive(Debug, Clone, Serialize)]
@@ -51,15 +51,10 @@ pub fn eager_model(module: &Module, checkpoint: Option<&Checkpoint>) -> Result<P
         attentions: returns("attentions.0"),
         ..LoadOptions::default()
     };
-    if let Some(checkpoint) = checkpoint {
-        return PreTrained::from_checkpoint(checkpoint, &options);
+    match checkpoint {
+        Some(checkpoint) => PreTrained::from_checkpoint(checkpoint, &options),
+        None => PreTrained::of_archive(module, archive, &options),
     }
-    let mut state = StateDict::default();
-    for (name, tensor) in module.parameters()? {
-        state.insert(name, tensor.to_device(Device::Cpu)?, "the archive");
-    }
-    let architecture = metadata.architecture()?;
-    PreTrained::from_state_dict(architecture, archive.config().clone(), state, &options)
 }
 
 /// Checks that the weights are those the archive was written with. `false` if
@@ -87,8 +82,9 @@ pub fn check_weights(module: &Module) -> Result<bool> {
 pub fn against_model(module: &Module, model: &PreTrained) -> Result<Vec<Check>> {
     let reference = Reference::new(model)?;
     let (shapes, of_masks) = shapes(module, model);
-    let cases = shapes.into_iter().map(|shape| (shape, Mask::Padding));
-    let masks = [Mask::Holes, Mask::EmptyRow, Mask::None].map(|mask| (of_masks.clone(), mask));
+    let cases = shapes.into_iter().map(|shape| (shape, ExampleMask::Padding));
+    let masks = [ExampleMask::Holes, ExampleMask::EmptyRow, ExampleMask::None]
+        .map(|mask| (of_masks.clone(), mask));
     cases.chain(masks).map(|(shape, mask)| reference.check(module, &shape, mask)).collect()
 }
 
@@ -107,8 +103,8 @@ pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
         .metadata()
         .and_then(|metadata| metadata.shapes.fixed().last().map(|shape| shape.sizes().to_vec()));
     let length = model.config().max_length().min(16);
-    let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model));
-    let check = Reference::new(model)?.check(module, &shape, Mask::Padding)?;
+    let shape = fixed.unwrap_or_else(|| Example::shape(5, length, model.architecture()));
+    let check = Reference::new(model)?.check(module, &shape, ExampleMask::Padding)?;
     // NaN is within no bound.
     let is_close = |output: &&Comparison| output.max_abs_error <= SUMMATION_MARGIN * output.bound;
     match check.outputs.iter().find(|output| !is_close(output)) {
@@ -127,18 +123,6 @@ pub(crate) fn one_batch(module: &Module, model: &PreTrained) -> Result<()> {
     }
 }
 
-/// The attention mask of a case.
-#[derive(Clone, Copy)]
-enum Mask {
-    /// Rows of different lengths, with zeros at their ends.
-    Padding,
-    /// Zeros anywhere.
-    Holes,
-    /// As [`Self::Padding`], and a row of nothing else.
-    EmptyRow,
-    None,
-}
-
 /// A model that modules are compared with.
 struct Reference<'a> {
     model: &'a PreTrained,
@@ -152,38 +136,29 @@ impl<'a> Reference<'a> {
         Ok(Self { model, exact })
     }
 
-    fn check(&self, module: &Module, shape: &[i64], mask: Mask) -> Result<Check> {
-        let example = Example::of_shape(shape, self.model)?;
-        let (example, note) = match mask {
-            Mask::Padding => (example, ""),
-            Mask::Holes => (example.with_holes(shape)?, ", holes in the mask"),
-            Mask::EmptyRow => (example.with_empty_row()?, ", a row of zeros"),
-            Mask::None => (example, ", no mask"),
+    fn check(&self, module: &Module, shape: &[i64], mask: ExampleMask) -> Result<Check> {
+        let example = Example::new(shape, mask, self.model.config())?;
+        let note = match mask {
+            ExampleMask::Padding => "",
+            ExampleMask::Holes => ", holes in the mask",
+            ExampleMask::EmptyRow => ", a row of zeros",
+            ExampleMask::None => ", no mask",
         };
         let Example { input_ids, attention_mask, token_type_ids } = example;
-        let attention_mask = Some(attention_mask).filter(|_| !matches!(mask, Mask::None));
-        let run = |model: &PreTrained| {
-            let _inference = InferenceMode::enter();
-            model.forward(ModelInputs::padded(&input_ids, attention_mask.as_ref(), &token_type_ids))
-        };
-        let tensors = |found: Vec<tch::Tensor>| {
-            found.into_iter().map(Tensor::try_from).collect::<Result<Vec<_>>>()
-        };
-        let own = tensors(run(self.model)?)?;
-        let exact = self.exact.as_ref().map(run).transpose()?.map(tensors).transpose()?;
-        let names = self.model.outputs().into_iter().map(|output| output.name);
-        let expected = names.zip(own).enumerate().map(|(i, (name, own))| match &exact {
-            None => Expected { name, values: own, own: None },
-            Some(exact) => Expected { name, values: exact[i].clone(), own: Some(own) },
-        });
-        let expected: Vec<_> = expected.collect();
-
-        let inputs = Inputs::new(input_ids.try_into()?).token_type_ids(token_type_ids.try_into()?);
-        let attention_mask = attention_mask.map(Tensor::try_from).transpose()?;
-        let outputs = module.run(&match &attention_mask {
+        let inputs = Inputs::new(input_ids).token_type_ids(token_type_ids);
+        let inputs = match &attention_mask {
             Some(mask) => inputs.attention_mask(mask.clone()),
             None => inputs,
-        })?;
+        };
+        let run = |model: &PreTrained| model.run(&inputs).map(Outputs::into_tensors);
+        let own = run(self.model)?;
+        let exact = self.exact.as_ref().map(run).transpose()?;
+        let expected = own.into_iter().enumerate().map(|(i, (name, own))| match &exact {
+            None => Expected { name, values: own, own: None },
+            Some(exact) => Expected { name, values: exact[i].1.clone(), own: Some(own) },
+        });
+        let expected: Vec<_> = expected.collect();
+        let outputs = module.run(&inputs)?;
         let sizes: Vec<_> = shape.iter().map(i64::to_string).collect();
         let case = format!("shape {}{note}", sizes.join("x"));
         compare(case, module, &outputs, &expected, attention_mask.as_ref())
@@ -210,9 +185,9 @@ fn shapes(module: &Module, model: &PreTrained) -> (Vec<Vec<i64>>, Vec<i64>) {
     let longest = model.config().max_length();
     let mut lengths = [1, 3, 7, 64, longest].map(|length| length.min(longest)).to_vec();
     lengths.dedup();
-    let shape = |batch| move |length: &i64| Example::shape(batch, *length, model);
+    let shape = |batch| move |length: &i64| Example::shape(batch, *length, model.architecture());
     let shapes = lengths.iter().map(shape(1)).chain(lengths.iter().map(shape(5))).collect();
-    (shapes, Example::shape(5, longest.min(64), model))
+    (shapes, Example::shape(5, longest.min(64), model.architecture()))
 }
 
 /// Runs the module on named tensors and compares the outputs that the reference
@@ -275,14 +250,19 @@ fn compare(
 /// `values` `[B,S,..]`, with zeros where the mask has them; as they are, if that
 /// is not their shape.
 fn at_tokens(values: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let length = mask.shape().last().map_or(0, |length| *length as i64);
-    let mut hole = tch::Tensor::try_from(mask)?.f_eq(0)?.f_reshape([-1, length])?;
-    let masked = tch::Tensor::try_from(values)?;
-    if !masked.size().starts_with(&hole.size()) {
+    let is_token = mask.to_device(Device::Cpu)?.to_i64s()?;
+    let length = mask.shape().last().copied().unwrap_or(1).max(1);
+    let shape = values.shape();
+    if !shape.starts_with(&[is_token.len() / length, length]) {
         return Ok(values.clone());
     }
-    while hole.dim() < masked.dim() {
-        hole = hole.f_unsqueeze(-1)?;
+    let values = values.to_device(Device::Cpu)?;
+    let mut bytes = copied(values.as_bytes()?)?;
+    let size = bytes.len() / is_token.len().max(1);
+    for (token, bytes) in is_token.iter().zip(bytes.chunks_exact_mut(size.max(1))) {
+        if *token == 0 {
+            bytes.fill(0);
+        }
     }
-    masked.f_masked_fill(&hole.f_to_device(masked.device())?, 0.)?.try_into()
+    Tensor::from_bytes(values.element_type(), shape, &bytes)
 }

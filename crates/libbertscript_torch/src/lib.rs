@@ -20,3 +20,13 @@ static INTERFACE: Interface = Interface::of::<PluginAnswer>(RELEASE);
 pub extern "C" fn bertscript_torch_interface() -> *const Interface {
     &raw const INTERFACE
 }
+
+/// What the loader runs when it has loaded the library.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ON_LOAD: extern "C" fn() = {
+    extern "C" fn on_load() {
+        PluginAnswer::send_panics_to_log();
+    }
+    on_load
+};

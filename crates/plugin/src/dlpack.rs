@@ -2,14 +2,20 @@
 //!
 //! <https://dmlc.github.io/dlpack/latest/c_api.html>
 
+mod managed;
+mod strided;
+
+pub use managed::{ManagedTensor, Memory};
+pub use strided::StridedTensor;
+
 use std::ffi::c_void;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 /// The major version of the structure that is read and written.
 const MAJOR: u32 = 1;
+/// No tensor of more dimensions is of use here.
+pub const MAX_DIMENSIONS: usize = 64;
 /// Nobody may write to the memory.
 const READ_ONLY: u64 = 1;
 
@@ -17,6 +23,8 @@ const CPU: i32 = 1;
 const CUDA: i32 = 2;
 /// Memory of the host that a CUDA device reads, too.
 const CUDA_HOST: i32 = 3;
+/// Memory that both have.
+const CUDA_MANAGED: i32 = 13;
 
 /// A tensor and its owner, as `dlpack.h` declares it.
 #[repr(C)]
@@ -71,9 +79,6 @@ pub enum Place {
     Cuda(usize),
 }
 
-/// Memory of the host that whoever gives it knows how to end.
-pub type Memory = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
 /// What is wrong with a tensor of another library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(String);
@@ -86,32 +91,27 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// A contiguous tensor, row-major, that is owned, and that nobody writes to.
-#[derive(Debug)]
-pub struct ManagedTensor {
-    raw: NonNull<DLManagedTensorVersioned>,
-    shape: Vec<usize>,
+/// What memory lives as long as.
+pub type Owner = Box<dyn Send + Sync>;
+
+/// Where the elements of a tensor are.
+#[derive(Debug, Clone)]
+struct Layout {
+    /// The first element.
+    data: *mut c_void,
     place: Place,
+    data_type: DataType,
+    shape: Vec<usize>,
+    /// How many elements lie between two of each dimension.
+    strides: Vec<usize>,
 }
 
-// SAFETY: nobody writes to the memory, by the contract of `from_raw`, by which the deleter may
-// be called on any thread, too.
-unsafe impl Send for ManagedTensor {}
-// SAFETY: as above.
-unsafe impl Sync for ManagedTensor {}
-
-impl ManagedTensor {
-    /// Takes a tensor. On failure it stays the caller's.
-    ///
-    /// # Errors
-    /// With what was found, of another version of DLPack, a device that is neither the host nor
-    /// of CUDA, and elements that are not one after the other, row-major.
+impl Layout {
+    /// That of a structure.
     ///
     /// # Safety
-    /// The pointer is to a live structure, which nobody else frees. Its memory holds every
-    /// element that the shape reaches, and nobody writes to it. The deleter may be called on any
-    /// thread.
-    pub unsafe fn from_raw(raw: NonNull<DLManagedTensorVersioned>) -> Result<Self, Malformed> {
+    /// The structure is live.
+    unsafe fn of(raw: NonNull<DLManagedTensorVersioned>) -> Result<Self, Malformed> {
         let refused = |message: String| Err(Malformed(message));
         // SAFETY: by the contract of this function. Of another version, nothing but the first
         // field is read.
@@ -123,16 +123,21 @@ impl ManagedTensor {
         let tensor = unsafe { &(*raw.as_ptr()).tensor };
         let place = match (tensor.device_type, usize::try_from(tensor.device_id)) {
             (CPU | CUDA_HOST, _) => Place::Host,
-            (CUDA, Ok(index)) => Place::Cuda(index),
+            (CUDA | CUDA_MANAGED, Ok(index)) => Place::Cuda(index),
+            (CUDA | CUDA_MANAGED, Err(_)) => {
+                return refused(format!("device: found cuda:{}", tensor.device_id));
+            }
             (found, _) => {
-                return refused(format!("device_type: found {found}, expected {CPU} or {CUDA}"));
+                return refused(format!("device: found type {found}, expected CPU or CUDA"));
             }
         };
         if tensor.data_type.lanes != 1 {
             return refused(format!("lanes: found {}, expected 1", tensor.data_type.lanes));
         }
-        let ndim = usize::try_from(tensor.ndim)
-            .map_err(|_| Malformed(format!("ndim: found {}, expected at least 0", tensor.ndim)))?;
+        let ndim = usize::try_from(tensor.ndim).ok().filter(|ndim| *ndim <= MAX_DIMENSIONS);
+        let ndim = ndim.ok_or_else(|| {
+            Malformed(format!("ndim: found {}, expected 0 to {MAX_DIMENSIONS}", tensor.ndim))
+        })?;
         if ndim > 0 && tensor.shape.is_null() {
             return refused("shape: found NULL".to_owned());
         }
@@ -143,188 +148,66 @@ impl ManagedTensor {
                 (!tensor.strides.is_null()).then(|| slice(tensor.strides, ndim)),
             )
         };
-        let shape = sizes.iter().map(|size| usize::try_from(*size));
-        let shape: Vec<_> = shape
-            .collect::<Result<_, _>>()
-            .map_err(|_| Malformed(format!("shape: found {sizes:?}, expected none below 0")))?;
-        let size = usize::from(tensor.data_type.bits).div_ceil(8);
-        let bytes = shape.iter().try_fold(size, |all, size| all.checked_mul(*size));
-        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
-        match bytes {
-            None => return refused(format!("shape: found {sizes:?}, beyond what is addressable")),
-            Some(0) => {}
-            Some(_) if tensor.data.is_null() => return refused("data: found NULL".to_owned()),
-            Some(_) => {}
-        }
-        if let Some(strides) = strides.filter(|strides| !is_contiguous(sizes, strides)) {
-            return refused(format!(
-                "strides: found {strides:?} for the shape {sizes:?}, expected row-major order"
-            ));
-        }
-        Ok(Self { raw, shape, place })
-    }
-
-    /// As [`Self::from_raw`], of a tensor that is given away: what is refused is ended.
-    ///
-    /// # Errors
-    /// Those of [`Self::from_raw`].
-    ///
-    /// # Safety
-    /// That of [`Self::from_raw`].
-    pub unsafe fn take(raw: NonNull<DLManagedTensorVersioned>) -> Result<Self, Malformed> {
-        // SAFETY: by the contract of this function. Of another version, where the deleter is
-        // is not known.
-        unsafe {
-            Self::from_raw(raw).inspect_err(|_| {
-                if (*raw.as_ptr()).version.major == MAJOR
-                    && let Some(deleter) = (*raw.as_ptr()).deleter
-                {
-                    deleter(raw.as_ptr());
-                }
-            })
-        }
-    }
-
-    /// Gives the tensor away; whoever takes it calls its deleter.
-    pub fn into_raw(self) -> NonNull<DLManagedTensorVersioned> {
-        let mut given = ManuallyDrop::new(self);
-        drop(std::mem::take(&mut given.shape));
-        given.raw
-    }
-
-    /// A tensor over memory of the host.
-    ///
-    /// # Errors
-    /// If the memory is not as large as the shape says.
-    pub fn over(memory: Memory, data_type: DataType, shape: &[usize]) -> Result<Self, Malformed> {
-        let size = usize::from(data_type.bits).div_ceil(8);
-        let expected = shape.iter().try_fold(size, |all, size| all.checked_mul(*size));
-        if let Some(large) = shape.iter().find(|size| i64::try_from(**size).is_err()) {
-            return Err(Malformed(format!("shape: found {large}, beyond what is addressable")));
-        }
-        let bytes = (*memory).as_ref();
-        if expected != Some(bytes.len()) {
-            let found = bytes.len();
-            return Err(Malformed(format!("found {found} bytes, expected those of {shape:?}")));
-        }
-        let data = match bytes.is_empty() {
-            true => std::ptr::null_mut(),
-            false => bytes.as_ptr().cast_mut().cast(),
-        };
-        Ok(Self::new(memory, data, (CPU, 0), data_type, shape))
-    }
-
-    /// Another tensor over the same memory, which it shares.
-    pub fn share(self: &Arc<Self>) -> Self {
-        // SAFETY: the structure lives as long as `self`.
-        let tensor = unsafe { &self.raw.as_ref().tensor };
         let data = tensor.data.wrapping_byte_add(tensor.byte_offset as usize);
-        let device = (tensor.device_type, tensor.device_id);
-        Self::new(Arc::<Self>::clone(self), data, device, tensor.data_type, &self.shape)
+        let layout = Self::new(data, place, tensor.data_type, sizes, strides)?;
+        match tensor.data.is_null() && !layout.shape.contains(&0) {
+            true => refused("data: found NULL".to_owned()),
+            false => Ok(layout),
+        }
     }
 
     fn new(
-        memory: Memory,
         data: *mut c_void,
-        (device_type, device_id): (i32, i32),
+        place: Place,
         data_type: DataType,
-        shape: &[usize],
-    ) -> Self {
-        let place = match device_type {
-            CUDA => Place::Cuda(device_id as usize),
-            _ => Place::Host,
+        sizes: &[i64],
+        strides: Option<&[i64]>,
+    ) -> Result<Self, Malformed> {
+        let unsigned = |what: &str, values: &[i64]| -> Result<Vec<usize>, Malformed> {
+            let unsigned = values.iter().map(|value| {
+                usize::try_from(*value)
+                    .map_err(|_| Malformed(format!("{what} {value}, expected none below 0")))
+            });
+            unsigned.collect()
         };
-        // A shape has no more dimensions than an i32 counts.
-        let ndim = shape.len() as i32;
-        let sizes: Box<[i64]> = shape.iter().map(|size| *size as i64).collect();
-        let strides: Box<[i64]> = row_major(&sizes).collect();
-        // Pointers into it hold where it stays.
-        let context = Box::leak(Box::new(Context { _memory: memory, sizes, strides }));
-        let tensor = DLTensor {
-            data,
-            device_type,
-            device_id,
-            ndim,
-            data_type,
-            shape: context.sizes.as_mut_ptr(),
-            strides: context.strides.as_mut_ptr(),
-            byte_offset: 0,
+        let shape = unsigned("shape: found a size of", sizes)?;
+        let strides = match strides {
+            None => row_major(&shape),
+            Some(strides) => unsigned("strides: found", strides)?,
         };
-        let managed = Box::new(DLManagedTensorVersioned {
-            version: Version { major: MAJOR, minor: 1 },
-            manager_ctx: std::ptr::from_mut(context).cast(),
-            deleter: Some(delete),
-            flags: READ_ONLY,
-            tensor,
-        });
-        Self { raw: NonNull::from(Box::leak(managed)), shape: shape.to_vec(), place }
-    }
-
-    /// The size of each dimension.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// The type of the elements.
-    pub fn data_type(&self) -> DataType {
-        // SAFETY: the structure lives as long as `self`.
-        unsafe { self.raw.as_ref().tensor.data_type }
-    }
-
-    /// Where the memory is.
-    pub fn place(&self) -> Place {
-        self.place
-    }
-
-    /// The address of the first element.
-    pub fn address(&self) -> usize {
-        // SAFETY: the structure lives as long as `self`.
-        let tensor = unsafe { &self.raw.as_ref().tensor };
-        tensor.data.addr() + tensor.byte_offset as usize
-    }
-}
-
-impl Drop for ManagedTensor {
-    fn drop(&mut self) {
-        // SAFETY: the structure is this one's, and given back once.
-        unsafe {
-            if let Some(deleter) = self.raw.as_ref().deleter {
-                deleter(self.raw.as_ptr());
-            }
+        let layout = Self { data, place, data_type, shape, strides };
+        let bytes = |elements: Option<usize>| {
+            elements?.checked_mul(layout.size()).filter(|bytes| isize::try_from(*bytes).is_ok())
+        };
+        let count = layout.shape.iter().try_fold(1, |all: usize, size| all.checked_mul(*size));
+        if bytes(count).is_none() || bytes(layout.reach()).is_none() {
+            return Err(Malformed(format!("shape: found {sizes:?}, which no memory holds")));
         }
+        Ok(layout)
     }
-}
 
-/// The bytes of the elements; none of those that are not in the host's memory.
-impl AsRef<[u8]> for ManagedTensor {
-    fn as_ref(&self) -> &[u8] {
-        let size = usize::from(self.data_type().bits).div_ceil(8);
-        let length = self.shape.iter().product::<usize>() * size;
-        if length == 0 || self.place != Place::Host {
-            return &[];
-        }
-        // SAFETY: so many bytes are there, as was checked when this was made, as long as `self`.
-        unsafe {
-            let tensor = &self.raw.as_ref().tensor;
-            let data = tensor.data.byte_add(tensor.byte_offset as usize);
-            std::slice::from_raw_parts(data.cast::<u8>(), length)
-        }
+    /// The bytes of an element.
+    fn size(&self) -> usize {
+        usize::from(self.data_type.bits).div_ceil(8)
     }
-}
 
-/// What a tensor of this library's keeps until its end.
-struct Context {
-    _memory: Memory,
-    sizes: Box<[i64]>,
-    strides: Box<[i64]>,
-}
+    /// How many elements lie from the first to the last.
+    fn reach(&self) -> Option<usize> {
+        if self.shape.contains(&0) {
+            return Some(0);
+        }
+        self.shape.iter().zip(&self.strides).try_fold(1_usize, |reach, (size, stride)| {
+            reach.checked_add((size - 1).checked_mul(*stride)?)
+        })
+    }
 
-/// Frees a tensor of [`ManagedTensor::new`].
-unsafe extern "C" fn delete(managed: *mut DLManagedTensorVersioned) {
-    // SAFETY: both boxes are those of `new`, and given back once.
-    unsafe {
-        let managed = Box::from_raw(managed);
-        drop(Box::from_raw(managed.manager_ctx.cast::<Context>()));
+    /// Whether elements are one after the other, row-major.
+    fn is_row_major(&self) -> bool {
+        let dense = row_major(&self.shape);
+        let mut each = self.shape.iter().zip(&self.strides).zip(dense);
+        // The stride of a single element is of no account.
+        self.shape.contains(&0)
+            || each.all(|((size, found), stride)| *size == 1 || *found == stride)
     }
 }
 
@@ -339,16 +222,9 @@ unsafe fn slice<'a>(first: *const i64, count: usize) -> &'a [i64] {
 }
 
 /// The strides of row-major order.
-fn row_major(sizes: &[i64]) -> impl Iterator<Item = i64> {
-    let after = |dimension: usize| sizes[dimension + 1..].iter().map(|size| (*size).max(1));
-    (0..sizes.len()).map(move |dimension| after(dimension).fold(1, i64::saturating_mul))
-}
-
-/// Whether elements are one after the other, row-major.
-fn is_contiguous(sizes: &[i64], strides: &[i64]) -> bool {
-    let mut each = sizes.iter().zip(strides).zip(row_major(sizes));
-    // The stride of a single element is of no account.
-    sizes.contains(&0) || each.all(|((size, found), stride)| *size == 1 || *found == stride)
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let after = |dimension: usize| shape[dimension + 1..].iter().map(|size| (*size).max(1));
+    (0..shape.len()).map(|dimension| after(dimension).fold(1, usize::saturating_mul)).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What crosses the boundary, in C.
 
+use crate::context::{Context, LogFunction, Stream};
 use crate::dlpack::{DLManagedTensorVersioned, ManagedTensor};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 /// The version of [`Interface`]: that of its layout and of the requests.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the function of the plug-in that returns its [`Interface`].
 pub(crate) const ENTRY: &CStr = c"bertscript_torch_interface";
@@ -28,7 +29,8 @@ unsafe impl Send for Interface {}
 // SAFETY: as above.
 unsafe impl Sync for Interface {}
 
-/// A text in UTF-8, and tensors, which the plug-in takes.
+/// A text in UTF-8, and tensors, which the plug-in takes; what it does meanwhile on a device is
+/// put on the stream, and what it says goes to the log, where they are not NULL.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Request {
@@ -36,6 +38,8 @@ pub struct Request {
     pub(crate) length: usize,
     pub(crate) tensors: *const *mut DLManagedTensorVersioned,
     pub(crate) count: usize,
+    pub(crate) stream: *const Stream,
+    pub(crate) log: Option<LogFunction>,
 }
 
 /// A text in UTF-8, and tensors, which whoever asked takes; `release` ends the rest.
@@ -53,7 +57,11 @@ pub struct Reply {
 /// What answers requests in a plug-in.
 pub trait Answer {
     /// Answers a request; must not panic. No tensors come with what is no request.
-    fn answer(request: &str, tensors: Vec<ManagedTensor>) -> (String, Vec<ManagedTensor>);
+    fn answer(
+        request: &str,
+        tensors: Vec<ManagedTensor>,
+        context: Context,
+    ) -> (String, Vec<ManagedTensor>);
 }
 
 impl Interface {
@@ -75,7 +83,9 @@ unsafe extern "C" fn call<A: Answer>(request: *const Request, reply: *mut Reply)
         let request = &*request;
         let text = bytes(request.text, request.length);
         let tensors = taken(request.tensors, request.count);
-        let (text, tensors) = A::answer(std::str::from_utf8(text).unwrap_or_default(), tensors);
+        let context = Context::of(request.stream.as_ref(), request.log);
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let (text, tensors) = A::answer(text, tensors, context);
         let tensors = tensors.into_iter().map(|tensor| tensor.into_raw().as_ptr()).collect();
         let owner = Box::new(Owner { text, tensors });
         *reply = Reply {

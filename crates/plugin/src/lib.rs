@@ -6,10 +6,15 @@
 //!
 //! [DLPack]: https://dmlc.github.io/dlpack/latest/c_api.html
 
+mod context;
 mod dlpack;
 mod interface;
 mod load;
 
-pub use dlpack::{DLManagedTensorVersioned, DataType, Malformed, ManagedTensor, Memory, Place};
+pub use context::{Context, CudaStream, Log, LogLevel, OnStream, Stream, send_log_to};
+pub use dlpack::{
+    DLManagedTensorVersioned, DataType, MAX_DIMENSIONS, Malformed, ManagedTensor, Memory, Owner,
+    Place, StridedTensor,
+};
 pub use interface::{Answer, Interface, Reply, Request, VERSION};
 pub use load::{LIBRARY, NotLoaded, Plugin, TORCH_VERSION};

@@ -1,11 +1,11 @@
 //! Finding and loading the plug-in.
 
+use crate::context::{current_log, current_stream};
 use crate::dlpack::ManagedTensor;
 use crate::interface::{ENTRY, Entry, Interface, Reply, Request, VERSION, bytes, taken};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -14,7 +14,14 @@ pub const LIBRARY: &str = "libbertscript_torch.so";
 /// The variable that names it, or the folder that it is in.
 const VARIABLE: &str = "BERTSCRIPT_TORCH";
 /// The libtorch that the plug-in is linked to.
-pub const TORCH_VERSION: [u8; 3] = [2, 11, 0];
+pub const TORCH_VERSION: &str = "2.11.0";
+/// Where it is looked for, from the folder of the library or the program: beside a library, and
+/// where systems have libraries, beside `bin`.
+const FOLDERS: [&str; 4] = [".", "../lib", "../lib64", MULTIARCH];
+const MULTIARCH: &str = match cfg!(target_arch = "aarch64") {
+    true => "../lib/aarch64-linux-gnu",
+    false => "../lib/x86_64-linux-gnu",
+};
 /// What two versions of it share.
 const TORCH_LIBRARY: &str = "libtorch_cpu.so";
 
@@ -47,17 +54,14 @@ impl Plugin {
     }
 
     /// Loads the plug-in, once: from the file that `BERTSCRIPT_TORCH` names, from beside this
-    /// library, from `lib` beside its folder, or from where the system looks for libraries.
+    /// library, from `lib` and the like beside its folder, or from where the system looks for
+    /// libraries.
     ///
     /// # Errors
     /// Where it was looked for; what the system says of a file that does not load, such as the
     /// library of libtorch that it lacks; a plug-in of another release; a libtorch of another
-    /// version that the process has loaded, with both versions. What `prepare` says, which is
-    /// done before anybody else sees the plug-in.
-    pub fn load(
-        release: &str,
-        prepare: impl FnOnce(&Self) -> Result<(), String>,
-    ) -> Result<&'static Self, NotLoaded> {
+    /// version that the process has loaded, with both versions.
+    pub fn load(release: &str) -> Result<&'static Self, NotLoaded> {
         if let Some(plugin) = LOADED.get() {
             return Ok(plugin);
         }
@@ -109,9 +113,7 @@ impl Plugin {
         // The system may have found another than the plug-in was built with.
         check_torch()?;
         std::mem::forget(library);
-        let plugin = Self { interface, path };
-        prepare(&plugin).map_err(NotLoaded)?;
-        Ok(LOADED.get_or_init(|| plugin))
+        Ok(LOADED.get_or_init(|| Self { interface, path }))
     }
 
     /// The file that it is in; a name alone where the system found it.
@@ -119,14 +121,17 @@ impl Plugin {
         &self.path
     }
 
-    /// Asks it.
+    /// Asks it, on the stream that this thread is on ([`OnStream`](crate::OnStream)).
     pub fn call(&self, request: &str, tensors: Vec<ManagedTensor>) -> (String, Vec<ManagedTensor>) {
         let tensors: Vec<_> = tensors.into_iter().map(|given| given.into_raw().as_ptr()).collect();
+        let stream = current_stream();
         let request = Request {
             text: request.as_ptr().cast(),
             length: request.len(),
             tensors: tensors.as_ptr(),
             count: tensors.len(),
+            stream: stream.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+            log: current_log(),
         };
         let mut reply = Reply {
             text: std::ptr::null(),
@@ -163,33 +168,24 @@ fn find() -> Result<PathBuf, NotLoaded> {
             }
         };
     }
-    let beside = here().map(|here| [here.join(LIBRARY), here.join("../lib").join(LIBRARY)]);
+    let beside = here().map(|here| FOLDERS.map(|folder| here.join(folder).join(LIBRARY)));
     let found = beside.into_iter().flatten().find(|file| file.is_file());
     Ok(found.unwrap_or_else(|| PathBuf::from(LIBRARY)))
 }
 
-/// The folder of the library or the program that this is linked into.
+/// The folder of the library or the program that this is linked into: of the file that the code
+/// is mapped from, by whatever name it was asked for.
 fn here() -> Option<PathBuf> {
-    let mut found = libc::Dl_info {
-        dli_fname: std::ptr::null(),
-        dli_fbase: std::ptr::null_mut(),
-        dli_sname: std::ptr::null(),
-        dli_saddr: std::ptr::null_mut(),
-    };
     let place: fn() -> Option<PathBuf> = here;
-    // SAFETY: an address of this library's, and room for what is found.
-    if unsafe { libc::dladdr(place as *const _, &raw mut found) } == 0 || found.dli_fname.is_null()
-    {
-        return None;
-    }
-    // SAFETY: the system's name of a library that is loaded.
-    let file = unsafe { CStr::from_ptr(found.dli_fname) };
-    let file = PathBuf::from(OsStr::from_bytes(file.to_bytes()));
-    // Of a program, the name is what it was called by, which may be anything; of a library, the
-    // path that it was found at.
-    let is_library = file.file_name()?.to_string_lossy().contains(".so") && file.is_absolute();
-    let file = if is_library { file.canonicalize().ok()? } else { std::env::current_exe().ok()? };
-    file.parent().map(Path::to_owned)
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let file = maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
+        (start.ok()?..end.ok()?).contains(&(place as usize)).then_some(())?;
+        Some(PathBuf::from(&rest[rest.find('/')?..]))
+    });
+    file?.parent().map(Path::to_owned)
 }
 
 /// Refuses another libtorch in the process, to which the plug-in would be bound, or is.
@@ -202,20 +198,21 @@ fn check_torch() -> Result<(), NotLoaded> {
     let Ok(library) = library else { return Ok(()) };
     // SAFETY: libtorch's function, which takes nothing.
     let found = match unsafe { library.get::<Version>(b"aoti_torch_abi_version\0") } {
-        // SAFETY: as above.
-        Ok(version) => unsafe { version() }.to_be_bytes()[..3].to_vec(),
-        Err(_) => Vec::new(),
+        Ok(version) => {
+            // SAFETY: as above.
+            let parts = unsafe { version() }.to_be_bytes();
+            parts[..3].iter().map(u8::to_string).collect::<Vec<_>>().join(".")
+        }
+        Err(_) => stated_version().unwrap_or_else(|| "of an unknown version".to_owned()),
     };
-    if found == TORCH_VERSION {
-        return Ok(());
+    match found == TORCH_VERSION {
+        true => Ok(()),
+        false => {
+            let message =
+                format!("the process has loaded libtorch {found}, expected {TORCH_VERSION}");
+            Err(NotLoaded(message))
+        }
     }
-    let text = |version: &[u8]| version.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
-    let found = match found.is_empty() {
-        true => stated_version().unwrap_or_else(|| "of an unknown version".to_owned()),
-        false => text(&found),
-    };
-    let expected = text(&TORCH_VERSION);
-    Err(NotLoaded(format!("the process has loaded libtorch {found}, expected {expected}")))
 }
 
 /// What stands beside a libtorch that is too old to say its version.

@@ -1,9 +1,14 @@
 //! Plug-ins in C: what is refused, and what crosses the boundary.
 
-use bertscript_plugin::{DataType, ManagedTensor, NotLoaded, Plugin};
+use bertscript_plugin::{
+    CudaStream, DataType, ManagedTensor, NotLoaded, OnStream, Plugin, send_log_to,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+/// The messages of the plug-in.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
@@ -25,7 +30,7 @@ fn build(folder: &Path, name: &str, source: &str, arguments: &[&str]) -> PathBuf
 }
 
 fn load() -> Result<&'static Plugin, NotLoaded> {
-    Plugin::load(RELEASE, |_| Ok(()))
+    Plugin::load(RELEASE)
 }
 
 /// What is said of a plug-in, before one is loaded.
@@ -68,8 +73,8 @@ fn plug_ins_are_loaded_or_refused_by_name() {
     let other = build(folder, "other.so", folder.join("empty.c").to_str().unwrap(), &[]);
     let message = refused(&other);
     assert!(message.contains("without bertscript_torch_interface"), "{message}");
-    let message = refused(&compile(folder, "next.so", &["-DVERSION=2", "-DRELEASE=0"]));
-    assert!(message.ends_with("found version 2 of the interface, expected 1"), "{message}");
+    let message = refused(&compile(folder, "next.so", &["-DVERSION=3", "-DRELEASE=0"]));
+    assert!(message.ends_with("found version 3 of the interface, expected 2"), "{message}");
     let message = refused(&compile(folder, "old.so", &["-DRELEASE=\"0.0.9\""]));
     assert!(message.ends_with("found the plug-in of bertscript 0.0.9, expected 0.1.0"));
 
@@ -111,8 +116,6 @@ fn plug_ins_are_loaded_or_refused_by_name() {
     assert_eq!(message, "the process has loaded libtorch 2.12.0, expected 2.11.0");
     // SAFETY: as above.
     unsafe { std::env::set_var("BERTSCRIPT_TORCH", &working) };
-    let unprepared = Plugin::load(RELEASE, |_| Err("not yet".to_owned())).unwrap_err();
-    assert_eq!(unprepared.to_string(), "not yet");
 
     // In a folder that is named.
     // SAFETY: as above.
@@ -128,9 +131,17 @@ fn plug_ins_are_loaded_or_refused_by_name() {
     assert_eq!(text, "asked: é");
     assert_eq!(tensors.len(), 2);
     assert_eq!((tensors[1].shape(), tensors[1].as_ref()), (&[2, 2][..], &[7_u8; 16][..]));
+    send_log_to(|level, text| SAID.lock().unwrap().push(format!("{level:?} {text}")));
+    {
+        // SAFETY: the plug-in puts no work on it.
+        let stream = unsafe { CudaStream::from_raw(std::ptr::without_provenance_mut(7)) };
+        let _on_stream = OnStream::enter(2, stream);
+        plugin.call("", Vec::new());
+    }
     let (text, none) = plugin.call("", Vec::new());
+    assert_eq!(*SAID.lock().unwrap(), ["Error on stream 7 of device 2", "Warning on no stream"]);
     assert!(text.is_empty() && none.is_empty());
     drop((memory, tensors));
     assert!(kept.upgrade().is_none());
-    assert!(std::ptr::eq(Plugin::load("another", |_| Ok(())).unwrap(), plugin));
+    assert!(std::ptr::eq(Plugin::load("another").unwrap(), plugin));
 }

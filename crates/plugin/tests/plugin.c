@@ -1,11 +1,12 @@
 /* A plug-in in C: what it is asked, it answers, tensors and all. */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #ifndef VERSION
-#define VERSION 1
+#define VERSION 2
 #endif
 #ifndef RELEASE
 #define RELEASE "0.1.0"
@@ -16,6 +17,13 @@ struct request {
     size_t length;
     void *const *tensors;
     size_t count;
+    const struct stream *stream;
+    void (*log)(int32_t level, const char *text, size_t length);
+};
+
+struct stream {
+    int32_t device;
+    void *handle;
 };
 
 struct reply {
@@ -47,6 +55,14 @@ static void release(void *owner) {
 
 static void call(const struct request *request, struct reply *reply) {
     struct kept *kept = malloc(sizeof *kept);
+    if (request->log != NULL) {
+        char text[64];
+        int length = request->stream == NULL
+                         ? snprintf(text, sizeof text, "on no stream")
+                         : snprintf(text, sizeof text, "on stream %d of device %d",
+                                    (int)(intptr_t)request->stream->handle, (int)request->stream->device);
+        request->log(request->stream == NULL ? 2 : 1, text, (size_t)length);
+    }
     size_t size = request->count * sizeof *request->tensors;
     kept->text = malloc(request->length + 1);
     kept->tensors = malloc(size + 1);

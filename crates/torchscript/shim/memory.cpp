@@ -187,22 +187,6 @@ ts_error* ts_tensor_from_dlpack(DLManagedTensorVersioned* managed, at::Tensor** 
   });
 }
 
-// The version stands before everything that another version may have moved.
-uint32_t ts_dlpack_major(const DLManagedTensorVersioned* managed) {
-  return managed->version.major;
-}
-
-uint32_t ts_dlpack_own_major() {
-  return DLPACK_MAJOR_VERSION;
-}
-
-// The number of the CUDA device that the memory is on; -1 for any other place.
-int ts_dlpack_cuda_device(const DLManagedTensorVersioned* managed) {
-  const DLDevice& device = managed->dl_tensor.device;
-  const bool cuda = device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged;
-  return cuda ? device.device_id : -1;
-}
-
 // Shares the memory. Nobody may write to it: other handles read it.
 ts_error* ts_tensor_to_dlpack(const at::Tensor* tensor, DLManagedTensorVersioned** out) {
   return guard([&] {

@@ -8,6 +8,7 @@ use crate::error::{Result, check};
 use crate::ffi;
 use crate::process;
 use crate::value::RawValue;
+use bertscript_plugin::CudaStream;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 
@@ -75,27 +76,26 @@ pub fn allow_tf32(allowed: bool) -> Result<()> {
 /// While it lives, what this thread does on a device is put on a stream of the
 /// caller's. Guards end in the reverse order of their making.
 #[derive(Debug)]
-pub struct CudaStream {
+pub struct OnStream {
     raw: *mut c_void,
     // The current stream belongs to the thread: the guard must not leave it.
     thread_bound: PhantomData<*const ()>,
 }
 
-impl CudaStream {
-    /// Makes a `cudaStream_t` the current stream of a device on this thread.
+impl OnStream {
+    /// Makes a stream the current one of a device on this thread.
     ///
-    /// # Safety
-    /// The handle is NULL, for the default stream, or a stream of this device
-    /// that lives as long as the guard.
-    pub unsafe fn enter(index: usize, handle: *mut c_void) -> Result<Self> {
+    /// # Errors
+    /// What libtorch says of a device that is not there.
+    pub fn enter(device: usize, stream: CudaStream) -> Result<Self> {
         let mut raw = std::ptr::null_mut();
-        // SAFETY: by the contract of this function; the place is live.
-        check(unsafe { ffi::ts_cuda_stream_enter(index as c_int, handle, &mut raw) })?;
+        // SAFETY: the stream lives, by the contract of its type; the place is live.
+        check(unsafe { ffi::ts_cuda_stream_enter(device as c_int, stream.as_raw(), &mut raw) })?;
         Ok(Self { raw, thread_bound: PhantomData })
     }
 }
 
-impl Drop for CudaStream {
+impl Drop for OnStream {
     fn drop(&mut self) {
         // SAFETY: owned, freed once, on the thread that made it.
         unsafe { ffi::ts_cuda_stream_leave(self.raw) };

@@ -1,11 +1,9 @@
 //! What can go wrong in libtorch, as a value.
 
-#[cfg(feature = "libtorch")]
 use crate::ffi;
 use bertscript_process::ProcessState;
 use std::any::Any;
 use std::error::Error as StdError;
-#[cfg(feature = "libtorch")]
 use std::ffi::CString;
 use std::fmt;
 
@@ -26,8 +24,6 @@ pub enum ErrorKind {
     Panic,
     /// C++ threw something that is no `std::exception`.
     ForeignException,
-    /// An archive is damaged, or no archive.
-    Archive,
     /// The system could not read a file.
     Io,
     /// The process or the thread is in no state for the call: [`crate::enter`] says why.
@@ -51,7 +47,6 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    #[cfg(feature = "libtorch")]
     pub(crate) fn callback(source: Box<dyn StdError + Send + Sync>) -> Self {
         Self {
             kind: ErrorKind::Callback,
@@ -109,7 +104,6 @@ impl From<ProcessState> for Error {
     }
 }
 
-#[cfg(feature = "libtorch")]
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
@@ -129,7 +123,6 @@ fn libtorch_kind(message: &str) -> ErrorKind {
     }
 }
 
-#[cfg(feature = "libtorch")]
 /// Turns the shim's error pointer into a result and frees it.
 pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
     if error.is_null() {
@@ -156,7 +149,6 @@ pub(crate) fn check(error: *mut ffi::TsError) -> Result<()> {
     Err(Error::new(kind, message))
 }
 
-#[cfg(feature = "libtorch")]
 /// A C string; names and sources must not hold a NUL.
 pub(crate) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| {

@@ -166,9 +166,6 @@ unsafe extern "C" {
         tensor: *const C_tensor,
         out: *mut *mut DLManagedTensorVersioned,
     ) -> *mut TsError;
-    pub(crate) fn ts_dlpack_major(managed: *const DLManagedTensorVersioned) -> u32;
-    pub(crate) fn ts_dlpack_own_major() -> u32;
-    pub(crate) fn ts_dlpack_cuda_device(managed: *const DLManagedTensorVersioned) -> c_int;
 
     pub(crate) fn ts_loaded_torch_version() -> u64;
     pub(crate) fn ts_warnings_redirect(sink: WarningFn) -> *mut c_void;

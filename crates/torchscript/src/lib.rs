@@ -8,13 +8,12 @@
 //! any model; it stands on libtorch 2.11.0 and a small C++ shim, in which every
 //! function catches every exception.
 //!
-//! Without the feature `libtorch`, which is on by default, archives are read as data alone
-//! ([`ArchiveReader`]).
+//! Archives are read as data alone by `torchscript-reader`, which needs no libtorch.
 //!
-#![cfg_attr(feature = "libtorch", doc = "```")]
-#![cfg_attr(not(feature = "libtorch"), doc = "```ignore")]
+//! ```
 //! use tch::{Kind, Tensor};
-//! use torchscript::{ArchiveReader, ScriptModule, Value};
+//! use torchscript::{ScriptModule, Value};
+//! use torchscript_reader::ArchiveReader;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let weight = Tensor::from_slice(&[1f32, 2., 3., 4.]).view([2, 2]);
@@ -45,60 +44,33 @@
 //! # }
 //! ```
 
-#[cfg(feature = "libtorch")]
 mod archive;
-#[cfg(feature = "libtorch")]
 mod attention;
-#[cfg(feature = "libtorch")]
 mod cuda;
-#[cfg(feature = "libtorch")]
 mod dtype;
 mod error;
-#[cfg(feature = "libtorch")]
 mod ffi;
-#[cfg(feature = "libtorch")]
 mod graph;
-#[cfg(feature = "libtorch")]
 mod memory;
-#[cfg(feature = "libtorch")]
 mod module;
-#[cfg(feature = "libtorch")]
 mod process;
-mod reader;
-#[cfg(feature = "libtorch")]
 mod runtime;
-#[cfg(feature = "libtorch")]
 mod shared;
-mod signature;
-#[cfg(feature = "libtorch")]
 mod trace;
-#[cfg(feature = "libtorch")]
 mod value;
 
-#[cfg(feature = "libtorch")]
 pub use attention::varlen_attention;
-#[cfg(feature = "libtorch")]
 pub use cuda::{
-    CudaDevice, CudaStream, allow_tf32, cuda_device, cuda_device_count, cuda_synchronize,
+    CudaDevice, OnStream, allow_tf32, cuda_device, cuda_device_count, cuda_synchronize,
 };
-#[cfg(feature = "libtorch")]
 pub use dtype::dtype_name;
 pub use error::{Error, ErrorKind, Result};
-#[cfg(feature = "libtorch")]
 pub use graph::{CudaCapture, CudaEvent, CudaGraph};
-#[cfg(feature = "libtorch")]
-pub use memory::{Borrowed, DLPack, from_managed, tensor_over, to_managed};
-#[cfg(feature = "libtorch")]
+pub use memory::{from_managed, tensor_over, to_managed};
 pub use module::{NamedTensor, ScriptModule};
-#[cfg(feature = "libtorch")]
 pub use process::{check_cuda, end_pool, enter};
-pub use reader::ArchiveReader;
-#[cfg(feature = "libtorch")]
 pub use runtime::{InferenceMode, Unoptimized, Warnings, loaded_torch_version, torch_version};
-#[cfg(feature = "libtorch")]
 pub use shared::{SharedTensor, TensorBytes};
-pub use signature::{Argument, MethodSchema};
-#[cfg(feature = "libtorch")]
+pub use torchscript_reader::{Argument, MethodSchema};
 pub use trace::is_tracing;
-#[cfg(feature = "libtorch")]
 pub use value::Value;

@@ -11,22 +11,22 @@ use tch::{Device, Kind, Tensor};
 
 /// Memory of somebody else, and how it is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Borrowed<'a> {
+pub(crate) struct Borrowed<'a> {
     /// The first element.
-    pub data: *mut c_void,
+    pub(crate) data: *mut c_void,
     /// The size of each dimension.
-    pub shape: &'a [i64],
+    pub(crate) shape: &'a [i64],
     /// How many elements lie between two of each dimension; row-major if none.
-    pub strides: Option<&'a [i64]>,
+    pub(crate) strides: Option<&'a [i64]>,
     /// The type of the elements.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Where the memory is.
-    pub device: Device,
+    pub(crate) device: Device,
     /// Called with `user` when the memory is not needed any more: at the end of
     /// the tensor, or before it is returned if it had to be copied.
-    pub release: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub(crate) release: Option<unsafe extern "C" fn(*mut c_void)>,
     /// What `release` gets.
-    pub user: *mut c_void,
+    pub(crate) user: *mut c_void,
 }
 
 impl Borrowed<'_> {
@@ -40,7 +40,7 @@ impl Borrowed<'_> {
     /// The memory holds every element that shape and strides reach, and lives,
     /// unchanged, until `release` is called. `release` may be called on any
     /// thread.
-    pub unsafe fn tensor(&self) -> Result<Tensor> {
+    pub(crate) unsafe fn tensor(&self) -> Result<Tensor> {
         let device = device_name(self.device)?;
         let strides = self.strides.map_or(std::ptr::null(), <[i64]>::as_ptr);
         if self.strides.is_some_and(|strides| strides.len() != self.shape.len()) {
@@ -141,36 +141,17 @@ pub fn to_managed(tensor: &Tensor) -> Result<ManagedTensor> {
 /// A tensor of another framework: `DLManagedTensorVersioned` of
 /// <https://dmlc.github.io/dlpack/latest/c_api.html>.
 #[derive(Debug, Clone, Copy)]
-pub struct DLPack(*mut c_void);
+pub(crate) struct DLPack(*mut c_void);
 
 impl DLPack {
     /// Takes a pointer to a `DLManagedTensorVersioned`.
-    pub fn from_raw(managed: *mut c_void) -> Self {
+    pub(crate) fn from_raw(managed: *mut c_void) -> Self {
         Self(managed)
     }
 
     /// The pointer, which whoever takes it frees by its own deleter.
-    pub fn into_raw(self) -> *mut c_void {
+    pub(crate) fn into_raw(self) -> *mut c_void {
         self.0
-    }
-
-    /// The major version of the structure, and the one that can be read.
-    ///
-    /// # Safety
-    /// The pointer is to a live `DLManagedTensorVersioned`.
-    pub unsafe fn major_versions(self) -> (u32, u32) {
-        // SAFETY: by the contract of this function.
-        unsafe { (ffi::ts_dlpack_major(self.0.cast()), ffi::ts_dlpack_own_major()) }
-    }
-
-    /// The number of the CUDA device that the memory is on, if it is on one.
-    ///
-    /// # Safety
-    /// The pointer is to a live `DLManagedTensorVersioned` of the major version
-    /// that can be read.
-    pub unsafe fn cuda_device(self) -> Option<usize> {
-        // SAFETY: by the contract of this function.
-        usize::try_from(unsafe { ffi::ts_dlpack_cuda_device(self.0.cast()) }).ok()
     }
 
     /// A contiguous tensor over the same memory, which calls the deleter at its
@@ -184,7 +165,7 @@ impl DLPack {
     /// The pointer is to a live `DLManagedTensorVersioned` of the major version
     /// that can be read, which nobody else frees. Its deleter may be called on
     /// any thread.
-    pub unsafe fn into_tensor(self) -> Result<Tensor> {
+    pub(crate) unsafe fn into_tensor(self) -> Result<Tensor> {
         let mut raw = std::ptr::null_mut();
         let managed = self.0.cast::<DLManagedTensorVersioned>();
         // SAFETY: by the contract of this function.
@@ -197,7 +178,7 @@ impl DLPack {
     ///
     /// # Errors
     /// A device or dtype that DLPack does not have.
-    pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
+    pub(crate) fn from_tensor(tensor: &Tensor) -> Result<Self> {
         let mut managed = std::ptr::null_mut();
         // SAFETY: both pointers are live for the call.
         check(unsafe { ffi::ts_tensor_to_dlpack(tensor.as_ptr(), &mut managed) })?;

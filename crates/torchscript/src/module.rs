@@ -4,11 +4,11 @@ use crate::dtype::scalar_type;
 use crate::error::{Error, ErrorKind, Result, c_string, check};
 use crate::ffi::{self, TsModule};
 use crate::process::enter;
-use crate::signature::{Argument, MethodSchema};
 use crate::value::{RawValue, RawValues, Value};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
 use tch::{Device, Kind, Tensor};
+use torchscript_reader::{Argument, MethodSchema};
 
 /// A TorchScript module (`torch::jit::Module`).
 #[derive(Debug)]

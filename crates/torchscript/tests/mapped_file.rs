@@ -1,7 +1,5 @@
 //! Modules whose tensors lie in a mapped file.
 
-#![cfg(feature = "libtorch")]
-
 use bertscript_process::MappedFile;
 use std::ops::Range;
 use std::sync::Arc;

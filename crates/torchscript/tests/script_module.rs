@@ -1,10 +1,9 @@
 //! Script modules from the outside: what is built, traced, saved and loaded.
 
-#![cfg(feature = "libtorch")]
-
 use std::io::Write;
 use tch::{Device, Kind, TchError, Tensor};
-use torchscript::{ArchiveReader, ErrorKind, InferenceMode, ScriptModule, Value, is_tracing};
+use torchscript::{ErrorKind, InferenceMode, ScriptModule, Value, is_tracing};
+use torchscript_reader::ArchiveReader;
 
 fn row(values: &[f32]) -> Tensor {
     Tensor::from_slice(values).unsqueeze(0)

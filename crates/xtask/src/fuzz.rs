@@ -45,6 +45,8 @@ impl Fuzz {
         run(nightly::cargo(["fuzz", "build", "--fuzz-dir", "fuzz", "--target-dir", FOLDER])
             // One of them, if there is but one.
             .args(targets.iter().take(1).filter(|_| targets.len() == 1)))?;
+        // What the calls of C trace their models by.
+        run(&mut cargo(["build", "--release", "--locked", "--package", "libbertscript_torch"]))?;
         let programs = Path::new(FOLDER).join(nightly::host()?).join("release");
         let mut summaries = Vec::new();
         for target in targets {

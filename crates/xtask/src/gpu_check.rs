@@ -58,6 +58,7 @@ impl GpuCheck {
         for arguments in [
             ["--package", "bertscript-cli", "--bin", "bertscript"],
             ["--package", "libbertscript", "--lib", "--quiet"],
+            ["--package", "libbertscript_torch", "--lib", "--quiet"],
             ["--package", "libbertscript_cuda", "--lib", "--quiet"],
             ["--package", "bertscript-tests", "--bin", "gpu-check"],
             ["--package", "bertscript", "--example", "throughput"],
@@ -78,6 +79,7 @@ impl GpuCheck {
             ("gpu-check", "bin/gpu-check"),
             ("examples/throughput", "bin/throughput"),
             ("libbertscript_cuda.so", "lib/libbertscript_cuda.so"),
+            ("libbertscript_torch.so", "lib/libbertscript_torch.so"),
             ("libbertscript.so", "lib/libbertscript.so.0.1"),
         ] {
             fs::copy(built.join(file), folder.join(place))

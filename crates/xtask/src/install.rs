@@ -1,4 +1,4 @@
-//! The installed tree: header, library, CMake package, pkg-config file.
+//! The installed tree: headers, library, command, CMake package, pkg-config file, plug-in.
 
 use crate::command::{cargo, output, run};
 use crate::{announce, root, setup};
@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-/// The libtorch that the library is built with.
+/// The libtorch that the plug-in is built with.
 pub(crate) const TORCH_VERSION: &str = "2.11.0";
 
-/// Install libbertscript with its headers, CMake package and pkg-config file
+/// Install the library with its headers, CMake package and pkg-config file, the command, and the
+/// plug-in for libtorch
 #[derive(Args)]
 pub(crate) struct Install {
     /// Where to, such as /usr/local
@@ -23,7 +24,11 @@ pub(crate) struct Install {
     /// Where libraries go below the prefix
     #[arg(long, value_name = "DIR", default_value = "lib")]
     pub(crate) libdir: PathBuf,
-    /// Where the library looks for libtorch, besides its own directory; may begin
+    /// Leave out libbertscript_torch.so: archives run on the CPU, and no libtorch is needed, neither
+    /// here nor to build
+    #[arg(long, conflicts_with = "torch_rpath")]
+    pub(crate) without_torch: bool,
+    /// Where libbertscript_torch.so looks for libtorch, besides its own directory; may begin
     /// with $ORIGIN, or be empty [default: the libtorch it is built with]
     #[arg(long, value_name = "DIR")]
     pub(crate) torch_rpath: Option<String>,
@@ -35,28 +40,49 @@ pub(crate) struct Install {
 impl Install {
     /// With every choice as it usually is.
     pub(crate) fn into(prefix: PathBuf) -> Self {
-        Self { prefix, destdir: None, libdir: "lib".into(), torch_rpath: None, debug: false }
+        Self {
+            prefix,
+            destdir: None,
+            libdir: "lib".into(),
+            without_torch: false,
+            torch_rpath: None,
+            debug: false,
+        }
     }
 
     pub(crate) fn execute(&self) -> Result<()> {
         if self.libdir.components().any(|part| !matches!(part, Component::Normal(_))) {
             bail!("--libdir {}: expected a directory below the prefix", self.libdir.display());
         }
-        setup::setup()?;
-        let built = self.build()?;
+        self.runtime()?;
+        match self.without_torch {
+            true => Ok(()),
+            false => self.plugin(),
+        }
+    }
+
+    /// Everything that needs no libtorch.
+    pub(crate) fn runtime(&self) -> Result<()> {
+        let built = self.build("libbertscript")?.join("libbertscript.so");
+        let command = self.build("bertscript-cli")?.join("bertscript");
         let version = Version::of_the_library();
-        let tree = Tree { root: self.place(), libdir: &self.libdir };
+        let tree = self.tree();
         announce(&format!("installing into {}", tree.root.display()));
         let lib = tree.folder(&self.libdir)?;
         let real = format!("libbertscript.so.{}", version.whole);
         let soname = format!("libbertscript.so.{}", version.of_interface());
-        fs::copy(&built, lib.join(&real))
-            .with_context(|| format!("cannot copy {}", built.display()))?;
+        copy(&built, &lib.join(&real))?;
         link(&real, &lib.join(&soname))?;
         link(&soname, &lib.join("libbertscript.so"))?;
-        let graphs = self.build_graphs()?;
-        if needs_cuda(&graphs) {
-            fs::copy(&graphs, lib.join(GRAPHS)).context("cannot copy the library of graphs")?;
+        let installed = tree.folder("bin")?.join("bertscript");
+        copy(&command, &installed)?;
+        run(Command::new(&installed).arg("man").arg(tree.folder("share/man/man1")?))?;
+        for (shell, place) in COMPLETIONS {
+            let text = output(Command::new(&installed).args(["completions", shell]))
+                .with_context(|| format!("the command has no completions for {shell}"))?;
+            let file = tree.root.join(place);
+            tree.folder(Path::new(place).parent().unwrap_or(Path::new("")))?;
+            fs::write(&file, text + "\n")?;
         }
 
         tree.copy("include/bertscript", "include/bertscript")?;
@@ -76,21 +102,11 @@ impl Install {
         Ok(())
     }
 
-    /// Builds the library, and looks that it names no place of this machine that
-    /// it was not asked to name.
-    fn build(&self) -> Result<PathBuf> {
-        announce("building libbertscript");
-        let mut arguments = vec!["build", "--package", "libbertscript", "--locked"];
-        if !self.debug {
-            arguments.push("--release");
-        }
-        let mut cargo = cargo(arguments);
-        if let Some(rpath) = &self.torch_rpath {
-            cargo.env("BERTSCRIPT_TORCH_RPATH", rpath);
-        }
-        run(&mut cargo)?;
-        let profile = if self.debug { "debug" } else { "release" };
-        let built = root().join("target").join(profile).join("libbertscript.so");
+    /// What needs libtorch, where the library and the command find it.
+    pub(crate) fn plugin(&self) -> Result<()> {
+        setup::setup()?;
+        let built = self.build("libbertscript_torch")?.join(PLUGIN);
+        // It looks for no place of this machine that it was not asked to.
         if let Some(rpath) = &self.torch_rpath {
             let found = runpath(&built)?;
             let wanted = match rpath.as_str() {
@@ -101,18 +117,33 @@ impl Install {
                 bail!("{} looks for libtorch in {found}, expected {wanted}", built.display());
             }
         }
-        Ok(built)
+        let lib = self.tree().folder(&self.libdir)?;
+        copy(&built, &lib.join(PLUGIN))?;
+        // Empty, if built without CUDA's headers.
+        let graphs = self.build("libbertscript_cuda")?.join(GRAPHS);
+        if needs_cuda(&graphs) {
+            copy(&graphs, &lib.join(GRAPHS))?;
+        }
+        Ok(())
     }
 
-    /// Builds the library of CUDA graphs, which is empty without CUDA's headers.
-    fn build_graphs(&self) -> Result<PathBuf> {
-        let mut arguments = vec!["build", "--package", "libbertscript_cuda", "--locked"];
+    fn tree(&self) -> Tree<'_> {
+        Tree { root: self.place(), libdir: &self.libdir }
+    }
+
+    /// Builds a package, and says where what was built is.
+    fn build(&self, package: &str) -> Result<PathBuf> {
+        announce(&format!("building {package}"));
+        let mut arguments = vec!["build", "--package", package, "--locked"];
         if !self.debug {
             arguments.push("--release");
         }
-        run(&mut cargo(arguments))?;
-        let profile = if self.debug { "debug" } else { "release" };
-        Ok(root().join("target").join(profile).join(GRAPHS))
+        let mut cargo = cargo(arguments);
+        if let Some(rpath) = &self.torch_rpath {
+            cargo.env("BERTSCRIPT_TORCH_RPATH", rpath);
+        }
+        run(&mut cargo)?;
+        Ok(root().join("target").join(if self.debug { "debug" } else { "release" }))
     }
 
     /// Where the tree is written.
@@ -124,7 +155,14 @@ impl Install {
     }
 }
 
+const PLUGIN: &str = "libbertscript_torch.so";
 const GRAPHS: &str = "libbertscript_cuda.so";
+/// Where a shell looks for the completions of a command.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "share/bash-completion/completions/bertscript"),
+    ("fish", "share/fish/vendor_completions.d/bertscript.fish"),
+    ("zsh", "share/zsh/site-functions/_bertscript"),
+];
 
 fn needs_cuda(library: &Path) -> bool {
     let dynamic = output(Command::new("readelf").arg("-d").arg(library));
@@ -216,6 +254,11 @@ impl Version {
             .replace("@ABI_VERSION@", abi)
             .replace("@TORCH_VERSION@", TORCH_VERSION))
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
 }
 
 fn link(target: &str, place: &Path) -> Result<()> {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 const TABLE: &str = "docs/security.md";
 /// The crates that read what strangers give.
-const CRATES: [&str; 4] = ["bertscript", "bertscript-ffi", "process", "torchscript"];
+const CRATES: [&str; 5] =
+    ["bertscript", "bertscript-ffi", "plugin", "process", "torchscript-reader"];
 /// What the name of a limit begins with.
 const PREFIX: &str = "MAX_";
 

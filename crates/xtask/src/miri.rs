@@ -15,10 +15,10 @@ const TESTS: [(&str, &str, &[&str]); 6] = [
     ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
     ("tensors of other libraries", "bertscript-plugin", &["--lib"]),
     ("worker threads", "bertscript-process", &["--test", "threads"]),
-    ("records and signatures of archives", "torchscript", &["--lib"]),
+    ("records and signatures of archives", "torchscript-reader", &["--lib"]),
     (
         "readers of checkpoints and text",
-        "bertscript",
+        "bertscript-runtime",
         &["--lib", "--", "checkpoint::", "text::", "embedding::"],
     ),
     ("inputs that fuzzing keeps", "bertscript-tests", &["--test", "fuzzing"]),

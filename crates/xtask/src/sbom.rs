@@ -1,4 +1,4 @@
-//! What is inside libbertscript: <https://cyclonedx.org/docs/1.5/json/>.
+//! What is inside a library: <https://cyclonedx.org/docs/1.5/json/>.
 
 use crate::command::{cargo, output};
 use crate::install::TORCH_VERSION;
@@ -17,10 +17,10 @@ struct Component {
 /// What each component depends on.
 type Graph = BTreeMap<Component, BTreeSet<Component>>;
 
-/// The bill of materials of a release. The same sources give the same text, so
+/// The bill of materials of the library of a package. The same sources give the same text, so
 /// it states no time.
-pub(crate) fn sbom() -> Result<String> {
-    let arguments = ["tree", "--locked", "--package", "libbertscript", "--edges", "normal"];
+pub(crate) fn sbom(package: &str) -> Result<String> {
+    let arguments = ["tree", "--locked", "--package", package, "--edges", "normal"];
     let format = ["--prefix", "depth", "--no-dedupe", "--format", ";{p};{l}"];
     let tree = output(&mut cargo(arguments.iter().chain(&format))).context("cargo tree failed")?;
     let (root, mut graph) = read_tree(&tree).context("cargo tree is not understood")?;
@@ -29,8 +29,11 @@ pub(crate) fn sbom() -> Result<String> {
         version: TORCH_VERSION.to_owned(),
         license: "BSD-3-Clause".to_owned(),
     };
-    graph.entry(root.clone()).or_default().insert(torch.clone());
-    graph.insert(torch, BTreeSet::new());
+    let links: Vec<_> = graph.keys().filter(|known| known.name == "torch-sys").cloned().collect();
+    for linked in links {
+        graph.entry(linked).or_default().insert(torch.clone());
+        graph.insert(torch.clone(), BTreeSet::new());
+    }
     let components = graph.keys().filter(|component| **component != root).map(Component::json);
     let edges = graph.iter().map(|(component, needed)| {
         let needed: Vec<_> = needed.iter().map(Component::purl).collect();

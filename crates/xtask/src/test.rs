@@ -4,7 +4,9 @@ use crate::command::{cargo, run};
 use crate::oracles::{self, Oracles};
 use crate::{announce, demo, root, setup};
 use anyhow::{Context, Result, bail};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Results of a test runner.
@@ -23,9 +25,6 @@ pub(crate) fn test(live: bool) -> Result<()> {
     announce("cargo test --workspace");
     let mut rust = cargo(["test", "--workspace", "--no-fail-fast", "--locked"]);
     let (mut counts, mut succeeded) = watch(&mut rust, cargo_counts)?;
-    let (found, passed) = without_torch()?;
-    counts = counts + found;
-    succeeded &= passed;
     if live {
         let (found, passed) = live_check()?;
         counts = counts + found;
@@ -45,36 +44,6 @@ pub(crate) fn test(live: bool) -> Result<()> {
     Ok(())
 }
 
-/// The packages that build without libtorch.
-pub(crate) const WITHOUT_TORCH: [&str; 5] =
-    ["bertscript", "bertscript-kernels", "bertscript-plugin", "bertscript-process", "torchscript"];
-
-/// What the library computes without libtorch, beside what it computes with it.
-fn without_torch() -> Result<(Counts, bool)> {
-    announce("the library without libtorch");
-    let results = root().join("target/without-torch/results");
-    // Those of another run are not to be compared.
-    let _ = std::fs::remove_dir_all(&results);
-    std::fs::create_dir_all(&results)
-        .with_context(|| format!("cannot make {}", results.display()))?;
-    let written = cargo(["test", "--locked", "--package", "bertscript"])
-        .args(["--test", "without_torch"])
-        .env("BERTSCRIPT_RESULTS", &results)
-        .status()
-        .context("cannot start cargo")?;
-    run(&mut cargo(["build", "--locked", "--package", "libbertscript_torch"]))?;
-    let mut tests = cargo(["test", "--locked", "--no-fail-fast", "--no-default-features"]);
-    tests
-        .args(WITHOUT_TORCH.iter().flat_map(|package| ["--package", package]))
-        .args(["--lib", "--tests"])
-        // Nothing is found by itself: cargo has programs look for libraries where it builds.
-        .env("BERTSCRIPT_TORCH", results.join("none.so"))
-        .env("BERTSCRIPT_PLUGIN", root().join("target/debug/libbertscript_torch.so"))
-        .env("BERTSCRIPT_RESULTS", &results);
-    let (counts, succeeded) = watch(&mut tests, cargo_counts)?;
-    Ok((counts, succeeded && written.success()))
-}
-
 /// The comparison with transformers and `torch.jit.load`, freshly computed.
 fn live_check() -> Result<(Counts, bool)> {
     let oracles = Oracles::install()?;
@@ -90,9 +59,22 @@ fn live_check() -> Result<(Counts, bool)> {
         .arg("--basetemp")
         .arg(root().join("target/live-check"))
         .arg(oracles::folder())
-        .env("BERTSCRIPT", root().join("target/debug/bertscript"))
+        .env("BERTSCRIPT", set_apart()?)
         .env("BERTSCRIPT_MINILM", minilm);
     watch(&mut command, pytest_counts)
+}
+
+/// The command and the libraries in a folder of their own: tests of the release build others in
+/// the place of those.
+fn set_apart() -> Result<PathBuf> {
+    let folder = root().join("target/live");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let libraries = ["libbertscript.so", "libbertscript_torch.so", "libbertscript_cuda.so"];
+    for name in libraries.iter().chain(&["bertscript"]) {
+        let (from, to) = (root().join("target/debug").join(name), folder.join(name));
+        fs::copy(&from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(folder.join("bertscript"))
 }
 
 /// Runs a test runner, shows what it prints, and adds up what it counts.

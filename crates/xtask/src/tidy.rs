@@ -13,7 +13,7 @@ const MAX_FILE_LINES: usize = 400;
 const GENERATED: &str = "include/bertscript/bertscript.h";
 
 /// The modules of the library from left to right: each imports only from its left.
-const ORDER: [&str; 33] = [
+const ORDER: [&str; 36] = [
     "error",
     "memory",
     "shapes",
@@ -21,11 +21,13 @@ const ORDER: [&str; 33] = [
     "process",
     "parallel",
     "device",
+    "ceiling",
     "tensor",
     "activation",
     "attention",
     "family",
     "config",
+    "example",
     "atomic_file",
     "assets",
     "checkpoint",
@@ -43,6 +45,7 @@ const ORDER: [&str; 33] = [
     "batch",
     "engine",
     "module",
+    "eager",
     "tasks",
     "verify",
     "export",

@@ -6,12 +6,12 @@ use super::cudart::Cudart;
 use super::numbers::rows;
 use super::{Checked, Prepared, ensure, load};
 use crate::Execution;
-use bertscript::{Comparison, Device, Dtype, Inputs, Tensor};
+use bertscript::{Comparison, CudaStream, Device, Dtype, Inputs, Tensor};
 use bertscript_ffi::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};
 use tch::Kind;
-use torchscript::CudaStream;
+use torchscript::OnStream;
 
 /// Each on its own thread and stream, while the other runs.
 pub(super) fn two_modules_on_two_streams(prepared: &Prepared) -> Checked {
@@ -50,7 +50,7 @@ pub(super) fn one_module_on_two_streams(prepared: &Prepared) -> Checked {
                 scope.spawn(move || -> Result<(), String> {
                     let stream = cudart.stream()?;
                     let inputs = Inputs::from_rows(rows, 0).map_err(|error| error.to_string())?;
-                    let entered = unsafe { CudaStream::enter(0, stream.raw) };
+                    let entered = OnStream::enter(0, unsafe { CudaStream::from_raw(stream.raw) });
                     let _entered = entered.map_err(|error| error.to_string())?;
                     let run = || -> Checked {
                         let expected = reference.run(&inputs)?;

@@ -3,10 +3,8 @@
 use super::report::{Ceiling, Row};
 use super::variants::{Batch, Runner, Variant};
 use anyhow::bail;
-use bertscript::{Cancel, Dtype, ModelSpec, PreTrained};
-use std::hint::black_box;
+use bertscript::{Cancel, Device, Dim, Dtype, ModelSpec, Outputs, PreTrained, Tensor};
 use std::time::Instant;
-use tch::{Device, Kind, Tensor};
 
 /// However slow a shape is, it is measured so many times.
 const MIN_ROUNDS: usize = 3;
@@ -170,14 +168,14 @@ impl Bench<'_> {
     }
 
     /// What the reference makes of some texts of a batch, by their number.
-    fn expected(&self, batch: &Batch) -> anyhow::Result<Vec<(usize, Vec<Tensor>)>> {
+    fn expected(&self, batch: &Batch) -> anyhow::Result<Vec<(usize, Outputs)>> {
         let (texts, mut numbers) = (batch.lengths.len(), Vec::new());
         for place in 0..COMPARED.min(texts) {
             numbers.push(place * (texts - 1) / (COMPARED.min(texts) - 1).max(1));
         }
         let run = |number: usize| {
             let text = batch.text(number)?;
-            Ok((number, self.reference.run(&text.ids, None)?))
+            Ok((number, self.reference.run(&text.inputs())?))
         };
         numbers.into_iter().map(run).collect()
     }
@@ -187,25 +185,24 @@ impl Bench<'_> {
     fn difference(
         &self,
         batch: &Batch,
-        found: &[Tensor],
-        expected: &[(usize, Vec<Tensor>)],
+        found: &Outputs,
+        expected: &[(usize, Outputs)],
     ) -> anyhow::Result<f64> {
-        let (specs, texts) = (self.reference.outputs(), batch.lengths.len() as i64);
+        let (specs, texts) = (self.reference.outputs(), batch.lengths.len());
+        let found = found.iter().map(|(_, tensor)| tensor.to_device(Device::Cpu)?.to_f32());
+        let found = found.collect::<bertscript::Result<Vec<_>>>()?;
         if found.len() != specs.len() {
             bail!("expected {} outputs, found {}", specs.len(), found.len());
         }
         let mut largest = 0.;
         for (number, expected) in expected {
-            for ((spec, found), expected) in specs.iter().zip(found).zip(expected) {
-                let rows = found.size().first().copied().unwrap_or(0) / texts;
-                let mut found = found.f_narrow(0, *number as i64 * rows, rows)?;
-                for (dimension, size) in spec.shape.iter().enumerate() {
-                    if *size == bertscript::Dim::Sequence {
-                        found = found.f_narrow(dimension as i64, 0, batch.lengths[*number])?;
-                    }
-                }
-                let found = found.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-                let difference = found.f_sub(expected)?.f_abs()?.f_max()?.f_double_value(&[])?;
+            let length = batch.lengths[*number] as usize;
+            for ((spec, found), (_, expected)) in specs.iter().zip(&found).zip(expected.iter()) {
+                let is_sequence =
+                    |dimension: usize| spec.shape.get(dimension) == Some(&Dim::Sequence);
+                let difference = of_text(found, expected, (*number, texts), |dimension, index| {
+                    !is_sequence(dimension) || index < length
+                })?;
                 // `max` would lose a NaN.
                 if difference > largest || difference.is_nan() {
                     largest = difference;
@@ -219,6 +216,42 @@ impl Bench<'_> {
     }
 }
 
+/// The largest absolute difference of one text's part of an output, whose first dimension has
+/// rows of all texts, to what is expected of the text alone; `takes_part` says of which indices
+/// of the other dimensions.
+fn of_text(
+    found: &Tensor,
+    expected: &Tensor,
+    (number, texts): (usize, usize),
+    takes_part: impl Fn(usize, usize) -> bool,
+) -> anyhow::Result<f64> {
+    let shape = found.shape();
+    let rows = shape.first().copied().unwrap_or(0) / texts;
+    let row: usize = shape.iter().skip(1).product();
+    let values = &found.as_slice::<f32>()?[number * rows * row..][..rows * row];
+    let inside = |mut place: usize| {
+        shape.iter().enumerate().skip(1).rev().all(|(dimension, size)| {
+            let index = place % size;
+            place /= size;
+            takes_part(dimension, index)
+        })
+    };
+    let found = values.iter().enumerate().filter(|(place, _)| inside(*place));
+    let found: Vec<_> = found.map(|(_, value)| f64::from(*value)).collect();
+    let expected = expected.to_f32()?;
+    let expected = expected.as_slice::<f32>()?;
+    if found.len() != expected.len() {
+        bail!("expected {} values of a text, found {}", expected.len(), found.len());
+    }
+    let differences =
+        found.iter().zip(expected).map(|(found, expected)| (found - f64::from(*expected)).abs());
+    Ok(differences.fold(0., |largest, difference| match difference > largest {
+        true => difference,
+        false if difference.is_nan() => difference,
+        false => largest,
+    }))
+}
+
 /// The best product of two square matrices of some sizes that libtorch reaches.
 pub(super) fn ceiling(
     dtype: Dtype,
@@ -228,23 +261,10 @@ pub(super) fn ceiling(
 ) -> anyhow::Result<Ceiling> {
     let mut best = Ceiling { dtype: dtype.name(), size: 0, gflops: 0. };
     for &size in sizes {
-        let matrix =
-            || Tensor::f_rand([size, size], (Kind::Float, device))?.f_to_kind(dtype.kind());
-        let (a, b) = (matrix()?, matrix()?);
-        let _no_grad = tch::no_grad_guard();
-        let multiply = || -> anyhow::Result<f64> {
-            let started = Instant::now();
-            let product = a.f_matmul(&b)?;
-            let _ = black_box(product.f_narrow(0, 0, 1)?.f_to_device(Device::Cpu)?);
-            Ok(started.elapsed().as_secs_f64())
-        };
-        let (started, mut fastest) = (Instant::now(), multiply()?);
-        while started.elapsed().as_secs_f64() < CEILING_SECONDS {
-            if cancel.is_cancelled() {
-                bail!("interrupted");
-            }
-            fastest = fastest.min(multiply()?);
+        if cancel.is_cancelled() {
+            bail!("interrupted");
         }
+        let fastest = bertscript::fastest_product(device, dtype, size, CEILING_SECONDS)?;
         let gflops = 2. * (size as f64).powi(3) / fastest / 1e9;
         if gflops > best.gflops {
             best = Ceiling { size, gflops, ..best };

@@ -66,12 +66,11 @@ pub(super) fn ask(
 /// The process that is asked.
 pub(super) fn answer(
     variant: Variant,
-    path: &Path,
     load: impl FnOnce() -> bertscript::Result<Module>,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
     let module = load()?;
-    let runner = match Runner::new(variant, path, &module)? {
+    let runner = match Runner::new(variant, &module)? {
         Ok(runner) => runner,
         Err(reason) => bail!("{variant}: {reason}"),
     };

@@ -52,7 +52,11 @@ impl Texts {
             other => drop(other?),
         }
         let chosen = bench.runners.iter().filter_map(|(variant, runner)| match runner {
-            Runner::Module(module) if *variant != Variant::FixedPad => Some((*variant, module)),
+            Runner::Module(module)
+                if module.archive().is_some() && *variant != Variant::FixedPad =>
+            {
+                Some((*variant, module))
+            }
             _ => None,
         });
         let chosen: Vec<_> = chosen.collect();

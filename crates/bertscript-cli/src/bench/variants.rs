@@ -1,14 +1,13 @@
 //! The variants that are measured side by side, and what they run on.
 
 use bertscript::{
-    Dtype, EngineKind, ErrorKind, Inputs, Module, PreTrained, Precision, Shapes, verify,
+    Device, Dtype, EngineKind, ErrorKind, Inputs, Module, Outputs, PreTrained, Precision, Shapes,
+    Tensor, verify,
 };
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
-use torchscript::{InferenceMode, ScriptModule, Value};
 
 /// A way to run an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -53,17 +52,12 @@ impl fmt::Display for Variant {
 /// A variant that is ready to run.
 pub(super) enum Runner {
     Module(Box<Module>),
-    Frozen(ScriptModule, Device),
     Eager(Box<PreTrained>),
 }
 
 impl Runner {
     /// Makes a variant ready, or says why it cannot be had.
-    pub(super) fn new(
-        variant: Variant,
-        path: &Path,
-        module: &Module,
-    ) -> anyhow::Result<Result<Self, String>> {
+    pub(super) fn new(variant: Variant, module: &Module) -> anyhow::Result<Result<Self, String>> {
         let fixed = module.metadata().is_some_and(|metadata| metadata.shapes != Shapes::Any);
         Ok(Ok(match variant {
             Variant::Auto => match module.engine() {
@@ -82,8 +76,8 @@ impl Runner {
                 module => Self::Module(Box::new(module?)),
             },
             Variant::Torchscript => Self::Module(Box::new(script(module)?)),
-            Variant::Frozen => Self::Frozen(frozen(path, module)?, module.device().resolve()?),
-            Variant::Eager if module.device() != bertscript::Device::Cpu => {
+            Variant::Frozen => Self::Module(Box::new(module.frozen()?)),
+            Variant::Eager if module.device() != Device::Cpu => {
                 return Ok(Err("the module is not on the CPU".to_owned()));
             }
             Variant::Eager => Self::Eager(Box::new(verify::eager_model(module, None)?)),
@@ -95,48 +89,21 @@ impl Runner {
     }
 
     /// Its outputs, once they are there.
-    pub(super) fn run(&self, batch: &Batch) -> bertscript::Result<Vec<Tensor>> {
-        let outputs = match self {
+    pub(super) fn run(&self, batch: &Batch) -> bertscript::Result<Outputs> {
+        let inputs = batch.inputs();
+        match self {
             Self::Module(module) => {
-                let mut inputs = Inputs::new(batch.ids.shallow_clone().try_into()?);
-                if let Some(mask) = &batch.mask {
-                    inputs = inputs.attention_mask(mask.shallow_clone().try_into()?);
-                }
                 let outputs = module.run(&inputs)?;
-                let tensors = outputs.iter().map(|(_, tensor)| tensor.try_into());
-                tensors.collect::<bertscript::Result<_>>()?
+                module.wait()?;
+                Ok(outputs)
             }
-            Self::Frozen(script, device) => {
-                let place = |tensor: &Tensor| tensor.f_to_device(*device).map(Value::Tensor);
-                let mut keywords = vec![("input_ids", place(&batch.ids)?)];
-                if let Some(mask) = &batch.mask {
-                    keywords.push(("attention_mask", place(mask)?));
-                }
-                let _inference = InferenceMode::enter();
-                script.call("forward", &[], &keywords)?.into_tensors()?
-            }
-            Self::Eager(model) => model.run(&batch.ids, batch.mask.as_ref())?,
-        };
-        // A value that has come back proves that a device has done its work.
-        if let Some(output) = outputs.first().filter(|output| output.device() != Device::Cpu) {
-            let _ = output.f_flatten(0, -1)?.f_narrow(0, 0, 1)?.f_to_device(Device::Cpu)?;
+            Self::Eager(model) => model.run(&inputs),
         }
-        Ok(outputs)
     }
 }
 
 fn script(module: &Module) -> bertscript::Result<Module> {
     module.with_engine(Some(EngineKind::TorchScript))
-}
-
-/// The code once more, with its weights as constants.
-fn frozen(path: &Path, module: &Module) -> bertscript::Result<ScriptModule> {
-    let mut script = ScriptModule::load(path, Some(module.device().resolve()?))?;
-    if module.metadata().map(|metadata| metadata.dtype()).transpose()? != Some(module.dtype()) {
-        script.to(None, Some(module.dtype().kind()))?;
-    }
-    script.eval()?;
-    Ok(script.freeze(&[])?)
 }
 
 /// What kind of inputs a file takes.
@@ -151,7 +118,7 @@ pub(super) struct Kinds {
 /// Texts of random tokens.
 pub(super) struct Batch {
     /// `[B,S]`, of multiple choice `[B,C,S]`
-    pub(super) ids: Tensor,
+    ids: Tensor,
     /// Of the same shape; none where no row has padding and none is asked for
     mask: Option<Tensor>,
     /// The tokens of each text
@@ -165,10 +132,10 @@ impl Batch {
         let is_full = lengths.iter().all(|length| *length == longest);
         let mut random = Random(longest as u64);
         let shape = shape(lengths.len() as i64, longest, kinds.choices);
-        let count = shape.iter().product::<i64>();
+        let count = shape.iter().product::<usize>();
         let ids: Vec<_> = (0..count).map(|_| random.below(kinds.vocab_size)).collect();
         let batch = Self {
-            ids: Tensor::f_from_slice(&ids)?.f_view(&shape[..])?,
+            ids: Tensor::new(ids, shape)?,
             mask: None,
             lengths: lengths.to_vec(),
             choices: kinds.choices,
@@ -176,25 +143,37 @@ impl Batch {
         if is_full { Ok(batch) } else { batch.padded(longest) }
     }
 
+    /// As a module takes them.
+    pub(super) fn inputs(&self) -> Inputs {
+        let inputs = Inputs::new(self.ids.clone());
+        match &self.mask {
+            Some(mask) => inputs.attention_mask(mask.clone()),
+            None => inputs,
+        }
+    }
+
     /// The same texts, padded to a length and masked.
     pub(super) fn padded(&self, length: i64) -> bertscript::Result<Self> {
-        let missing = length - self.longest();
-        let ids = self.ids.f_constant_pad_nd([0, missing])?;
-        let texts = self.lengths.len() as i64;
-        let lengths = Tensor::f_from_slice(&self.lengths)?;
-        let lengths = lengths.f_view(&shape(texts, 1, self.choices.map(|_| 1))[..])?;
-        let positions = Tensor::f_arange(length, (Kind::Int64, Device::Cpu))?;
-        let mask = positions.f_less_tensor(&lengths)?.f_to_kind(Kind::Int64)?;
-        let mask = mask.f_expand_as(&ids)?.f_contiguous()?;
+        let (longest, missing) = (self.longest() as usize, (length - self.longest()) as usize);
+        let (mut ids, mut mask) = (Vec::new(), Vec::new());
+        for (row, tokens) in self.ids.as_slice::<i64>()?.chunks(longest).zip(self.all_lengths()) {
+            ids.extend_from_slice(row);
+            ids.extend(std::iter::repeat_n(0, missing));
+            mask.extend((0..length).map(|position| i64::from(position < tokens)));
+        }
+        let shape = shape(self.lengths.len() as i64, length, self.choices);
+        let (ids, mask) = (Tensor::new(ids, shape.clone())?, Tensor::new(mask, shape)?);
         Ok(Self { ids, mask: Some(mask), lengths: self.lengths.clone(), choices: self.choices })
     }
 
     /// One of the texts, without padding.
     pub(super) fn text(&self, number: usize) -> bertscript::Result<Self> {
+        let (longest, each) = (self.longest() as usize, self.each() as usize);
         let length = self.lengths[number];
-        let ids = self.ids.f_narrow(0, number as i64, 1)?.f_narrow(-1, 0, length)?;
-        let lengths = vec![length];
-        Ok(Self { ids: ids.f_contiguous()?, mask: None, lengths, choices: self.choices })
+        let rows = self.ids.as_slice::<i64>()?.chunks(longest).skip(number * each).take(each);
+        let ids: Vec<_> = rows.flat_map(|row| &row[..length as usize]).copied().collect();
+        let ids = Tensor::new(ids, shape(1, length, self.choices))?;
+        Ok(Self { ids, mask: None, lengths: vec![length], choices: self.choices })
     }
 
     pub(super) fn longest(&self) -> i64 {
@@ -221,8 +200,9 @@ impl Batch {
     }
 }
 
-fn shape(texts: i64, length: i64, choices: Option<i64>) -> Vec<i64> {
-    choices.map_or(vec![texts, length], |choices| vec![texts, choices, length])
+fn shape(texts: i64, length: i64, choices: Option<i64>) -> Vec<usize> {
+    let sizes = choices.map_or(vec![texts, length], |choices| vec![texts, choices, length]);
+    sizes.into_iter().map(|size| size as usize).collect()
 }
 
 /// The same numbers each time (SplitMix64).
@@ -246,9 +226,9 @@ impl Random {
 /// The model in float32 that results are held against; its weights are those of
 /// `module`, where that is in float32 already.
 pub(super) fn reference(path: &Path, module: &Module) -> bertscript::Result<PreTrained> {
-    if module.device() == bertscript::Device::Cpu && module.dtype() == Dtype::F32 {
+    if module.device() == Device::Cpu && module.dtype() == Dtype::F32 {
         return verify::eager_model(module, None);
     }
-    let exact = Module::load(path, bertscript::Device::Cpu, Some(Dtype::F32))?;
+    let exact = Module::load(path, Device::Cpu, Some(Dtype::F32))?;
     verify::eager_model(&exact, None)
 }

@@ -1,14 +1,18 @@
 //! Tensors over the caller's memory, and DLPack both ways.
 
+mod release;
+
 use super::{bertscript_dtype, bertscript_tensor, element_type, numel};
 use crate::error::bertscript_error;
 use crate::failure::Failure;
 use crate::guard::guard;
 use crate::pointers::{array, get, place, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, BERTSCRIPT_VERSION_MISMATCH, bertscript_status};
-use bertscript::Device;
+use bertscript::dlpack::{DLManagedTensorVersioned as Managed, Malformed, Place, StridedTensor};
+use bertscript::{Device, Tensor};
+use release::Release;
 use std::ffi::{c_char, c_void};
-use torchscript::{Borrowed, DLPack};
+use std::ptr::NonNull;
 
 /// Told that borrowed memory is not needed any more.
 pub type bertscript_release_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
@@ -58,7 +62,7 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
         // SAFETY: by the contract of the function.
         let (out, shape) = unsafe { (place(out, "out")?, array(shape, ndim, "shape")?) };
         let element_type = element_type(dtype)?;
-        let (kind, size) = (element_type.kind(), element_type.size());
+        let size = element_type.size();
         let count = numel(shape, element_type)?;
         let strides = match strides.is_null() {
             true => None,
@@ -89,19 +93,46 @@ pub unsafe extern "C" fn bertscript_tensor_borrow(
         if !(data as usize).is_multiple_of(size) {
             return Err(invalid(format!("data: not aligned to {size} bytes")));
         }
-        let device = match device.is_null() {
-            true => tch::Device::Cpu,
+        let place = match device.is_null() {
+            true => Place::Host,
             // SAFETY: as above.
-            false => unsafe { text(device, "device")? }.parse::<Device>()?.resolve()?,
+            false => match unsafe { text(device, "device")? }.parse::<Device>()? {
+                Device::Cpu => Place::Host,
+                Device::Cuda(index) => Place::Cuda(index),
+            },
         };
-        let borrowed = Borrowed { data, shape, strides, kind, device, release, user };
+        let callback = move || {
+            if let Some(release) = release {
+                // SAFETY: as above: it is called once, with what it gets.
+                unsafe { release(user) };
+            }
+        };
+        // SAFETY: as above: it may be called on any thread.
+        let (owner, release) = unsafe { Release::new(callback) };
+        let data_type = element_type.data_type();
         // SAFETY: as above; the reach was compared with the size.
-        let tensor = unsafe { borrowed.tensor() }.map_err(bertscript::Error::from)?;
-        *out = bertscript_tensor::new(tensor.try_into()?).into_raw();
+        let tensor = unsafe { StridedTensor::over(owner, data, place, data_type, shape, strides) };
+        *out = taken(tensor, None)?;
+        release.arm();
         Ok(())
     };
     // SAFETY: by the contract of the function.
     unsafe { guard(err, body) }
+}
+
+/// A tensor of what was checked, for the caller; a failure names the argument.
+fn taken(
+    tensor: Result<StridedTensor, Malformed>,
+    argument: Option<&str>,
+) -> Result<*mut bertscript_tensor, Failure> {
+    let at = |failure: Failure| match argument {
+        Some(argument) => failure.at(argument),
+        None => failure,
+    };
+    let malformed = |error: Malformed| Failure::new(BERTSCRIPT_INVALID_ARGUMENT, error.to_string());
+    let tensor = tensor.map_err(malformed).map_err(at)?;
+    let tensor = Tensor::from_dlpack(tensor).map_err(|error| at(error.into()))?;
+    Ok(bertscript_tensor::new(tensor).into_raw())
 }
 
 /// How many elements lie from the first to the last that is reached.
@@ -121,7 +152,7 @@ fn reach(shape: &[i64], strides: Option<&[i64]>, count: i64) -> Option<i64> {
 ///
 /// Errors: `BERTSCRIPT_INVALID_ARGUMENT` with the field that makes no sense;
 /// `BERTSCRIPT_VERSION_MISMATCH` for another major version of DLPack;
-/// `BERTSCRIPT_DEVICE_UNAVAILABLE`.
+/// `BERTSCRIPT_DEVICE_UNAVAILABLE`, and for a CUDA device `BERTSCRIPT_TORCH_UNAVAILABLE`.
 /// Ownership: on success the tensor owns `managed` and calls its deleter at its
 /// end; on failure `managed` stays the caller's. The caller frees the tensor.
 /// Thread safety: any thread.
@@ -137,22 +168,18 @@ pub unsafe extern "C" fn bertscript_tensor_from_dlpack(
             get(managed, "managed")?;
             place(out, "out")?
         };
-        let dlpack = DLPack::from_raw(managed.cast());
+        let Some(raw) = NonNull::new(managed.cast::<Managed>()) else { return Ok(()) };
         // SAFETY: as above.
-        let (found, known) = unsafe { dlpack.major_versions() };
+        let (found, known) = unsafe { StridedTensor::major_versions(raw) };
         if found != known {
             let message = format!("managed: found DLPack {found}, expected {known}");
             return Err(Failure::new(BERTSCRIPT_VERSION_MISMATCH, message));
         }
+        // SAFETY: as above: on success it is this library's, and ended once, on any thread.
+        let (owner, release) = unsafe { Release::new(StridedTensor::ended_by_deleter(raw)) };
         // SAFETY: as above.
-        if let Some(index) = unsafe { dlpack.cuda_device() } {
-            Device::Cuda(index).resolve()?;
-        }
-        // SAFETY: as above.
-        let tensor = unsafe { dlpack.into_tensor() };
-        let refused = |error| Failure::from(bertscript::Error::from(error)).at("managed");
-        let tensor = tensor.map_err(refused)?;
-        *out = bertscript_tensor::new(tensor.try_into()?).into_raw();
+        *out = taken(unsafe { StridedTensor::of(owner, raw) }, Some("managed"))?;
+        release.arm();
         Ok(())
     };
     // SAFETY: by the contract of the function.
@@ -174,9 +201,7 @@ pub unsafe extern "C" fn bertscript_tensor_to_dlpack(
     let body = || {
         // SAFETY: by the contract of the function.
         let (tensor, out) = unsafe { (get(tensor, "tensor")?, place(out, "out")?) };
-        let tensor = tch::Tensor::try_from(tensor.tensor())?;
-        let dlpack = DLPack::from_tensor(&tensor).map_err(bertscript::Error::from)?;
-        *out = dlpack.into_raw().cast();
+        *out = tensor.tensor().to_dlpack()?.into_raw().as_ptr().cast();
         Ok(())
     };
     // SAFETY: by the contract of the function.

@@ -12,9 +12,7 @@ fn in_rust(name: &str) -> bertscript::Module {
     let checkpoint = bertscript::Checkpoint::open(directory.to_str().unwrap()).unwrap();
     let options = bertscript::LoadOptions::default();
     let model = bertscript::PreTrained::from_checkpoint(&checkpoint, &options).unwrap();
-    let archive = bertscript::Archive::new(&model, &Shapes::Any).unwrap();
-    bertscript::Module::from_script(bertscript::trace(&model, &Shapes::Any).unwrap(), archive)
-        .unwrap()
+    model.to_module(&Shapes::Any).unwrap()
 }
 
 fn pointers<const N: usize>(texts: [&CStr; N]) -> [*const c_char; N] {

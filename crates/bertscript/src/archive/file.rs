@@ -13,7 +13,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use torchscript::ArchiveReader;
+use torchscript_reader::ArchiveReader;
 
 /// An archive of this library: its weights, mapped. Of its code nothing is read but checksums
 /// before [`Self::load_script`].
@@ -172,7 +172,7 @@ impl ArchiveFile {
 /// All that is read of an archive of this library; `None` of another program's.
 fn read<R: Read + Seek>(
     start: &[u8],
-    reader: torchscript::Result<ArchiveReader<R>>,
+    reader: torchscript_reader::Result<ArchiveReader<R>>,
     length: u64,
 ) -> Result<Option<(Archive, ArchiveWeights)>> {
     let (archive, mut reader) = Archive::read(start, reader)?;

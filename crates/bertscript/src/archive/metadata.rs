@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use torchscript::{Argument, MethodSchema};
+use torchscript_reader::{Argument, MethodSchema};
 
 /// The version of the archive format that this library writes.
 ///

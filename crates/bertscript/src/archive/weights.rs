@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
-use torchscript::ArchiveReader;
+use torchscript_reader::ArchiveReader;
 
 /// The record of the module's attributes.
 const PICKLE: &str = "data.pkl";
@@ -191,9 +191,9 @@ fn record<R: Read + Seek>(reader: &mut ArchiveReader<R>, name: &str) -> Result<O
     reader.record(name).map_err(|error| damaged(error).at(name))
 }
 
-fn damaged(error: torchscript::Error) -> Error {
+fn damaged(error: torchscript_reader::Error) -> Error {
     match error.kind() {
-        torchscript::ErrorKind::Io => unreadable(CANNOT_READ, error),
+        torchscript_reader::ErrorKind::Io => unreadable(CANNOT_READ, error),
         _ => Error::new(ErrorKind::Archive, error.to_string()),
     }
 }

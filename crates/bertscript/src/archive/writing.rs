@@ -12,7 +12,8 @@ use crate::trace::scan_code;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek};
 use std::path::Path;
-use torchscript::{ArchiveReader, ScriptModule};
+use torchscript::ScriptModule;
+use torchscript_reader::ArchiveReader;
 
 impl Archive {
     /// Describes a model that is traced for `shapes`, and takes along what stands beside

@@ -107,7 +107,7 @@ impl TensorSpan {
         let range = self.offset..self.offset + bytes;
         match self.is_contiguous() {
             true => Tensor::mapped(element_type, size, file, range),
-            false => Tensor::gathered(element_type, size, &stride, (file, range)),
+            false => Tensor::mapped_strided(element_type, size, &stride, (file, range)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CudaDevice, Device};
 use crate::error::{ErrorKind, Result};
-use crate::plugin::{Request, ask};
+use crate::plugin::{Request, ask, tell};
 
 impl Device {
     /// The same, once it is certain that it is there.
@@ -10,7 +10,7 @@ impl Device {
     /// # Errors
     /// [`ErrorKind::TorchUnavailable`] without the plug-in, [`ErrorKind::Device`] with what is
     /// missing.
-    pub(crate) fn checked(self) -> Result<Self> {
+    pub fn checked(self) -> Result<Self> {
         match self {
             Self::Cpu => Ok(self),
             Self::Cuda(_) => {
@@ -31,4 +31,25 @@ pub(super) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Allows products of float32 on CUDA devices to round their inputs to TF32, or forbids it, as
+/// libtorch does by itself. It holds for the whole process, its other uses of libtorch included.
+pub fn allow_tf32(allowed: bool) -> Result<()> {
+    let request = Request::AllowTf32 { allowed };
+    match allowed {
+        true => ask("TF32", &request, Vec::new()).map(drop),
+        // As it is where nothing was loaded.
+        false => tell(&request),
+    }
+}
+
+/// Loads what requires libtorch, where it is not linked and not loaded yet, and looks whether the
+/// libtorch of the process is the one that it is for.
+///
+/// # Errors
+/// [`ErrorKind::TorchUnavailable`] with what is missing, or both versions.
+pub fn load_torch() -> Result<()> {
+    ask("this call", &Request::CheckDevice { device: Device::Cpu.to_string() }, Vec::new())
+        .map(drop)
 }

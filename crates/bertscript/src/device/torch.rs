@@ -2,6 +2,7 @@
 
 use super::{CudaDevice, Device, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use bertscript_plugin::TORCH_VERSION;
 use tch::Kind;
 
 impl Device {
@@ -9,7 +10,7 @@ impl Device {
     ///
     /// # Errors
     /// Those of [`Self::resolve`].
-    pub(crate) fn checked(self) -> Result<Self> {
+    pub fn checked(self) -> Result<Self> {
         self.resolve().map(|_| self)
     }
 
@@ -80,4 +81,27 @@ pub(crate) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
         })
     });
     Ok((devices.collect::<Result<_>>()?, Some(reason).filter(|reason| !reason.is_empty())))
+}
+
+/// Allows products of float32 on CUDA devices to round their inputs to TF32, or forbids it, as
+/// libtorch does by itself. It holds for the whole process, its other uses of libtorch included.
+pub fn allow_tf32(allowed: bool) -> Result<()> {
+    Ok(torchscript::allow_tf32(allowed)?)
+}
+
+/// Loads what requires libtorch, where it is not linked and not loaded yet, and looks whether the
+/// libtorch of the process is the one that it is for.
+///
+/// # Errors
+/// [`ErrorKind::TorchUnavailable`] with what is missing, or both versions.
+pub fn load_torch() -> Result<()> {
+    let loaded = torchscript::loaded_torch_version().map(|part| part.to_string()).join(".");
+    match loaded == TORCH_VERSION {
+        true => Ok(()),
+        false => {
+            let message =
+                format!("the process has loaded libtorch {loaded}, expected {TORCH_VERSION}");
+            Err(Error::new(ErrorKind::TorchUnavailable, message))
+        }
+    }
 }

@@ -11,6 +11,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Tensors under their names.
+    pub(crate) fn of(tensors: Vec<(String, Tensor)>) -> Self {
+        Self { tensors }
+    }
+
     /// Tensors under the names that an archive of this library describes.
     pub(super) fn named(tensors: Vec<Tensor>, names: &[OutputInfo]) -> Result<Self> {
         if tensors.len() != names.len() {

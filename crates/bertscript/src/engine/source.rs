@@ -20,9 +20,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 #[cfg(not(feature = "torch"))]
 use std::sync::{Mutex, Weak};
-use torchscript::MethodSchema;
 #[cfg(feature = "torch")]
 use torchscript::ScriptModule;
+use torchscript_reader::MethodSchema;
 
 #[cfg(feature = "torch")]
 mod program;

@@ -216,6 +216,30 @@ impl ModelSpec {
         outputs
     }
 
+    /// All outputs in the order in which the model returns them: those of its heads, then hidden
+    /// states, then attention probabilities, as far as they are wanted.
+    pub(crate) fn all_outputs(&self, hidden_states: bool, attentions: bool) -> Vec<OutputSpec> {
+        let encoder = &self.encoder;
+        let rows = match self.architecture.input_shape() {
+            [Dim::Batch, Dim::Sequence] => Dim::Batch,
+            _ => Dim::BatchChoice,
+        };
+        let numbered = |count: usize, name: &str, shape: &[Dim]| -> Vec<OutputSpec> {
+            let name = |i| format!("{name}.{i}");
+            (0..count).map(|i| OutputSpec { name: name(i), shape: shape.to_vec() }).collect()
+        };
+        let (mut outputs, layers) = (self.outputs(), encoder.layer_order.len());
+        if hidden_states {
+            let shape = [rows, Dim::Sequence, Dim::Fixed(encoder.hidden_size)];
+            outputs.extend(numbered(layers + 1, "hidden_states", &shape));
+        }
+        if attentions {
+            let shape = [rows, Dim::Fixed(encoder.num_heads), Dim::Sequence, Dim::Sequence];
+            outputs.extend(numbered(layers, "attentions", &shape));
+        }
+        outputs
+    }
+
     /// The lists of numbers that its code has: the widths of norms, and how heads are split.
     pub(crate) fn literals(&self) -> Vec<Vec<i64>> {
         let encoder = &self.encoder;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::device::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
-use crate::family::{Architecture, Dim, OutputSpec};
+use crate::family::{Architecture, OutputSpec};
 use crate::load::{LoadOptions, LoadReport};
 use crate::nn::AttentionForm;
 use crate::survey::Prepared;
@@ -17,7 +17,6 @@ use crate::weights::{RandomInit, Weights};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::Tensor;
-use torchscript::InferenceMode;
 
 /// A model with its weights, ready to be traced.
 pub struct PreTrained {
@@ -216,37 +215,7 @@ impl PreTrained {
     /// What the model returns, in order: the outputs of its head, then hidden
     /// states, then attentions, if they were asked for.
     pub fn outputs(&self) -> Vec<OutputSpec> {
-        let encoder = &self.spec.encoder;
-        let rows = match self.architecture().input_shape() {
-            [Dim::Batch, Dim::Sequence] => Dim::Batch,
-            _ => Dim::BatchChoice,
-        };
-        let numbered = |count: usize, name: &str, shape: &[Dim]| -> Vec<OutputSpec> {
-            let name = |i| format!("{name}.{i}");
-            (0..count).map(|i| OutputSpec { name: name(i), shape: shape.to_vec() }).collect()
-        };
-        let (mut outputs, layers) = (self.spec.outputs(), encoder.layer_order.len());
-        if self.hidden_states {
-            let shape = [rows, Dim::Sequence, Dim::Fixed(encoder.hidden_size)];
-            outputs.extend(numbered(layers + 1, "hidden_states", &shape));
-        }
-        if self.attentions {
-            let shape = [rows, Dim::Fixed(encoder.num_heads), Dim::Sequence, Dim::Sequence];
-            outputs.extend(numbered(layers, "attentions", &shape));
-        }
-        outputs
-    }
-
-    /// Runs the model as it is, operator by operator, on token ids `[B,S]` (of
-    /// multiple choice `[B,C,S]`) and a mask of that shape; every token is of
-    /// type 0. The outputs come in the order of [`Self::outputs`].
-    ///
-    /// It is what a program is held against: nothing is checked before libtorch
-    /// sees it.
-    pub fn run(&self, input_ids: &Tensor, attention_mask: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        let _inference = InferenceMode::enter();
-        let token_type_ids = &input_ids.f_zeros_like()?;
-        self.forward(ModelInputs::padded(input_ids, attention_mask, token_type_ids))
+        self.spec.all_outputs(self.hidden_states, self.attentions)
     }
 
     /// Runs the model. The outputs come in the order of [`Self::outputs`].

@@ -2,12 +2,18 @@
 
 use super::Module;
 use crate::batch::Inputs;
+use crate::device::Device;
 use crate::engine::Outputs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, filled};
 use crate::process::enter;
 use crate::tensor::Tensor;
+use bertscript_plugin::CudaStream;
+#[cfg(not(feature = "torch"))]
+use bertscript_plugin::OnStream;
 use bertscript_process::Entered;
+#[cfg(feature = "torch")]
+use torchscript::OnStream;
 
 /// The max number of tokens of a warm-up: more would be work, not a rehearsal.
 const MAX_WARM_UP_TOKENS: usize = 1 << 17;
@@ -55,10 +61,30 @@ impl Module {
     pub(crate) fn enter(&self) -> Result<Entered> {
         let entered = enter()?;
         #[cfg(feature = "torch")]
-        if self.device() != crate::device::Device::Cpu {
+        if self.device() != Device::Cpu {
             torchscript::check_cuda()?;
         }
         Ok(entered)
+    }
+
+    /// Has what `run` puts on the module's device put on a stream of the caller's, and does not
+    /// wait for it: outputs are there when the stream is. Inputs in host memory, and inputs on the
+    /// device, which are checked on the host, are waited for.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn on_stream<T>(
+        &self,
+        stream: CudaStream,
+        run: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let Device::Cuda(index) = self.device() else { return run(self) };
+        let on_stream = OnStream::enter(index, stream);
+        #[cfg(feature = "torch")]
+        let on_stream = on_stream?;
+        let found = run(self);
+        drop(on_stream);
+        found
     }
 
     /// Waits until the device has done what this thread put on its current stream.

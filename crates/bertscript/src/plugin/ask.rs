@@ -5,6 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use bertscript_plugin::{ManagedTensor, Plugin};
 use bertscript_process::chosen_thread_count;
 use serde::de::DeserializeOwned;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What the plug-in answered.
 #[derive(Debug)]
@@ -19,17 +21,41 @@ pub(crate) struct Answered {
 /// [`ErrorKind::TorchUnavailable`] without it, with what requires it; what it answers.
 pub(crate) fn ask(what: &str, request: &Request, tensors: Vec<ManagedTensor>) -> Result<Answered> {
     let _entered = bertscript_process::enter()?;
-    let plugin = Plugin::load(env!("CARGO_PKG_VERSION"), |plugin| {
-        // A count that nobody set is libtorch's, as in a build with libtorch.
-        let Some(count) = chosen_thread_count() else { return Ok(()) };
-        let told = call(plugin, &Request::SetThreads { count }, Vec::new());
-        told.map(drop).map_err(|error| error.to_string())
-    });
-    let plugin = plugin.map_err(|error| {
+    let plugin = Plugin::load(env!("CARGO_PKG_VERSION")).map_err(|error| {
         let message = format!("{what} requires libtorch: {error}");
         Error::new(ErrorKind::TorchUnavailable, message)
     })?;
+    // A count that is set after this is told to the plug-in, which is loaded; one that nobody
+    // set is libtorch's, as in a build with libtorch.
+    if !IS_PREPARED.load(Ordering::Acquire) {
+        if let Some(count) = chosen_thread_count() {
+            call(plugin, &Request::SetThreads { count }, Vec::new())?;
+        }
+        IS_PREPARED.store(true, Ordering::Release);
+    }
+    free_left(plugin);
     call(plugin, request, tensors)
+}
+
+/// Whether the plug-in knows what was set before it was loaded.
+static IS_PREPARED: AtomicBool = AtomicBool::new(false);
+
+/// What was to be freed where no call was possible, such as on a small stack.
+static LEFT: Mutex<Vec<Request>> = Mutex::new(Vec::new());
+
+/// Has the plug-in free what it keeps; with the next call, if none is possible here.
+pub(crate) fn free(request: Request) {
+    if tell(&request).is_err() {
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    }
+}
+
+fn free_left(plugin: &Plugin) {
+    let left = std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
+    for request in left {
+        // A number that the plug-in does not know.
+        let _ = call(plugin, &request, Vec::new());
+    }
 }
 
 /// Asks the plug-in if it is loaded: what it does not know of yet, it need not be told.

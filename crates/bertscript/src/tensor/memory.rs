@@ -79,22 +79,32 @@ impl Tensor {
         Ok(Self::over(element_type, shape, Arc::new(Part { file: Arc::clone(file), range })))
     }
 
-    /// A copy of elements of a mapped file that lie `stride` apart in each dimension, the first
+    /// A copy of elements of a mapped file that lie `strides` apart in each dimension, the first
     /// one first.
-    pub(crate) fn gathered(
+    pub(crate) fn mapped_strided(
         element_type: ElementType,
         shape: Vec<usize>,
-        stride: &[usize],
+        strides: &[usize],
         (file, range): (&MappedFile, Range<usize>),
     ) -> Result<Self> {
         let bytes = file.bytes().get(range.clone()).ok_or_else(|| left(&range, file))?;
+        Self::gather(element_type, shape, strides, bytes)
+    }
+
+    /// A copy of elements that lie `strides` apart in each dimension, the first one first.
+    pub(super) fn gather(
+        element_type: ElementType,
+        shape: Vec<usize>,
+        strides: &[usize],
+        bytes: &[u8],
+    ) -> Result<Self> {
         let size = element_type.size();
         let length = shape.iter().product::<usize>() * size;
         let words = Words::new(length, |to| {
             let mut index = vec![0; shape.len()];
             for to in to.chunks_exact_mut(size) {
                 let from: usize =
-                    index.iter().zip(stride).map(|(index, stride)| index * stride).sum();
+                    index.iter().zip(strides).map(|(index, stride)| index * stride).sum();
                 to.copy_from_slice(&bytes[from * size..][..size]);
                 // The next index, row-major.
                 for (index, size) in index.iter_mut().zip(&shape).rev() {

@@ -38,12 +38,20 @@ impl Tensor {
     /// The same elements on another device.
     pub(super) fn moved(&self, device: Device) -> Result<Self> {
         let request = Request::ToDevice { device: device.to_string() };
-        Self::from_managed(ask(&device.to_string(), &request, vec![self.to_managed()?])?.tensor()?)
+        Self::from_managed(ask(&device.to_string(), &request, vec![self.to_dlpack()?])?.tensor()?)
+    }
+
+    /// Elements of a tensor of one dimension, on the device that they are on, that lie `strides`
+    /// apart in each of `shape`.
+    pub(super) fn gathered_on_device(&self, shape: Vec<usize>, strides: &[usize]) -> Result<Self> {
+        let request = Request::Gather { shape, strides: strides.to_vec() };
+        let device = self.device().to_string();
+        Self::from_managed(ask(&device, &request, vec![self.to_dlpack()?])?.tensor()?)
     }
 
     /// The same elements, rounded to a dtype, on the device that they are on.
     pub(super) fn cast_on_device(&self, dtype: Dtype) -> Result<Self> {
         let request = Request::ToDtype { dtype: dtype.name().to_owned() };
-        Self::from_managed(ask(dtype.name(), &request, vec![self.to_managed()?])?.tensor()?)
+        Self::from_managed(ask(dtype.name(), &request, vec![self.to_dlpack()?])?.tensor()?)
     }
 }

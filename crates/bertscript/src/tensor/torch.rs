@@ -39,6 +39,14 @@ impl Tensor {
         tch::Tensor::try_from(self)?.f_to_device(device.resolve()?)?.try_into()
     }
 
+    /// Elements of a tensor of one dimension, on the device that they are on, that lie `strides`
+    /// apart in each of `shape`.
+    pub(super) fn gathered_on_device(&self, shape: Vec<usize>, strides: &[usize]) -> Result<Self> {
+        let [shape, strides] = [&shape[..], strides]
+            .map(|sizes| sizes.iter().map(|size| *size as i64).collect::<Vec<_>>());
+        tch::Tensor::try_from(self)?.f_as_strided(&shape, &strides, 0)?.try_into()
+    }
+
     /// The same elements, rounded to a dtype, on the device that they are on.
     pub(super) fn cast_on_device(&self, dtype: Dtype) -> Result<Self> {
         tch::Tensor::try_from(self)?.f_to_kind(dtype.kind())?.try_into()

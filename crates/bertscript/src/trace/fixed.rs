@@ -4,7 +4,7 @@
 //! Accelerators that compile for static shapes want this. On a processor it
 //! costs the work on the padding; `docs/fixed-shapes.md` has figures.
 
-use super::{Example, check_shape, register, returned};
+use super::{check_shape, example, register, returned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::{Dim, Task};
 use crate::models::{ModelInputs, PreTrained};
@@ -18,11 +18,11 @@ pub(super) fn record(model: &PreTrained, shapes: &[FixedShape]) -> Result<Script
 
     let mut script = register(model)?;
     for shape in shapes {
-        let example = Example::of_shape(shape.sizes(), model)?;
+        let [input_ids, attention_mask, token_type_ids] = &example(shape.sizes(), model)?;
         let inputs = [
-            ("input_ids", &example.input_ids),
-            ("attention_mask", &example.attention_mask),
-            ("token_type_ids", &example.token_type_ids),
+            ("input_ids", input_ids),
+            ("attention_mask", attention_mask),
+            ("token_type_ids", token_type_ids),
         ];
         script.trace(&method(shape), &inputs, |x| {
             // The one place where a size is meant to be baked in.

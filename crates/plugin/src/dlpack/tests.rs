@@ -1,6 +1,7 @@
 //! What crosses, and what is refused.
 
 use super::*;
+use std::sync::Arc;
 
 const I64: DataType = DataType { code: 0, bits: 64, lanes: 1 };
 
@@ -62,7 +63,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         assert!(message.contains(words), "{message}");
     };
     refused(|managed| managed.version.major = 2, "found DLPack 2, expected 1");
-    refused(|managed| managed.tensor.device_type = 7, "device_type: found 7");
+    refused(|managed| managed.tensor.device_type = 7, "device: found type 7");
     refused(|managed| managed.tensor.ndim = -1, "ndim: found -1");
     refused(|managed| managed.tensor.data_type.lanes = 4, "lanes: found 4");
     refused(|managed| managed.tensor.shape = std::ptr::null_mut(), "shape: found NULL");
@@ -71,4 +72,36 @@ fn what_makes_no_sense_is_refused_by_name() {
     refused(|managed| managed.tensor.strides = COLUMN_MAJOR.as_ptr().cast_mut(), "row-major");
     assert!(changed(|managed| managed.tensor.strides = std::ptr::null_mut()).is_ok());
     assert!(changed(|managed| managed.tensor.device_type = CUDA_HOST).is_ok());
+}
+
+/// A tensor over numbers from 0, which tells when it was dropped.
+fn strided(shape: &[i64], strides: &[i64]) -> Result<(StridedTensor, Arc<Vec<u8>>), Malformed> {
+    let memory = Arc::new((0..64).collect::<Vec<u8>>());
+    let (owner, data) = (Box::new(Arc::clone(&memory)), memory.as_ptr().cast_mut().cast());
+    let data_type = DataType { code: 1, bits: 8, lanes: 1 };
+    // SAFETY: the memory is shared by its owner, and 64 bytes are as far as these tests reach.
+    let tensor =
+        unsafe { StridedTensor::over(owner, data, Place::Host, data_type, shape, Some(strides)) };
+    tensor.map(|tensor| (tensor, memory))
+}
+
+#[test]
+fn elements_that_lie_anyhow_are_a_span() {
+    let (columns, memory) = strided(&[2, 3], &[1, 5]).unwrap();
+    assert!(!columns.is_row_major());
+    let columns = columns.into_row_major().unwrap_err();
+    assert_eq!(Arc::strong_count(&memory), 2);
+    let span = columns.into_span();
+    assert_eq!((span.shape(), span.address()), (&[12][..], memory.as_ptr().addr()));
+    assert_eq!(span.as_ref()[11], 11);
+    drop(span);
+    assert_eq!(Arc::strong_count(&memory), 1);
+    // The stride of a single row is of no account.
+    let (rows, _) = strided(&[1, 3], &[7, 1]).unwrap();
+    assert_eq!(rows.into_row_major().unwrap().shape(), [1, 3]);
+    let (none, _) = strided(&[0, 3], &[7, 9]).unwrap();
+    assert!(none.into_row_major().unwrap().as_ref().is_empty());
+    for (shape, strides) in [([2, 2], [-1, 1]), ([2, 2], [i64::MAX, 1]), ([-1, 2], [2, 1])] {
+        assert!(strided(&shape, &strides).is_err(), "{shape:?} {strides:?}");
+    }
 }

@@ -54,6 +54,7 @@ pub(super) fn run(
         // Inlined statics of C++ stand both in libtorch and in what it calls.
         .env("ASAN_OPTIONS", "detect_odr_violation=0")
         .env("LD_LIBRARY_PATH", root().join(".libtorch/torch/lib"))
+        .env("BERTSCRIPT_TORCH", root().join("target/release/libbertscript_torch.so"))
         .current_dir(root())
         .stderr(Stdio::piped())
         .spawn()

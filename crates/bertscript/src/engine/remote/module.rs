@@ -3,12 +3,12 @@
 use crate::device::{Device, Dtype};
 use crate::engine::{EngineKind, Outputs};
 use crate::error::Result;
-use crate::plugin::{Answered, Request, ask, tell};
+use crate::plugin::{Answered, Request, ask, free};
 use crate::tensor::Tensor;
 use serde::Deserialize;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use torchscript::{Argument, MethodSchema};
+use torchscript_reader::{Argument, MethodSchema};
 
 /// A module of the plug-in's.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl RemoteModule {
             dtype: dtype.map(|dtype| dtype.name().to_owned()),
             engine: engine.map(|engine| engine.name().to_owned()),
         };
-        let bytes = bytes.map(Tensor::to_managed).transpose()?;
+        let bytes = bytes.map(Tensor::to_dlpack).transpose()?;
         Self::described(ask(what, &request, bytes.into_iter().collect())?)
     }
 
@@ -65,6 +65,11 @@ impl RemoteModule {
         let (device, dtype) = (device.to_string(), dtype.name().to_owned());
         let request = Request::To { module: self.module, device, dtype };
         Self::described(ask("a module", &request, Vec::new())?)
+    }
+
+    /// Its number in requests.
+    pub(crate) fn number(&self) -> u64 {
+        self.module
     }
 
     /// The dtype of its weights.
@@ -97,7 +102,7 @@ impl RemoteModule {
         let (mut names, mut tensors) = (Vec::new(), Vec::new());
         for (name, tensor) in inputs {
             names.push(name.into());
-            tensors.push(tensor.to_managed()?);
+            tensors.push(tensor.to_dlpack()?);
         }
         let request = Request::Run { module: self.module, names };
         Ok(Outputs { tensors: named(ask("a module", &request, tensors)?)? })
@@ -109,7 +114,7 @@ impl RemoteModule {
         request: impl FnOnce(u64) -> Request,
         tensors: &[Tensor],
     ) -> Result<Answered> {
-        let tensors = tensors.iter().map(Tensor::to_managed).collect::<Result<_>>()?;
+        let tensors = tensors.iter().map(Tensor::to_dlpack).collect::<Result<_>>()?;
         ask("a module", &request(self.module), tensors)
     }
 }
@@ -122,7 +127,6 @@ fn named(answered: Answered) -> Result<Vec<(String, Tensor)>> {
 
 impl Drop for RemoteModule {
     fn drop(&mut self) {
-        // There is nobody to tell that it failed, and nothing that would end it then.
-        let _ = tell(&Request::Free { module: self.module });
+        free(Request::Free { module: self.module });
     }
 }

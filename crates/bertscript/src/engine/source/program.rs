@@ -8,7 +8,8 @@ use crate::tensor::Tensor;
 use once_cell::sync::OnceCell;
 use std::fs::File;
 use std::sync::Arc;
-use torchscript::{MethodSchema, NamedTensor, ScriptModule};
+use torchscript::{NamedTensor, ScriptModule};
+use torchscript_reader::MethodSchema;
 
 impl Source {
     /// The program of somebody else in a file.

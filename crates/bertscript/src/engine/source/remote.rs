@@ -53,13 +53,9 @@ impl Source {
     }
 
     /// The module of the plug-in's that executes the archive by an engine.
-    pub(in crate::engine) fn remote(&self, engine: EngineKind) -> Result<Arc<RemoteModule>> {
+    pub(crate) fn remote(&self, engine: EngineKind) -> Result<Arc<RemoteModule>> {
         let Some(file) = &self.file else { return self.program().cloned() };
-        // While there is one, all modules of this source share it.
-        let mut shared = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|(_, module)| module.strong_count() > 0);
-        let known = shared.iter().find(|(known, _)| *known == engine);
-        if let Some(module) = known.and_then(|(_, module)| module.upgrade()) {
+        if let Some(module) = self.shared(engine) {
             return Ok(module);
         }
         let what = match (self.device, engine) {
@@ -67,13 +63,26 @@ impl Source {
             (Device::Cpu, engine) => format!("the engine {engine}"),
         };
         let place = (self.device, Some(self.dtype));
+        // Without the lock: what libtorch says meanwhile goes to a callback, which may call this.
         let module = match file.file() {
             Some(file) => RemoteModule::load(&what, (Some(file), None), place, Some(engine)),
             None => RemoteModule::load(&what, (None, Some(&file.bytes()?)), place, Some(engine)),
         };
         let module = Arc::new(module?);
+        if let Some(module) = self.shared(engine) {
+            return Ok(module);
+        }
+        let mut shared = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         shared.push((engine, Arc::downgrade(&module)));
         Ok(module)
+    }
+
+    /// The module of an engine, which all modules of this source share while there is one.
+    fn shared(&self, engine: EngineKind) -> Option<Arc<RemoteModule>> {
+        let mut shared = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|(_, module)| module.strong_count() > 0);
+        let known = shared.iter().find(|(known, _)| *known == engine);
+        known.and_then(|(_, module)| module.upgrade())
     }
 
     /// Calls `forward` of any archive on tensors under the names of its arguments.

@@ -1,7 +1,7 @@
 //! Archives made to cost more than they are worth.
 
 use std::io::{Cursor, Write};
-use torchscript::{ArchiveReader, ErrorKind};
+use torchscript_reader::{ArchiveReader, ErrorKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

@@ -1,39 +1,29 @@
 //! What requires libtorch, in a build without it, by `libbertscript_torch.so`: bitwise what a
 //! build with libtorch computes.
 //!
-//! `BERTSCRIPT_PLUGIN` names the plug-in, and `BERTSCRIPT_RESULTS` the folder that
-//! `without_torch` fills in a build with libtorch. `cargo xtask test` runs both.
-#![cfg(not(feature = "torch"))]
+//! It is found beside these tests, which depend on it.
 
 mod results;
+mod written;
 
 use bertscript::{
     Checkpoint, Device, Devices, Dtype, EngineKind, ErrorKind, Inputs, LoadOptions, Module,
     PreTrained, Precision, Shapes, Tensor, TieWeights,
 };
-use results::{checkpoints, file_of, folder, results};
+use bertscript_runtime as bertscript;
+use results::{file_of, results};
 use std::fs;
-use std::sync::Once;
+use std::path::PathBuf;
 
-/// Says where the plug-in is, before anything asks for it.
-fn with_plugin() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let plugin = std::env::var_os("BERTSCRIPT_PLUGIN").expect("`cargo xtask test` runs this");
-        // SAFETY: the other threads of the process wait here, or have not begun.
-        unsafe { std::env::set_var("BERTSCRIPT_TORCH", plugin) };
-    });
-}
-
-fn archive(name: &str) -> std::path::PathBuf {
-    folder().expect("`cargo xtask test` runs this").join(name)
+/// Where an archive is that a build with libtorch wrote.
+fn archive(name: &str) -> PathBuf {
+    written::folder("with_plugin").join(name)
 }
 
 #[test]
 fn every_engine_computes_what_it_does_with_libtorch() {
-    with_plugin();
     let mut kinds = Vec::new();
-    for checkpoint in checkpoints() {
+    for checkpoint in written::checkpoints() {
         let file = file_of(&archive(""), &checkpoint);
         let module = Module::open(&file).unwrap();
         kinds.push(module.engine());
@@ -49,7 +39,6 @@ fn every_engine_computes_what_it_does_with_libtorch() {
 
 #[test]
 fn modules_change_engines_dtypes_and_devices() {
-    with_plugin();
     let file = archive("text-sentence.pt");
     let native = Module::open(&file).unwrap();
     let in_memory = Module::from_bytes(&fs::read(&file).unwrap(), Device::Cpu, None).unwrap();
@@ -74,9 +63,9 @@ fn modules_change_engines_dtypes_and_devices() {
 
 #[test]
 fn checkpoints_become_archives() {
-    with_plugin();
     let scratch = tempfile::tempdir().unwrap();
-    let fixture = |name: &str| checkpoints().into_iter().find(|path| path.ends_with(name)).unwrap();
+    let fixture =
+        |name: &str| written::checkpoints().into_iter().find(|path| path.ends_with(name)).unwrap();
     let file = scratch.path().join("exported.pt");
     bertscript::export(fixture("text/sentence"), &file).unwrap();
     assert_eq!(fs::read(&file).unwrap(), fs::read(archive("text-sentence.pt")).unwrap());
@@ -141,7 +130,6 @@ fn checkpoints_become_archives() {
 
 #[test]
 fn programs_of_others_run() {
-    with_plugin();
     let other = Module::open(archive("other.pt")).unwrap();
     assert_eq!(other.engine(), EngineKind::TorchScript);
     assert_eq!(other.schema().arguments[0].name, "x");
@@ -161,7 +149,6 @@ fn programs_of_others_run() {
 
 #[test]
 fn modules_are_used_and_ended_by_many_threads() {
-    with_plugin();
     let module = Module::open(archive("text-sentence.pt")).unwrap();
     let script = module.with_engine(Some(EngineKind::TorchScript)).unwrap();
     let run = |module: &Module| {

@@ -1,6 +1,6 @@
 //! What archives compute, as text, to be compared with what another build computes.
 
-use bertscript::{
+use crate::bertscript::{
     ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions, Inputs, Module, Result,
     Tensor, weights_sha256,
 };
@@ -9,9 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Checkpoints whose `config.json` names a class, in the order of their names.
-pub(crate) fn checkpoints() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-    let folders = [root.join("text"), root];
+pub(crate) fn checkpoints(fixtures: &Path) -> Vec<PathBuf> {
+    let folders = [fixtures.join("text"), fixtures.to_owned()];
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.join("config.json").exists() && !path.ends_with("model-eps"));
@@ -48,9 +47,4 @@ pub(crate) fn results(module: &Module) -> Result<String> {
         writeln!(found, "{filled:?}").unwrap();
     }
     Ok(found)
-}
-
-/// The folder that a build with libtorch fills, and one without reads.
-pub(crate) fn folder() -> Option<PathBuf> {
-    std::env::var_os("BERTSCRIPT_RESULTS").map(PathBuf::from)
 }

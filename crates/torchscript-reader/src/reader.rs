@@ -1,5 +1,4 @@
-//! Reading the records of an archive; none of its code is loaded, nor libtorch
-//! asked.
+//! Reading the records of an archive.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::signature::MethodSchema;
