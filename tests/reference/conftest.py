@@ -10,7 +10,12 @@ from transformers import BertModel
 from live import MINILM, cli
 from texts import checkpoint
 
+# Two of these run at once, and their models are small.
+torch.set_num_threads(1)
+
 SEED = int(os.environ.get("BERTSCRIPT_SEED") or int.from_bytes(os.urandom(4), "big"))
+# The processes that share the tests have one.
+os.environ["BERTSCRIPT_SEED"] = str(SEED)
 
 
 def pytest_report_header():

@@ -52,6 +52,8 @@ fn live_check() -> Result<(Counts, bool)> {
     let mut command = oracles.command();
     command
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"])
+        // Two at once, since most of it waits for one thread; a file's tests share their models.
+        .args(["--numprocesses=2", "--dist=loadfile"])
         // TorchScript is what this project is about.
         .args(["-W", "ignore:`torch.jit:DeprecationWarning"])
         // Every test exports models: none is kept, neither of this run nor of one before.
