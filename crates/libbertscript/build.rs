@@ -9,6 +9,6 @@ fn main() {
     };
     let link = |argument: &str| println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
     link(&format!("-soname,libbertscript.so.{version}"));
-    // The threads of its pool, and those of libtorch, outlive a dlclose.
+    // The threads of its pool outlive a dlclose.
     link("-z,nodelete");
 }

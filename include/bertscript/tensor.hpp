@@ -1,4 +1,4 @@
-// Tensors, and the libtorch of this process.
+// Tensors, and the process: its libtorch, devices, threads and log.
 
 #ifndef BERTSCRIPT_TENSOR_HPP
 #define BERTSCRIPT_TENSOR_HPP
@@ -255,7 +255,7 @@ inline Outcome<void> set_allow_tf32(bool allowed) {
     return detail::outcome(status, error);
 }
 
-/// Sets how many threads one operation of libtorch may use, in the whole process.
+/// Sets how many threads a call may use on the CPU, and one operation of libtorch, in the whole process.
 inline Outcome<void> set_num_threads(std::int32_t count) {
     bertscript_error *error = nullptr;
     const bertscript_status status = bertscript_set_num_threads(count, &error);

@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
     embed(module);
     CHECK(bertscript_shutdown_threads(NULL) == BERTSCRIPT_OK);
     bertscript_module_free(module);
-    CHECK(is_mapped("libbertscript.so") && !is_mapped("torch") && !is_mapped("libc10") && !is_mapped("libgomp"));
+    CHECK(is_mapped("libbertscript.so") && !is_mapped("/libtorch") && !is_mapped("bertscript_torch") && !is_mapped("libc10") && !is_mapped("libgomp"));
     CHECK(!is_mapped("libstdc++"));
     return 0;
 }

@@ -18,8 +18,8 @@ SEED = int(os.environ.get("BERTSCRIPT_SEED") or int.from_bytes(os.urandom(4), "b
 os.environ["BERTSCRIPT_SEED"] = str(SEED)
 
 
-def pytest_report_header():
-    return f"random models of BERTSCRIPT_SEED={SEED}"
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"random models of BERTSCRIPT_SEED={SEED}")
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,7 @@ pub extern "C" fn bertscript_devices_json() -> *const c_char {
         // Nothing is waited for that a thread may have held when the process was forked.
         return c"{\"error\":\"the process or the thread is in no state for a call\"}".as_ptr();
     };
+    bertscript_plugin::send_log_to(log::of_plugin);
     let describe = || {
         let found = std::panic::catch_unwind(bertscript::Devices::find);
         let described = match found {

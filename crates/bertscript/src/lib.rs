@@ -121,8 +121,8 @@
 //! Without the feature `torch`, which is on by default, the library links no libtorch: the
 //! native engine runs archives on the CPU, in float32, bfloat16 and 8-bit integers, and all text
 //! tasks. What requires libtorch asks the plug-in `libbertscript_torch.so` for it, which is loaded
-//! when it is first wanted, from beside the library or the program, from `../lib` of there, from
-//! where the system looks for libraries, or from where the variable `BERTSCRIPT_TORCH` says:
+//! when it is first wanted, from where the variable `BERTSCRIPT_TORCH` says, or else from beside
+//! the program or from where the system looks for libraries:
 //! exporting, CUDA, float16, the engine `torchscript`, and archives that only it executes, those
 //! of fixed shapes, with attention probabilities, and of other programs. Without the plug-in they
 //! are refused as [`ErrorKind::TorchUnavailable`]. Functions that take types of `tch` are in builds

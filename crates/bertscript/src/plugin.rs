@@ -6,7 +6,7 @@ mod ask;
 mod request;
 
 #[cfg(not(feature = "torch"))]
-pub(crate) use ask::{Answered, ask, free, tell};
+pub(crate) use ask::{Answered, ask, forbid_tf32, free, tell};
 pub(crate) use request::{BuildRequest, Request, WantRequest};
 #[cfg(feature = "torch")]
 pub(crate) use request::{Failure, Reply};

@@ -4,8 +4,9 @@ use crate::context::{current_log, current_stream};
 use crate::dlpack::ManagedTensor;
 use crate::interface::{ENTRY, Entry, Interface, Reply, Request, VERSION, bytes, taken};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -15,9 +16,8 @@ pub const LIBRARY: &str = "libbertscript_torch.so";
 const VARIABLE: &str = "BERTSCRIPT_TORCH";
 /// The libtorch that the plug-in is linked to.
 pub const TORCH_VERSION: &str = "2.11.0";
-/// Where it is looked for, from the folder of the library or the program: beside a library, and
-/// where systems have libraries, beside `bin`.
-const FOLDERS: [&str; 4] = [".", "../lib", "../lib64", MULTIARCH];
+/// Where systems have libraries, from `bin`.
+const FOLDERS: [&str; 3] = ["../lib", "../lib64", MULTIARCH];
 const MULTIARCH: &str = match cfg!(target_arch = "aarch64") {
     true => "../lib/aarch64-linux-gnu",
     false => "../lib/x86_64-linux-gnu",
@@ -53,9 +53,9 @@ impl Plugin {
         LOADED.get()
     }
 
-    /// Loads the plug-in, once: from the file that `BERTSCRIPT_TORCH` names, from beside this
-    /// library, from `lib` and the like beside its folder, or from where the system looks for
-    /// libraries.
+    /// Loads the plug-in, once: from the file that `BERTSCRIPT_TORCH` names, if it is set; or from
+    /// beside this library or program, for a program in `bin` from `lib`, `lib64` or
+    /// `lib/x86_64-linux-gnu` beside that, or from where the system looks for libraries.
     ///
     /// # Errors
     /// Where it was looked for; what the system says of a file that does not load, such as the
@@ -168,8 +168,14 @@ fn find() -> Result<PathBuf, NotLoaded> {
             }
         };
     }
-    let beside = here().map(|here| FOLDERS.map(|folder| here.join(folder).join(LIBRARY)));
-    let found = beside.into_iter().flatten().find(|file| file.is_file());
+    let here = here();
+    let beside = here.iter().flat_map(|here| {
+        // A program of an installed tree: elsewhere, `..` may be anybody's.
+        let folders = FOLDERS.iter().filter(|_| here.ends_with("bin"));
+        std::iter::once(here.join(LIBRARY))
+            .chain(folders.map(|folder| here.join(folder).join(LIBRARY)))
+    });
+    let found = beside.into_iter().find(|file| file.is_file());
     Ok(found.unwrap_or_else(|| PathBuf::from(LIBRARY)))
 }
 
@@ -177,13 +183,14 @@ fn find() -> Result<PathBuf, NotLoaded> {
 /// is mapped from, by whatever name it was asked for.
 fn here() -> Option<PathBuf> {
     let place: fn() -> Option<PathBuf> = here;
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let file = maps.lines().find_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
+    let maps = std::fs::read("/proc/self/maps").ok()?;
+    let file = maps.split(|byte| *byte == b'\n').find_map(|line| {
+        let range = line.split(|byte| *byte == b' ').next()?;
+        let (start, end) = std::str::from_utf8(range).ok()?.split_once('-')?;
         let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
         (start.ok()?..end.ok()?).contains(&(place as usize)).then_some(())?;
-        Some(PathBuf::from(&rest[rest.find('/')?..]))
+        let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+        Some(PathBuf::from(OsStr::from_bytes(path)))
     });
     file?.parent().map(Path::to_owned)
 }
@@ -217,7 +224,8 @@ fn check_torch() -> Result<(), NotLoaded> {
 
 /// What stands beside a libtorch that is too old to say its version.
 fn stated_version() -> Option<String> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let maps = std::fs::read("/proc/self/maps").ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let line = maps.lines().find(|line| line.ends_with(TORCH_LIBRARY))?;
     let folder = Path::new(&line[line.find('/')?..]).parent()?.parent()?;
     if let Ok(version) = std::fs::read_to_string(folder.join("build-version")) {

@@ -17,7 +17,7 @@ pub(crate) fn demo() -> Result<()> {
     setup::setup()?;
     let checkpoint = minilm()?;
     announce("building");
-    run(&mut cargo(["build", "--workspace", "--bins", "--examples", "--locked"]))?;
+    run(&mut cargo(["build", "--workspace", "--lib", "--bins", "--examples", "--locked"]))?;
 
     let bertscript = root().join("target/debug/bertscript");
     let file = root().join(".demo/minilm.pt");

@@ -76,9 +76,9 @@ impl Install {
         link(&soname, &lib.join("libbertscript.so"))?;
         let installed = tree.folder("bin")?.join("bertscript");
         copy(&command, &installed)?;
-        run(Command::new(&installed).arg("man").arg(tree.folder("share/man/man1")?))?;
+        run(Command::new(&command).arg("man").arg(tree.folder("share/man/man1")?))?;
         for (shell, place) in COMPLETIONS {
-            let text = output(Command::new(&installed).args(["completions", shell]))
+            let text = output(Command::new(&command).args(["completions", shell]))
                 .with_context(|| format!("the command has no completions for {shell}"))?;
             let file = tree.root.join(place);
             tree.folder(Path::new(place).parent().unwrap_or(Path::new("")))?;
@@ -95,11 +95,7 @@ impl Install {
         tree.fill(&version, "bertscript-config.cmake", "cmake/bertscript")?;
         tree.fill(&version, "bertscript-config-version.cmake", "cmake/bertscript")?;
         tree.fill(&version, "bertscript.pc", "pkgconfig")?;
-        let licenses = tree.folder("share/licenses/bertscript")?;
-        for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
-            fs::copy(root().join(license), licenses.join(license))?;
-        }
-        Ok(())
+        tree.licenses()
     }
 
     /// What needs libtorch, where the library and the command find it.
@@ -124,7 +120,7 @@ impl Install {
         if needs_cuda(&graphs) {
             copy(&graphs, &lib.join(GRAPHS))?;
         }
-        Ok(())
+        self.tree().licenses()
     }
 
     fn tree(&self) -> Tree<'_> {
@@ -190,6 +186,14 @@ impl Tree<'_> {
         let folder = self.root.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
+    }
+
+    fn licenses(&self) -> Result<()> {
+        let folder = self.folder("share/licenses/bertscript")?;
+        for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            copy(&root().join(license), &folder.join(license))?;
+        }
+        Ok(())
     }
 
     /// Copies the files of a folder of the repository.

@@ -2,7 +2,7 @@
 
 use super::{CudaDevice, Device};
 use crate::error::{ErrorKind, Result};
-use crate::plugin::{Request, ask, tell};
+use crate::plugin::{Request, ask, forbid_tf32};
 
 impl Device {
     /// The same, once it is certain that it is there.
@@ -36,11 +36,9 @@ pub(super) fn cuda_devices() -> Result<(Vec<CudaDevice>, Option<String>)> {
 /// Allows products of float32 on CUDA devices to round their inputs to TF32, or forbids it, as
 /// libtorch does by itself. It holds for the whole process, its other uses of libtorch included.
 pub fn allow_tf32(allowed: bool) -> Result<()> {
-    let request = Request::AllowTf32 { allowed };
     match allowed {
-        true => ask("TF32", &request, Vec::new()).map(drop),
-        // As it is where nothing was loaded.
-        false => tell(&request),
+        true => ask("TF32", &Request::AllowTf32 { allowed }, Vec::new()).map(drop),
+        false => forbid_tf32(),
     }
 }
 

@@ -6,7 +6,7 @@ use bertscript_plugin::{ManagedTensor, Plugin};
 use bertscript_process::chosen_thread_count;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 
 /// What the plug-in answered.
 #[derive(Debug)]
@@ -25,12 +25,8 @@ pub(crate) fn ask(what: &str, request: &Request, tensors: Vec<ManagedTensor>) ->
         let message = format!("{what} requires libtorch: {error}");
         Error::new(ErrorKind::TorchUnavailable, message)
     })?;
-    // A count that is set after this is told to the plug-in, which is loaded; one that nobody
-    // set is libtorch's, as in a build with libtorch.
     if !IS_PREPARED.load(Ordering::Acquire) {
-        if let Some(count) = chosen_thread_count() {
-            call(plugin, &Request::SetThreads { count }, Vec::new())?;
-        }
+        prepare(plugin)?;
         IS_PREPARED.store(true, Ordering::Release);
     }
     free_left(plugin);
@@ -40,21 +36,59 @@ pub(crate) fn ask(what: &str, request: &Request, tensors: Vec<ManagedTensor>) ->
 /// Whether the plug-in knows what was set before it was loaded.
 static IS_PREPARED: AtomicBool = AtomicBool::new(false);
 
-/// What was to be freed where no call was possible, such as on a small stack.
+/// Whether TF32 was forbidden before the plug-in was loaded, into which the host may have brought
+/// a libtorch that allows it.
+static FORBIDS_TF32: AtomicBool = AtomicBool::new(false);
+
+/// Tells a plug-in what was set before it was loaded; what is set after it is told by whoever
+/// sets it.
+fn prepare(plugin: &Plugin) -> Result<()> {
+    if FORBIDS_TF32.load(Ordering::Acquire) {
+        call(plugin, &Request::AllowTf32 { allowed: false }, Vec::new())?;
+    }
+    // A count that nobody set is libtorch's, as in a build with libtorch.
+    let mut told = None;
+    while told != chosen_thread_count() {
+        told = chosen_thread_count();
+        if let Some(count) = told {
+            call(plugin, &Request::SetThreads { count }, Vec::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// Forbids TF32, in a plug-in that is loaded later, too.
+pub(crate) fn forbid_tf32() -> Result<()> {
+    FORBIDS_TF32.store(true, Ordering::Release);
+    tell(&Request::AllowTf32 { allowed: false })
+}
+
+/// What was to be freed where no call was possible, such as on a small stack. It is never waited
+/// for: a child of `fork()` may have it locked by a thread that it does not have.
 static LEFT: Mutex<Vec<Request>> = Mutex::new(Vec::new());
 
-/// Has the plug-in free what it keeps; with the next call, if none is possible here.
+/// Has the plug-in free what it keeps; with a later call, if none is possible here.
 pub(crate) fn free(request: Request) {
     if tell(&request).is_err() {
-        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        leave(request);
+    }
+}
+
+fn leave(request: Request) {
+    match LEFT.try_lock() {
+        Ok(mut left) => left.push(request),
+        Err(TryLockError::Poisoned(left)) => left.into_inner().push(request),
+        Err(TryLockError::WouldBlock) => {}
     }
 }
 
 fn free_left(plugin: &Plugin) {
-    let left = std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
+    let Ok(left) = LEFT.try_lock().map(|mut left| std::mem::take(&mut *left)) else { return };
     for request in left {
-        // A number that the plug-in does not know.
-        let _ = call(plugin, &request, Vec::new());
+        let freed = call(plugin, &request, Vec::new());
+        if freed.is_err_and(|error| error.kind() == ErrorKind::ProcessState) {
+            leave(request);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Request, ask};
 use crate::tensor::{ElementType, Tensor};
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const PROGRAM: &str = "an archive that bertscript did not export";
 
@@ -69,20 +69,19 @@ impl Source {
             None => RemoteModule::load(&what, (None, Some(&file.bytes()?)), place, Some(engine)),
         };
         let module = Arc::new(module?);
-        if let Some(module) = self.shared(engine) {
-            return Ok(module);
-        }
         let mut shared = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.push((engine, Arc::downgrade(&module)));
-        Ok(module)
+        // Another thread may have been faster; what was loaded here ends without the lock.
+        let other = find(&mut shared, engine);
+        if other.is_none() {
+            shared.push((engine, Arc::downgrade(&module)));
+        }
+        drop(shared);
+        Ok(other.unwrap_or(module))
     }
 
     /// The module of an engine, which all modules of this source share while there is one.
     fn shared(&self, engine: EngineKind) -> Option<Arc<RemoteModule>> {
-        let mut shared = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|(_, module)| module.strong_count() > 0);
-        let known = shared.iter().find(|(known, _)| *known == engine);
-        known.and_then(|(_, module)| module.upgrade())
+        find(&mut self.remotes.lock().unwrap_or_else(PoisonError::into_inner), engine)
     }
 
     /// Calls `forward` of any archive on tensors under the names of its arguments.
@@ -110,4 +109,13 @@ impl Source {
     pub(super) fn program_parameters(&self) -> Result<Vec<(String, Tensor)>> {
         self.program()?.parameters()
     }
+}
+
+fn find(
+    shared: &mut Vec<(EngineKind, Weak<RemoteModule>)>,
+    engine: EngineKind,
+) -> Option<Arc<RemoteModule>> {
+    shared.retain(|(_, module)| module.strong_count() > 0);
+    let known = shared.iter().find(|(known, _)| *known == engine);
+    known.and_then(|(_, module)| module.upgrade())
 }
