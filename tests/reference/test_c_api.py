@@ -122,7 +122,7 @@ def test_dlpack_shares_memory_both_ways():
     assert address(handle) == tensor[1:].data_ptr()
     C.bertscript_tensor_free(handle)
     # What is refused stays the caller's, who frees it.
-    with pytest.raises(RuntimeError, match="INVALID_ARGUMENT managed: dtype: found complex64, expected float16"):
+    with pytest.raises(RuntimeError, match="INVALID_ARGUMENT managed: dtype: found complex64, expected float32"):
         into_c(tensor.to(torch.complex64))
 
 
@@ -181,7 +181,8 @@ def test_devices_say_why_they_are_not_there():
             call("device_available", b"cuda:0")
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT kind: found \"tpu\""):
         call("device_count", b"tpu", byref(count))
-    assert C.bertscript_get_num_threads() == torch.get_num_threads()
+    # Its own: torch's is 1 here.
+    assert 1 <= C.bertscript_get_num_threads() <= os.cpu_count()
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT count: found 0, expected 1 to 4096"):
         call("set_num_threads", c_int32(0))
 
