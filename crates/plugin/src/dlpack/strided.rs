@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
 
-/// A tensor over memory of somebody else's, whose elements need not be one after the other.
+/// A tensor over borrowed memory, whose elements need not be one after the other.
 pub struct StridedTensor {
     owner: Owner,
     layout: Layout,
