@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 const LIST: &str = "CONTRIBUTING.md";
 const SECTION: &str = "## Dependencies\n";
+/// Of the sources of `crates/bertscript`, without what its feature `torch` needs.
+const RUNTIME: &str = "crates/bertscript-runtime/Cargo.toml";
 /// The tables of a crate's manifest.
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
@@ -29,7 +31,23 @@ pub(crate) fn findings(files: &[PathBuf]) -> Result<Vec<String>> {
     let without = without.map(|name| format!("{LIST}: {name} has no reason"));
     let stale = explained.difference(&used).map(|name| format!("{LIST}: nothing needs {name}"));
     let idle = offered.difference(&used).map(|name| format!("Cargo.toml: nothing needs {name}"));
-    Ok(without.chain(stale).chain(idle).collect())
+    let [all, runtime] = [read("crates/bertscript/Cargo.toml")?, read(RUNTIME)?];
+    Ok(without.chain(stale).chain(idle).chain(unequal(&all, &runtime)).collect())
+}
+
+/// What one of two manifests of the same sources needs and the other does not; what is optional
+/// in the first comes with a feature that the second lacks.
+fn unequal(all: &str, runtime: &str) -> Vec<String> {
+    let required: String = all
+        .lines()
+        .filter(|line| !line.contains("optional = true"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let [all, runtime] =
+        [&required, runtime].map(|manifest| dependencies(manifest, &["dependencies"]));
+    let differ = all.symmetric_difference(&runtime);
+    differ
+        .map(|name| format!("{RUNTIME}: {name} is needed by only one of it and crates/bertscript"))
+        .collect()
 }
 
 /// The names in some tables of a manifest.
@@ -57,6 +75,14 @@ fn explained(list: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn manifests_of_the_same_sources_need_the_same() {
+        let all = "[dependencies]\na = \"1\"\ntch = { version = \"1\", optional = true }\n";
+        assert!(unequal(all, "[dependencies]\na = \"1\"\n").is_empty());
+        assert_eq!(unequal(all, "[dependencies]\n").len(), 1);
+        assert_eq!(unequal(all, "[dependencies]\na = \"1\"\nb = \"2\"\n").len(), 1);
+    }
 
     #[test]
     fn names_are_found_however_they_are_written() {
