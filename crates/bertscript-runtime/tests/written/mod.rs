@@ -30,5 +30,7 @@ pub(crate) fn folder(name: &str) -> &'static Path {
 
 /// The checkpoints that were made archives of.
 pub(crate) fn checkpoints() -> Vec<PathBuf> {
-    crate::results::checkpoints(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"))
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let fixtures = above.map(|folder| folder.join("tests/fixtures")).find(|folder| folder.is_dir());
+    crate::results::checkpoints(&fixtures.expect("the repository has tests/fixtures"))
 }

@@ -3,7 +3,9 @@
 //!
 //! It is found beside these tests, which depend on it.
 
+#[path = "../../crates/bertscript-runtime/tests/results/mod.rs"]
 mod results;
+#[path = "../../crates/bertscript-runtime/tests/written/mod.rs"]
 mod written;
 
 use bertscript::{
