@@ -1,6 +1,7 @@
 //! The installed tree: headers, library, command, CMake package, pkg-config file, plug-in.
 
-use crate::command::{cargo, output, run};
+use crate::command::{output, run};
+use crate::target::Target;
 use crate::{announce, root, setup};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -35,6 +36,9 @@ pub(crate) struct Install {
     /// Build without optimisation
     #[arg(long)]
     pub(crate) debug: bool,
+    /// The machines that runtime and command are for; the plug-in is for this one
+    #[arg(skip)]
+    pub(crate) target: Target,
 }
 
 impl Install {
@@ -47,6 +51,7 @@ impl Install {
             without_torch: false,
             torch_rpath: None,
             debug: false,
+            target: Target::default(),
         }
     }
 
@@ -63,8 +68,8 @@ impl Install {
 
     /// Everything that needs no libtorch.
     pub(crate) fn runtime(&self) -> Result<()> {
-        let built = self.build("libbertscript")?.join("libbertscript.so");
-        let command = self.build("bertscript-cli")?.join("bertscript");
+        let built = self.build("libbertscript", &self.target)?.join("libbertscript.so");
+        let command = self.build("bertscript-cli", &self.target)?.join("bertscript");
         let version = Version::of_the_library();
         let tree = self.tree();
         announce(&format!("installing into {}", tree.root.display()));
@@ -76,9 +81,10 @@ impl Install {
         link(&soname, &lib.join("libbertscript.so"))?;
         let installed = tree.folder("bin")?.join("bertscript");
         copy(&command, &installed)?;
-        run(Command::new(&command).arg("man").arg(tree.folder("share/man/man1")?))?;
+        let program = || self.target.program(&command);
+        run(program()?.arg("man").arg(tree.folder("share/man/man1")?))?;
         for (shell, place) in COMPLETIONS {
-            let text = output(Command::new(&command).args(["completions", shell]))
+            let text = output(program()?.args(["completions", shell]))
                 .with_context(|| format!("the command has no completions for {shell}"))?;
             let file = tree.root.join(place);
             tree.folder(Path::new(place).parent().unwrap_or(Path::new("")))?;
@@ -101,7 +107,7 @@ impl Install {
     /// What needs libtorch, where the library and the command find it.
     pub(crate) fn plugin(&self) -> Result<()> {
         setup::setup()?;
-        let built = self.build("libbertscript_torch")?.join(PLUGIN);
+        let built = self.build("libbertscript_torch", &Target::default())?.join(PLUGIN);
         // It looks for no place of this machine that it was not asked to.
         if let Some(rpath) = &self.torch_rpath {
             let found = runpath(&built)?;
@@ -116,7 +122,7 @@ impl Install {
         let lib = self.tree().folder(&self.libdir)?;
         copy(&built, &lib.join(PLUGIN))?;
         // Empty, if built without CUDA's headers.
-        let graphs = self.build("libbertscript_cuda")?.join(GRAPHS);
+        let graphs = self.build("libbertscript_cuda", &Target::default())?.join(GRAPHS);
         if needs_cuda(&graphs) {
             copy(&graphs, &lib.join(GRAPHS))?;
         }
@@ -128,18 +134,18 @@ impl Install {
     }
 
     /// Builds a package, and says where what was built is.
-    fn build(&self, package: &str) -> Result<PathBuf> {
+    fn build(&self, package: &str, target: &Target) -> Result<PathBuf> {
         announce(&format!("building {package}"));
-        let mut arguments = vec!["build", "--package", package, "--locked"];
+        let mut cargo = target.cargo("build")?;
+        cargo.args(["--package", package, "--locked"]);
         if !self.debug {
-            arguments.push("--release");
+            cargo.arg("--release");
         }
-        let mut cargo = cargo(arguments);
         if let Some(rpath) = &self.torch_rpath {
             cargo.env("BERTSCRIPT_TORCH_RPATH", rpath);
         }
         run(&mut cargo)?;
-        Ok(root().join("target").join(if self.debug { "debug" } else { "release" }))
+        target.folder(if self.debug { "debug" } else { "release" })
     }
 
     /// Where the tree is written.

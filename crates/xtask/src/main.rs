@@ -5,6 +5,7 @@ mod abi;
 mod bench;
 mod check;
 mod command;
+mod cross;
 mod demo;
 mod deny;
 mod dependencies;
@@ -22,6 +23,7 @@ mod python;
 mod sbom;
 mod setup;
 mod soak;
+mod target;
 mod test;
 mod tidy;
 mod tsan;
@@ -69,6 +71,8 @@ enum Command {
     Abi,
     /// Run what asks no libtorch under Miri, of a nightly Rust
     Miri,
+    /// Run what asks no libtorch on another architecture (aarch64), emulated by qemu
+    Cross,
     /// Run what has threads under the sanitizer of races, of a nightly Rust
     Tsan,
     Fuzz(fuzz::Fuzz),
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Abi => abi::accept(),
         Command::Header { check } => header::header(check),
         Command::Miri => miri::miri(),
+        Command::Cross => cross::cross(),
         Command::Tsan => tsan::tsan(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Soak { rounds } => soak::soak(rounds),
