@@ -55,7 +55,8 @@ impl Plugin {
 
     /// Loads the plug-in, once: from the file that `BERTSCRIPT_TORCH` names, if it is set; or from
     /// beside this library or program, for a program in `bin` from `lib`, `lib64` or
-    /// `lib/x86_64-linux-gnu` beside that, or from where the system looks for libraries.
+    /// `lib/x86_64-linux-gnu` beside that or from the Python package `bertscript` below them, or from
+    /// where the system looks for libraries.
     ///
     /// # Errors
     /// Where it was looked for; what the system says of a file that does not load, such as the
@@ -171,12 +172,33 @@ fn find() -> Result<PathBuf, NotLoaded> {
     let here = here();
     let beside = here.iter().flat_map(|here| {
         // A program of an installed tree: elsewhere, `..` may be anybody's.
-        let folders = FOLDERS.iter().filter(|_| here.ends_with("bin"));
-        std::iter::once(here.join(LIBRARY))
-            .chain(folders.map(|folder| here.join(folder).join(LIBRARY)))
+        let bin = here.ends_with("bin").then_some(here);
+        let folders = bin.into_iter().flat_map(|bin| FOLDERS.map(|folder| bin.join(folder)));
+        std::iter::once(here.clone())
+            .chain(folders)
+            .chain(bin.into_iter().flat_map(|bin| python_packages(bin)))
+            .map(|folder| folder.join(LIBRARY))
     });
     let found = beside.into_iter().find(|file| file.is_file());
     Ok(found.unwrap_or_else(|| PathBuf::from(LIBRARY)))
+}
+
+/// The library folders of Python's package `bertscript` in the environment of a `bin`: a wheel installs
+/// the command there, and the plug-in beside the library, in a directory named for Python's version.
+fn python_packages(bin: &Path) -> Vec<PathBuf> {
+    let mut versions: Vec<_> = ["../lib", "../lib64"]
+        .iter()
+        .filter_map(|lib| std::fs::read_dir(bin.join(lib)).ok())
+        .flat_map(|entries| entries.filter_map(Result::ok))
+        .filter(|entry| entry.file_name().as_bytes().starts_with(b"python3"))
+        .map(|entry| entry.path())
+        .collect();
+    // The same order every time: a directory may have several versions.
+    versions.sort();
+    // Debian has another name for what it did not package itself.
+    let packages =
+        ["site-packages", "dist-packages"].map(|name| Path::new(name).join("bertscript/lib"));
+    versions.iter().flat_map(|version| packages.iter().map(|name| version.join(name))).collect()
 }
 
 /// The folder of the library or the program that this is linked into: of the file that the code

@@ -40,8 +40,9 @@ fn refused(named: &Path) -> String {
     load().unwrap_err().to_string()
 }
 
-/// What a program says that has no plug-in: a copy of this one, in a folder of its own.
+/// What a program says that has no plug-in, or a wrong one: a copy of this one, in a folder of its own.
 fn alone(folder: &Path) -> String {
+    std::fs::create_dir_all(folder).unwrap();
     let program = folder.join("alone");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let mut program = Command::new(program);
@@ -64,6 +65,20 @@ fn plug_ins_are_loaded_or_refused_by_name() {
     let message = alone(folder);
     assert!(message.starts_with("libbertscript_torch.so is not beside this library"), "{message}");
     assert!(message.contains("name it by BERTSCRIPT_TORCH"), "{message}");
+    // In a Python environment it is in the package's directory; beside another folder than `bin`, `lib` may be anybody's.
+    for (place, bin, is_found) in [
+        ("lib/python3.11/site-packages", "bin", true),
+        ("lib64/python3.9/site-packages", "bin", true),
+        ("lib/python3.11/dist-packages", "bin", true),
+        ("lib/python3.11/site-packages", "build", false),
+    ] {
+        let environment = tempfile::tempdir().unwrap();
+        let lib = environment.path().join(place).join("bertscript/lib");
+        std::fs::create_dir_all(&lib).unwrap();
+        std::fs::write(lib.join("libbertscript_torch.so"), "text").unwrap();
+        let message = alone(&environment.path().join(bin));
+        assert_eq!(message.contains(&format!("{place}/bertscript/lib")), is_found, "{message}");
+    }
     let message = refused(&folder.join("missing.so"));
     assert!(message.ends_with("missing.so, which BERTSCRIPT_TORCH names, is not a file"));
     std::fs::write(folder.join("text.so"), "text").unwrap();
