@@ -243,7 +243,7 @@ impl Version {
     }
 
     /// What the soname ends with: see `crates/libbertscript/build.rs`.
-    fn of_interface(&self) -> String {
+    pub(crate) fn of_interface(&self) -> String {
         match self.major {
             "0" => format!("0.{}", self.minor),
             major => major.to_owned(),
@@ -251,7 +251,7 @@ impl Version {
     }
 
     /// A template with its places filled.
-    fn fill(&self, template: &str) -> Result<String> {
+    pub(crate) fn fill(&self, template: &str) -> Result<String> {
         let header = fs::read_to_string(root().join("include/bertscript/bertscript.h"))?;
         let abi =
             header.lines().find_map(|line| line.strip_prefix("#define BERTSCRIPT_ABI_VERSION "));
