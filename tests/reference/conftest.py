@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import BertModel
 
+from installed import FIXTURE, alone, dist
 from live import MINILM, cli
 from texts import checkpoint
 
@@ -41,3 +42,22 @@ def plain(tmp_path_factory):
     """A checkpoint of transformers, without a recipe."""
     torch.manual_seed(SEED)
     return checkpoint(tmp_path_factory.mktemp("plain"), BertModel)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """An archive that embeds."""
+    file = tmp_path_factory.mktemp("file") / "sentence.pt"
+    cli("export", FIXTURE, "-o", file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """The packages of the release, made once for all processes that share the tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with alone(shared / "release.lock"):
+        release = shared / "release"
+        return release if release.is_dir() else dist(shared / "unfinished").rename(release)

@@ -6,45 +6,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from live import cli
-
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURE = ROOT / "tests/fixtures/text/sentence"
-CMAKE = Path(sys.executable).with_name("cmake")
-LISTS = """\
-cmake_minimum_required(VERSION 3.16)
-project(consumer C CXX)
-{how}
-if(DEFINED Torch_FOUND OR DEFINED TORCH_LIBRARIES)
-  message(FATAL_ERROR "somebody looked for torch")
-endif()
-add_executable(embed "{source}")
-target_link_libraries(embed PRIVATE bertscript::bertscript)
-add_executable(embed-cc "{source}c")
-target_link_libraries(embed-cc PRIVATE bertscript::cxx)
-"""
-PACKAGE = "find_package(bertscript {version} REQUIRED {components})\nfind_package(bertscript REQUIRED)"
-
-
-def run(*command):
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
-
-
-def ok(*command):
-    done = run(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def install(*arguments):
-    subprocess.run(["cargo", "xtask", "install", "--debug", *map(str, arguments)], cwd=ROOT, check=True)
+from installed import CMAKE, FIXTURE, ROOT, TORCH_RPATH, alone, builds_and_runs, configure, dist, find, install, ok, run
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +19,6 @@ def prefix(tmp_path_factory):
     built = tmp_path_factory.mktemp("built") / "prefix"
     install("--prefix", built)
     return shutil.move(built, tmp_path_factory.mktemp("moved") / "a prefix")
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    file = tmp_path_factory.mktemp("file") / "sentence.pt"
-    cli("export", FIXTURE, "-o", file)
-    return file
-
-
-def configure(tmp_path, how, example, *definitions):
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "CMakeLists.txt").write_text(LISTS.format(how=how, source=example))
-    build = tmp_path / "build"
-    return run(CMAKE, "-S", source, "-B", build, *definitions), build
-
-
-def find(tmp_path, prefix, version="0.1", components="", lib="lib"):
-    example = prefix / "share/doc/bertscript/examples/embed.c"
-    how = PACKAGE.format(version=version, components=components)
-    return configure(tmp_path, how, example, f"-Dbertscript_DIR={prefix}/{lib}/cmake/bertscript")
-
-
-def builds_and_runs(build, file):
-    ok(CMAKE, "--build", build)
-    printed = ok(build / "embed", file, "the cat sat", "who was it?")
-    assert ok(build / "embed-cc", file, "the cat sat", "who was it?") == printed
-    rows = printed.splitlines()
-    assert [row.split()[i] for i, row in enumerate(rows)] == ["1.000", "1.000"]
 
 
 def test_cmake_finds_builds_and_runs(tmp_path, prefix, file):
@@ -147,7 +85,8 @@ def test_a_project_builds_it_from_its_sources(tmp_path, file):
     how = f'set(CMAKE_BUILD_TYPE Debug)\nadd_subdirectory("{ROOT}/cmake" bertscript)'
     done, build = configure(tmp_path, how, ROOT / "examples-c/embed.c")
     assert done.returncode == 0, done.stderr
-    builds_and_runs(build, file)
+    with alone():
+        builds_and_runs(build, file)
 
 
 def test_pkg_config_is_enough(tmp_path, prefix, file):
@@ -187,13 +126,8 @@ def unpacked(archive, folder):
     return folder / archive.name.removesuffix(".tar.gz")
 
 
-def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path, file):
-    # Where libtorch will be, seen from the plug-in.
-    rpath = "$ORIGIN/../../torch/lib"
-    made = ["cargo", "xtask", "dist", "--debug", "--output", tmp_path, "--torch-rpath", rpath]
-    subprocess.run(list(map(str, made)), cwd=ROOT, check=True)
-    runtime, plugin = (tmp_path / f"bertscript{part}-0.1.0-x86_64-linux.tar.gz" for part in ("", "-torch"))
-    first = [archive.read_bytes() for archive in (runtime, plugin)]
+def test_the_release_names_nothing_of_the_machine_that_made_it(release, tmp_path, file):
+    runtime, plugin = (release / f"bertscript{part}-0.1.0-x86_64-linux.tar.gz" for part in ("", "-torch"))
     tree, torch = (unpacked(archive, tmp_path) for archive in (runtime, plugin))
     bills = "share/doc/bertscript"
     bill = json.loads((tree / bills / "libbertscript.cdx.json").read_text())
@@ -209,7 +143,7 @@ def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path, file):
         needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
         assert needed <= {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"}
     dynamic = ok("readelf", "-d", torch / "lib/libbertscript_torch.so")
-    assert f"[$ORIGIN:{rpath}]" in dynamic and str(ROOT) not in dynamic
+    assert f"[$ORIGIN:{TORCH_RPATH}]" in dynamic and str(ROOT) not in dynamic
     # Without the plug-in, and with it unpacked over the tree.
     command, texts = tree / "bin/bertscript", tmp_path / "texts.txt"
     texts.write_text("the cat sat\n")
@@ -222,11 +156,26 @@ def test_the_release_names_nothing_of_the_machine_that_made_it(tmp_path, file):
     assert ok(command, "embed", tmp_path / "exported.pt", "--input", texts) == embedding
     assert (tree / "share/man/man1/bertscript-embed.1").is_file()
     assert "complete" in (tree / "share/bash-completion/completions/bertscript").read_text()
-    subprocess.run(list(map(str, made)), cwd=ROOT, check=True)
-    assert [archive.read_bytes() for archive in (runtime, plugin)] == first
+
+
+def test_the_same_sources_give_the_same_release(release, tmp_path):
+    def packages(folder):
+        return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    first = packages(release)
+    kinds = sorted(name.rpartition(".")[2] for name in first)
+    assert kinds == ["deb", "gz", "gz"] + 5 * ["sha256"] + ["whl", "whl"]
+    for name in first:
+        if name.endswith(".sha256"):
+            ok("sh", "-c", f"cd '{release}' && sha256sum -c {name}")
+    again = packages(dist(tmp_path))
+    assert again.keys() == first.keys()
+    assert [name for name in first if first[name] != again[name]] == []
     # What is built next is for this machine again.
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "libbertscript_torch"], cwd=ROOT, check=True)
-    assert rpath not in ok("readelf", "-d", ROOT / "target/debug/libbertscript_torch.so")
+    with alone():
+        build = ["cargo", "build", "--quiet", "--locked", "--package", "libbertscript_torch"]
+        subprocess.run(build, cwd=ROOT, check=True)
+        assert TORCH_RPATH not in ok("readelf", "-d", ROOT / "target/debug/libbertscript_torch.so")
 
 
 def test_the_runtime_alone_maps_no_libtorch(tmp_path, file):
