@@ -37,8 +37,7 @@ fn main() {
 
 /// Instruction sets that this CPU has and the environment allows, the best first.
 fn available() -> impl Iterator<Item = Isa> {
-    let allowed = |isa: &Isa| Isa::best().is_ok_and(|best| *isa <= best);
-    Isa::ALL.into_iter().rev().filter(allowed)
+    Isa::allowed().unwrap().iter().rev().copied()
 }
 
 /// Values of no meaning, from -0.5 to 0.5.
@@ -71,7 +70,7 @@ fn linear(criterion: &mut Criterion) {
         let shapes = if number == 0 { all.collect() } else { vec![(56, (384, 1536))] };
         for (rows, shape) in shapes {
             one_linear(&mut group, "f32", isa, rows, layer::<f32>(isa, shape.0, shape.1));
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 one_linear(&mut group, "bf16", isa, rows, layer::<Bf16>(isa, shape.0, shape.1));
             }
             one_linear(&mut group, "int8", isa, rows, int8_layer(isa, shape.0, shape.1));
@@ -102,7 +101,7 @@ fn gelu(criterion: &mut Criterion) {
     for isa in available() {
         for inputs in [1, 384] {
             one_gelu::<f32>(&mut group, isa, inputs);
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 one_gelu::<Bf16>(&mut group, isa, inputs);
             }
         }
@@ -130,7 +129,7 @@ fn attentions(criterion: &mut Criterion) {
                 continue;
             }
             one_attention::<f32>(&mut group, isa, length, head_dim);
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 one_attention::<Bf16>(&mut group, isa, length, head_dim);
             }
         }

@@ -4,16 +4,14 @@
 //! Sources: <https://github.com/pytorch/pytorch/blob/v2.11.0/torch/nn/modules/activation.py>,
 //! and `ACT2FN`, <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/activations.py>
 
-#[cfg(test)]
-mod tests;
-
 use crate::element::Element;
-use crate::isa::{Isa, Kernel};
+use crate::instances::vectorize;
+use crate::isa::Isa;
 use crate::math;
-use crate::matrix::RowsMut;
+use crate::matrix::{AnyRowsMut, RowsMut};
 use crate::memory::OutOfMemory;
-use crate::simd::Simd;
-use crate::team::{Team, share};
+use crate::simd::{Simd, VectorOp};
+use crate::team::{Solo, Team, parallel_for};
 use std::f32::consts::SQRT_2;
 
 /// Fewer values than this are not worth a second thread.
@@ -139,23 +137,41 @@ impl Activation {
         team: &dyn Team,
         x: RowsMut<'_, E>,
     ) -> Result<(), OutOfMemory> {
+        self.apply_to_rows(isa, team, x.erase())
+    }
+
+    pub(crate) fn apply_to_rows(
+        self,
+        isa: Isa,
+        team: &dyn Team,
+        x: AnyRowsMut<'_>,
+    ) -> Result<(), OutOfMemory> {
         assert!(isa.is_available(), "{isa:?}");
+        match x {
+            AnyRowsMut::F32(x) => self.apply_to_each(isa, team, &x),
+            AnyRowsMut::Bf16(x) => self.apply_to_each(isa, team, &x),
+        }
+    }
+
+    fn apply_to_each<E: Element>(
+        self,
+        isa: Isa,
+        team: &dyn Team,
+        x: &RowsMut<'_, E>,
+    ) -> Result<(), OutOfMemory> {
         if x.width == 0 {
             return Ok(());
         }
-        let team: &dyn Team =
-            if x.rows * x.width < MIN_PARALLEL_WORK { &crate::Solo } else { team };
-        share(
+        let team: &dyn Team = if x.rows * x.width < MIN_PARALLEL_WORK { &Solo } else { team };
+        parallel_for(
             team,
             x.rows.div_ceil(BLOCK),
             || Ok(()),
             |(), block| {
                 for row in block * BLOCK..x.rows.min((block + 1) * BLOCK) {
-                    // SAFETY: available; there is such a row, in this block alone.
-                    unsafe {
-                        let values = std::slice::from_raw_parts_mut(x.at(row, 0), x.width);
-                        isa.run(Row { activation: self, values });
-                    }
+                    // SAFETY: there is such a row, in this block alone.
+                    let values = unsafe { std::slice::from_raw_parts_mut(x.at(row, 0), x.width) };
+                    vectorize!(isa, Row { activation: self, values });
                 }
                 Ok(())
             },
@@ -163,14 +179,10 @@ impl Activation {
     }
 
     /// Applies an element-wise function to some values.
-    ///
-    /// # Safety
-    /// [`Isa::is_available`].
     #[inline(never)]
-    pub(crate) unsafe fn apply(self, isa: Isa, values: &mut [f32]) {
+    pub(crate) fn apply(self, isa: Isa, values: &mut [f32]) {
         debug_assert!(!self.is_row_wise());
-        // SAFETY: the caller's promise.
-        unsafe { isa.run(Row { activation: self, values }) }
+        vectorize!(isa, Row { activation: self, values });
     }
 }
 
@@ -180,11 +192,11 @@ struct Row<'a, E> {
     values: &'a mut [E],
 }
 
-impl<E: Element> Kernel for Row<'_, E> {
+impl<S: Simd, E: Element> VectorOp<S> for Row<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run(self, s: S) {
         let Self { activation, values } = self;
         let (sign, is_log) = match activation {
             Activation::LogSoftmax => (1., true),
@@ -194,55 +206,54 @@ impl<E: Element> Kernel for Row<'_, E> {
                 for part in values.chunks_mut(S::LANES) {
                     // SAFETY: as many values as there are.
                     unsafe {
-                        let value = value::<S>(activation, E::load::<S>(part.as_ptr(), part.len()));
-                        E::store::<S>(part.as_mut_ptr(), part.len(), value);
+                        let value = value(s, activation, E::load(s, part.as_ptr(), part.len()));
+                        E::store(s, part.as_mut_ptr(), part.len(), value);
                     }
                 }
                 return;
             }
         };
-        // SAFETY: the caller's promise.
-        unsafe { softmax::<S, E>(values, sign, is_log) }
+        softmax(s, values, sign, is_log);
     }
 }
 
 /// Softmax of `sign * x` or its logarithm, of distances to the maximum so that nothing
 /// overflows.
 #[inline(always)]
-unsafe fn softmax<S: Simd, E: Element>(values: &mut [E], sign: f32, is_log: bool) {
+fn softmax<S: Simd, E: Element>(s: S, values: &mut [E], sign: f32, is_log: bool) {
     // SAFETY: as many values as there are.
     unsafe {
         let load = |part: &[E]| {
-            let x = S::mul(E::load::<S>(part.as_ptr(), part.len()), S::splat(sign));
+            let x = s.mul(E::load(s, part.as_ptr(), part.len()), s.splat(sign));
             // Missing values: their exponential is 0, and they are not the maximum.
-            let missing = S::splat(f32::NEG_INFINITY);
-            if part.len() < S::LANES { S::first(x, part.len(), missing) } else { x }
+            let missing = s.splat(f32::NEG_INFINITY);
+            if part.len() < S::LANES { s.select_prefix(x, part.len(), missing) } else { x }
         };
-        let mut max = S::splat(f32::NEG_INFINITY);
+        let mut max = s.splat(f32::NEG_INFINITY);
         for part in values.chunks(S::LANES) {
-            max = S::max(max, load(part));
+            max = s.max(max, load(part));
         }
-        let max = S::splat(S::greatest(max));
-        let mut sum = S::zero();
+        let max = s.splat(s.reduce_max(max));
+        let mut sum = s.zero();
         for part in values.chunks(S::LANES) {
-            sum = S::add(sum, math::exp::<S>(S::sub(load(part), max)));
+            sum = s.add(sum, math::exp(s, s.sub(load(part), max)));
         }
-        let sum = S::sum(sum);
-        let log_sum = S::splat(if is_log { sum.ln() } else { 0. });
+        let sum = s.reduce_sum(sum);
+        let log_sum = s.splat(if is_log { sum.ln() } else { 0. });
         for part in values.chunks_mut(S::LANES) {
-            let distance = S::sub(load(part), max);
+            let distance = s.sub(load(part), max);
             let value = match is_log {
-                true => S::sub(distance, log_sum),
-                false => S::div(math::exp::<S>(distance), S::splat(sum)),
+                true => s.sub(distance, log_sum),
+                false => s.div(math::exp(s, distance), s.splat(sum)),
             };
-            E::store::<S>(part.as_mut_ptr(), part.len(), value);
+            E::store(s, part.as_mut_ptr(), part.len(), value);
         }
     }
 }
 
 /// Element-wise functions; row-wise ones return x.
 #[inline(always)]
-pub(crate) unsafe fn value<S: Simd>(activation: Activation, x: S::V) -> S::V {
+pub(crate) fn value<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
     // The constants of `torch.nn.functional.selu`.
     const ALPHA: f32 = 1.673_263_2;
     const SCALE: f32 = 1.050_701;
@@ -250,66 +261,77 @@ pub(crate) unsafe fn value<S: Simd>(activation: Activation, x: S::V) -> S::V {
     #[expect(clippy::approx_constant, reason = "the constants of the source")]
     const LAPLACE: (f32, f32) = (0.707_107, 0.282_095);
     const TWO_SQRT_FRAC_2_PI: f32 = SQRT_2 * std::f32::consts::FRAC_2_SQRT_PI;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [zero, half, one] = [0., 0.5, 1.].map(|constant| S::splat(constant));
-        let times = |factor: f32| S::mul(x, S::splat(factor));
-        // `otherwise` where x <= 0 or NaN.
-        let if_positive = |then: S::V, otherwise: S::V| S::if_above(x, zero, then, otherwise);
-        // e^min(x, 0) - 1; NaN stays NaN.
-        let expm1 = || math::expm1::<S>(S::min(zero, x));
-        let hardsigmoid = || {
-            let sum = math::clamp::<S>(S::add(x, S::splat(3.)), 0., 6.);
-            S::div(sum, S::splat(6.))
-        };
-        // `math::gelu` multiplies infinity by 0, which is wrong for positive infinity.
-        let gelu = || S::if_above(x, S::splat(f32::MAX), x, math::gelu::<S>(x));
-        match activation {
-            Activation::Elu => if_positive(x, expm1()),
-            Activation::Gelu => gelu(),
-            Activation::Gelu10 => math::clamp::<S>(gelu(), -10., 10.),
-            Activation::GeluTanh => {
-                // (1 + tanh(u)) / 2 = sigmoid(2 u)
-                let cubic = S::mul(S::mul(x, x), S::splat(0.044_715));
-                let inner = S::mul(S::fma(cubic, x, x), S::splat(TWO_SQRT_FRAC_2_PI));
-                S::mul(x, math::sigmoid::<S>(inner))
-            }
-            // x * 0 and not 0, so that NaN stays NaN.
-            Activation::Hardshrink => S::if_above(S::abs(x), half, x, S::mul(x, zero)),
-            Activation::Hardsigmoid => hardsigmoid(),
-            Activation::Hardswish => S::mul(x, hardsigmoid()),
-            Activation::Hardtanh => math::clamp::<S>(x, -1., 1.),
-            Activation::Laplace => {
-                let (mu, sigma) = LAPLACE;
-                math::normal_cdf::<S>(S::div(S::sub(x, S::splat(mu)), S::splat(sigma)))
-            }
-            Activation::LeakyRelu => if_positive(x, times(0.01)),
-            Activation::LogSigmoid => S::sub(zero, math::softplus::<S>(S::sub(zero, x))),
-            Activation::Mish => {
-                // With p = e^x: tanh(ln(1 + p)) = (p^2 + 2 p) / (p^2 + 2 p + 2). For x > 0, both
-                // are divided by p^2: then e^-|x| is enough, and nothing overflows.
-                let power = math::exp::<S>(S::sub(zero, S::abs(x)));
-                let two = S::add(power, power);
-                let (small, square) = (S::fma(power, power, two), S::mul(two, power));
-                let upper = if_positive(S::add(two, one), small);
-                let more = if_positive(square, S::splat(2.));
-                S::mul(x, S::div(upper, S::add(upper, more)))
-            }
-            Activation::QuickGelu => S::mul(x, math::sigmoid::<S>(times(1.702))),
-            Activation::Relu => S::max(zero, x),
-            Activation::Relu2 => S::mul(S::max(zero, x), S::max(zero, x)),
-            Activation::Relu6 => math::clamp::<S>(x, 0., 6.),
-            Activation::Rrelu => if_positive(x, times((1. / 8. + 1. / 3.) / 2.)),
-            Activation::Selu => if_positive(times(SCALE), S::mul(expm1(), S::splat(SCALE * ALPHA))),
-            Activation::Sigmoid => math::sigmoid::<S>(x),
-            Activation::Silu => S::mul(x, math::sigmoid::<S>(x)),
-            Activation::Softplus => math::softplus::<S>(x),
-            Activation::Softshrink => S::sub(x, math::clamp::<S>(x, -0.5, 0.5)),
-            Activation::Softsign => S::div(x, S::add(S::abs(x), one)),
-            Activation::SqrtSoftplus => S::sqrt(math::softplus::<S>(x)),
-            Activation::Tanh => math::tanh::<S>(x),
-            Activation::Tanhshrink => S::sub(x, math::tanh::<S>(x)),
-            Activation::LogSoftmax | Activation::Softmax | Activation::Softmin => x,
+    let [zero, half, one] = [0., 0.5, 1.].map(|constant| s.splat(constant));
+    let times = |factor: f32| s.mul(x, s.splat(factor));
+    // `otherwise` where x <= 0 or NaN.
+    let if_positive = |then: S::V, otherwise: S::V| s.if_above(x, zero, then, otherwise);
+    match activation {
+        Activation::Elu => if_positive(x, negative_expm1(s, x)),
+        Activation::Gelu => gelu(s, x),
+        Activation::Gelu10 => math::clamp(s, gelu(s, x), -10., 10.),
+        Activation::GeluTanh => {
+            // (1 + tanh(u)) / 2 = sigmoid(2 u)
+            let cubic = s.mul(s.mul(x, x), s.splat(0.044_715));
+            let inner = s.mul(s.fma(cubic, x, x), s.splat(TWO_SQRT_FRAC_2_PI));
+            s.mul(x, math::sigmoid(s, inner))
         }
+        // x * 0 and not 0, so that NaN stays NaN.
+        Activation::Hardshrink => s.if_above(s.abs(x), half, x, s.mul(x, zero)),
+        Activation::Hardsigmoid => hardsigmoid(s, x),
+        Activation::Hardswish => s.mul(x, hardsigmoid(s, x)),
+        Activation::Hardtanh => math::clamp(s, x, -1., 1.),
+        Activation::Laplace => {
+            let (mu, sigma) = LAPLACE;
+            math::normal_cdf(s, s.div(s.sub(x, s.splat(mu)), s.splat(sigma)))
+        }
+        Activation::LeakyRelu => if_positive(x, times(0.01)),
+        Activation::LogSigmoid => s.sub(zero, math::softplus(s, s.sub(zero, x))),
+        Activation::Mish => {
+            // With p = e^x: tanh(ln(1 + p)) = (p^2 + 2 p) / (p^2 + 2 p + 2). For x > 0, both
+            // are divided by p^2: then e^-|x| is enough, and nothing overflows.
+            let power = math::exp(s, s.sub(zero, s.abs(x)));
+            let two = s.add(power, power);
+            let (small, square) = (s.fma(power, power, two), s.mul(two, power));
+            let upper = if_positive(s.add(two, one), small);
+            let more = if_positive(square, s.splat(2.));
+            s.mul(x, s.div(upper, s.add(upper, more)))
+        }
+        Activation::QuickGelu => s.mul(x, math::sigmoid(s, times(1.702))),
+        Activation::Relu => s.max(zero, x),
+        Activation::Relu2 => s.mul(s.max(zero, x), s.max(zero, x)),
+        Activation::Relu6 => math::clamp(s, x, 0., 6.),
+        Activation::Rrelu => if_positive(x, times((1. / 8. + 1. / 3.) / 2.)),
+        Activation::Selu => {
+            if_positive(times(SCALE), s.mul(negative_expm1(s, x), s.splat(SCALE * ALPHA)))
+        }
+        Activation::Sigmoid => math::sigmoid(s, x),
+        Activation::Silu => s.mul(x, math::sigmoid(s, x)),
+        Activation::Softplus => math::softplus(s, x),
+        Activation::Softshrink => s.sub(x, math::clamp(s, x, -0.5, 0.5)),
+        Activation::Softsign => s.div(x, s.add(s.abs(x), one)),
+        Activation::SqrtSoftplus => s.sqrt(math::softplus(s, x)),
+        Activation::Tanh => math::tanh(s, x),
+        Activation::Tanhshrink => s.sub(x, math::tanh(s, x)),
+        Activation::LogSoftmax | Activation::Softmax | Activation::Softmin => x,
     }
+}
+
+// Functions and not closures: those have no target features, and may stay calls.
+
+/// `e^min(x, 0) - 1`; NaN stays NaN.
+#[inline(always)]
+fn negative_expm1<S: Simd>(s: S, x: S::V) -> S::V {
+    math::expm1(s, s.min(s.zero(), x))
+}
+
+#[inline(always)]
+fn hardsigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let sum = math::clamp(s, s.add(x, s.splat(3.)), 0., 6.);
+    s.div(sum, s.splat(6.))
+}
+
+/// `math::gelu` multiplies infinity by 0, which is wrong for positive infinity.
+#[inline(always)]
+fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    s.if_above(x, s.splat(f32::MAX), x, math::gelu(s, x))
 }

@@ -2,15 +2,17 @@
 
 mod disentangled;
 mod head;
-mod panels;
-mod products;
+mod prepack;
 mod relative;
 
+use crate::arch::{Arch, Bf16Arch};
 use crate::element::Element;
+use crate::instances::{with_arch, with_bf16_arch};
 use crate::isa::Isa;
-use crate::matrix::{Rows, RowsMut};
+use crate::matrix::{AnyRows, AnyRowsMut, Rows, RowsMut};
 use crate::memory::OutOfMemory;
-use crate::team::{Team, share};
+use crate::microkernel::{Microkernel, VectorTile};
+use crate::team::{Solo, Team, parallel_for};
 pub use disentangled::Disentangled;
 use disentangled::OfHead;
 use head::{Head, Scratch};
@@ -81,7 +83,7 @@ pub fn attention<E: Element>(
     sequences: Sequences<'_>,
     out: RowsMut<'_, E>,
 ) -> Result<(), OutOfMemory> {
-    attend(isa, team, qkv, (sequences, None), out)
+    attend(isa, team, qkv.erase(), (sequences, None), out.erase())
 }
 
 /// Attention as [`attention`] has it, to whose scores products with the vectors of distances are
@@ -107,20 +109,66 @@ pub fn disentangled_attention<E: Element>(
     assert!(rows.len() % 2 == 1 && rows.iter().all(|row| *row < vectors.rows), "rows of distances");
     assert_eq!(3 * vectors.width, 2 * qkv.width, "query and key of distances");
     assert!(masked.is_empty() || masked.len() == qkv.rows, "masked tokens");
-    attend(isa, team, qkv, (sequences, Some(disentangled)), out)
+    let disentangled = Distances { vectors: vectors.erase(), rows, masked };
+    attend(isa, team, qkv.erase(), (sequences, Some(disentangled)), out.erase())
 }
 
-fn attend<E: Element>(
+/// [`Disentangled`], of either type.
+struct Distances<'a> {
+    vectors: AnyRows<'a>,
+    rows: &'a [usize],
+    masked: &'a [bool],
+}
+
+impl<'a> Distances<'a> {
+    fn typed<E: Element>(self) -> Disentangled<'a, E> {
+        Disentangled { vectors: self.vectors.typed(), rows: self.rows, masked: self.masked }
+    }
+}
+
+fn attend(
     isa: Isa,
+    team: &dyn Team,
+    qkv: AnyRows<'_>,
+    (sequences, distances): (Sequences<'_>, Option<Distances<'_>>),
+    out: AnyRowsMut<'_>,
+) -> Result<(), OutOfMemory> {
+    assert!(isa.is_available(), "{isa:?}");
+    match qkv {
+        AnyRows::F32(qkv) => {
+            let of = (sequences, distances.map(Distances::typed));
+            // SAFETY: available; K is a multiple of 1.
+            attend_each(team, qkv, of, &out.typed(), |head| unsafe {
+                with_arch!(isa, A => head.attend::<VectorTile<<A as Arch>::Simd>>());
+            })
+        }
+        AnyRows::Bf16(qkv) => {
+            assert!(isa.has_bf16_dot(), "{isa:?}");
+            let of = (sequences, distances.map(Distances::typed));
+            // SAFETY: available; K is a multiple of 2, which is checked, or of more.
+            attend_each(team, qkv, of, &out.typed(), |head| unsafe {
+                with_bf16_arch!(isa, A => {
+                    if head.head_dim.is_multiple_of(<A as Bf16Arch>::Bf16::K_STEP) {
+                        head.attend::<<A as Bf16Arch>::Bf16>();
+                    } else {
+                        head.attend::<<A as Bf16Arch>::Bf16AnyK>();
+                    }
+                });
+            })
+        }
+    }
+}
+
+fn attend_each<E: Element>(
     team: &dyn Team,
     qkv: Rows<'_, E>,
     (sequences, disentangled): (Sequences<'_>, Option<Disentangled<'_, E>>),
-    out: RowsMut<'_, E>,
+    out: &RowsMut<'_, E>,
+    attend: impl Fn(Head<'_, E>) + Sync,
 ) -> Result<(), OutOfMemory> {
     let Sequences { cu_seqlens, keys, num_heads, .. } = sequences;
     let count = cu_seqlens.len().saturating_sub(1);
     let is_ascending = cu_seqlens.windows(2).all(|pair| pair[0] <= pair[1]);
-    assert!(isa.is_available() && (E::DEPTH == 1 || isa.multiplies_bf16()), "{isa:?}");
     assert!(cu_seqlens.first() == Some(&0) && is_ascending, "sequences overlap");
     assert_eq!(cu_seqlens.last(), Some(&qkv.rows), "as many tokens as rows");
     assert!(keys.is_empty() || keys.len() == count, "keys of each sequence");
@@ -128,11 +176,11 @@ fn attend<E: Element>(
     let heads_fit = num_heads > 0 && out.width.is_multiple_of(num_heads);
     assert!(heads_fit, "{num_heads} heads of {} values", out.width);
     let head_dim = out.width / num_heads;
-    assert!(head_dim.is_multiple_of(E::DEPTH), "heads of {head_dim} values");
+    assert!(head_dim.is_multiple_of(E::K_GROUP), "heads of {head_dim} values");
     sequences.check_positions(disentangled.is_some());
     let lengths = || cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
     let work: usize = lengths().map(|length| length * length).sum::<usize>() * out.width;
-    let team: &dyn Team = if work < MIN_PARALLEL_WORK { &crate::Solo } else { team };
+    let team: &dyn Team = if work < MIN_PARALLEL_WORK { &Solo } else { team };
     let (longest, distance) = (lengths().max().unwrap_or(0), sequences.greatest_distance());
     let scratch = || {
         let of_bias = sequences.bias.map(|_| distance);
@@ -142,10 +190,10 @@ fn attend<E: Element>(
         }
         Ok(scratch)
     };
-    share(team, count * num_heads, scratch, |scratch, index| {
+    parallel_for(team, count * num_heads, scratch, |scratch, index| {
         let (sequence, head) = match disentangled {
             None => (index / num_heads, index % num_heads),
-            // What a head lays out serves all sequences.
+            // What is prepacked for a head serves all sequences.
             Some(_) => (index % count, index / count),
         };
         let (first, end) = (cu_seqlens[sequence], cu_seqlens[sequence + 1]);
@@ -172,24 +220,18 @@ fn attend<E: Element>(
             distance,
         });
         scale = disentangled.as_ref().map_or(scale, OfHead::scale);
-        // SAFETY: available; rows and columns are a sequence's and a head's, and no
-        // two share a place of the result.
-        unsafe {
-            let head = Head {
-                isa,
-                qkv,
-                out: &out,
-                queries,
-                keys: keys_of,
-                column,
-                head_dim,
-                scale,
-                relative,
-                disentangled,
-                scratch,
-            };
-            isa.run(head);
-        }
+        attend(Head {
+            qkv,
+            out,
+            queries,
+            keys: keys_of,
+            column,
+            head_dim,
+            scale,
+            relative,
+            disentangled,
+            scratch,
+        });
         Ok(())
     })
 }

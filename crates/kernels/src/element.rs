@@ -1,86 +1,70 @@
-//! The types that values are kept in. Sums are always float32.
+//! The types that values are stored in. Sums are always float32, or integers of 32 bits.
 
-#![expect(
-    clippy::undocumented_unsafe_blocks,
-    reason = "every block hands on the contract of its function"
-)]
-
+use crate::bf16::Bf16;
 use crate::simd::Simd;
-use crate::tile;
 use std::fmt::Debug;
 
 /// The type of a matrix's values: float32 or bfloat16.
 #[expect(private_bounds, reason = "the types are these two")]
-pub trait Element: Operations {
+pub trait Element: Storage {
     /// The value as float32.
     fn to_f32(self) -> f32;
     /// The nearest value.
     fn from_f32(value: f32) -> Self;
 }
 
-/// What kernels do with values.
-pub(crate) trait Operations: Copy + Default + Debug + Send + Sync + 'static {
-    /// How many values of one row a product takes together.
-    const DEPTH: usize;
+/// A type of values, at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    F32,
+    Bf16,
+}
 
-    /// The first `count` values.
+/// Weights `[N,K]` and biases `[N]` of layers with the same inputs, as they are stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    F32(&'a [Layer<'a, f32>]),
+    Bf16(&'a [Layer<'a, Bf16>]),
+}
+
+/// A weight and a bias.
+pub(crate) type Layer<'a, W> = (&'a [W], &'a [W]);
+
+/// Loads and stores of values, which are float32 in registers.
+pub(crate) trait Storage: Copy + Default + Debug + Send + Sync + 'static {
+    const DTYPE: Dtype;
+
+    /// K group: consecutive K values of one column that a dot product takes together.
+    const K_GROUP: usize;
+
+    fn weights<'a>(layers: &'a [Layer<'a, Self>]) -> Weights<'a>;
+
+    /// Loads `count` values, `S::LANES` at most, and zeros after them.
     ///
     /// # Safety
-    /// As of [`Simd`].
-    unsafe fn load<S: Simd>(from: *const Self, count: usize) -> S::V;
+    /// `from` is valid for reads of as many.
+    unsafe fn load<S: Simd>(s: S, from: *const Self, count: usize) -> S::V;
 
-    /// The first `count` values.
+    /// Stores the first `count` values, `S::LANES` at most.
     ///
     /// # Safety
-    /// As of [`Simd`].
-    unsafe fn store<S: Simd>(to: *mut Self, count: usize, v: S::V);
+    /// `to` is valid for writes of as many.
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V);
 
-    /// Writes a row of a panel for each `DEPTH` rows of a matrix: `count` columns, all
-    /// values of the first, then all of the second. `rows` of the rows exist; zeros stand for
-    /// the others.
+    /// Writes one K group of a panel: `count` columns of the first `K_GROUP` rows of a matrix,
+    /// the values of one column together. `rows` of these rows exist; zeros stand for the others.
     ///
     /// # Safety
-    /// As of [`Simd`].
+    /// `from` is valid for reads of `count` values of `rows` rows, `stride` values apart; `to`
+    /// for writes of `S::LANES` columns.
     unsafe fn interleave<S: Simd>(
+        s: S,
         from: *const Self,
         stride: usize,
         rows: usize,
         count: usize,
         to: *mut Self,
     );
-
-    /// See [`tile::tile`].
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    );
-
-    /// See [`tile::half_tile`].
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn half_tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    );
-}
-
-/// A bfloat16 value: the upper half of a float32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Bf16(pub u16);
-
-impl Bf16 {
-    /// Values, given their bits.
-    pub fn from_bits(bits: &[u16]) -> &[Self] {
-        // SAFETY: the same size and alignment, and every pattern is a value.
-        unsafe { std::slice::from_raw_parts(bits.as_ptr().cast(), bits.len()) }
-    }
 }
 
 impl Element for f32 {
@@ -93,109 +77,86 @@ impl Element for f32 {
     }
 }
 
-impl Operations for f32 {
-    const DEPTH: usize = 1;
+impl Storage for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+    const K_GROUP: usize = 1;
 
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self, count: usize) -> S::V {
-        unsafe { if count < S::LANES { S::load_part(from, count) } else { S::load(from) } }
+    fn weights<'a>(layers: &'a [Layer<'a, Self>]) -> Weights<'a> {
+        Weights::F32(layers)
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(to: *mut Self, count: usize, v: S::V) {
-        unsafe { if count < S::LANES { S::store_part(to, count, v) } else { S::store(to, v) } }
+    unsafe fn load<S: Simd>(s: S, from: *const Self, count: usize) -> S::V {
+        // SAFETY: `count` values can be read, which are a whole vector in the second case.
+        unsafe { if count < S::LANES { s.load_part(from, count) } else { s.load(from) } }
     }
 
     #[inline(always)]
-    unsafe fn tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    ) {
-        unsafe { tile::tile_f32::<S, ROWS>(product, to, stride) }
-    }
-
-    #[inline(always)]
-    unsafe fn half_tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    ) {
-        unsafe { tile::half_tile_f32::<S, ROWS>(product, to, stride) }
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V) {
+        // SAFETY: `count` values can be written, which are a whole vector in the second case.
+        unsafe { if count < S::LANES { s.store_part(to, count, v) } else { s.store(to, v) } }
     }
 
     #[inline(always)]
     unsafe fn interleave<S: Simd>(
+        s: S,
         from: *const Self,
         _: usize,
         _: usize,
         count: usize,
         to: *mut Self,
     ) {
-        unsafe { S::store(to, Self::load::<S>(from, count)) }
+        // SAFETY: one row is there, and room for a whole vector.
+        unsafe { s.store(to, Self::load(s, from, count)) }
     }
 }
 
 impl Element for Bf16 {
     fn to_f32(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
+        Self::to_f32(self)
     }
 
     fn from_f32(value: f32) -> Self {
-        let bits = value.to_bits();
-        if value.is_nan() {
-            // Rounding might make something else of it.
-            return Self((bits >> 16) as u16 | 0x40);
-        }
-        Self((bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16)
+        Self::from_f32(value)
     }
 }
 
-impl Operations for Bf16 {
-    const DEPTH: usize = 2;
+impl Storage for Bf16 {
+    const DTYPE: Dtype = Dtype::Bf16;
+    const K_GROUP: usize = 2;
 
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self, count: usize) -> S::V {
-        unsafe { S::load_bf16(from.cast(), count) }
+    fn weights<'a>(layers: &'a [Layer<'a, Self>]) -> Weights<'a> {
+        Weights::Bf16(layers)
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(to: *mut Self, count: usize, v: S::V) {
-        unsafe { S::store_bf16(to.cast(), count, v) }
+    unsafe fn load<S: Simd>(s: S, from: *const Self, count: usize) -> S::V {
+        // SAFETY: the same values.
+        unsafe { s.load_bf16(from.cast(), count) }
     }
 
     #[inline(always)]
-    unsafe fn tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    ) {
-        unsafe { tile::tile_bf16::<ROWS>(product, to, stride) }
-    }
-
-    #[inline(always)]
-    unsafe fn half_tile<S: Simd, const ROWS: usize>(
-        product: tile::Product<Self>,
-        to: *mut f32,
-        stride: usize,
-    ) {
-        unsafe { tile::half_tile_bf16::<ROWS>(product, to, stride) }
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V) {
+        // SAFETY: the same values.
+        unsafe { s.store_bf16(to.cast(), count, v) }
     }
 
     #[inline(always)]
     unsafe fn interleave<S: Simd>(
+        _: S,
         from: *const Self,
         stride: usize,
         rows: usize,
         count: usize,
         to: *mut Self,
     ) {
-        let pair = |i: usize, second: Self| unsafe { [*from.add(i), second] };
         let to = to.cast::<[Self; 2]>();
         for i in 0..count.min(S::LANES) {
+            // SAFETY: `count` values of the first row are there, of the second if it exists, and
+            // room for pairs of `S::LANES` columns.
             unsafe {
                 let second = if rows > 1 { *from.add(stride + i) } else { Self(0) };
-                to.add(i).write(pair(i, second));
+                to.add(i).write([*from.add(i), second]);
             }
         }
     }

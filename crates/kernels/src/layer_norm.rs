@@ -1,11 +1,12 @@
 //! `torch.nn.LayerNorm`.
 
-use crate::element::{Element, Operations};
-use crate::isa::{Isa, Kernel};
-use crate::matrix::{Rows, RowsMut};
+use crate::element::{Element, Storage};
+use crate::instances::vectorize;
+use crate::isa::Isa;
+use crate::matrix::{AnyRowsMut, Rows, RowsMut};
 use crate::memory::{OutOfMemory, collect};
-use crate::simd::Simd;
-use crate::team::{Team, share};
+use crate::simd::{Simd, VectorOp};
+use crate::team::{Solo, Team, parallel_for};
 
 /// Rows that one thread takes together.
 const BLOCK: usize = 32;
@@ -54,7 +55,7 @@ impl LayerNorm {
         copy: RowsMut<'_, E>,
     ) -> Result<(), OutOfMemory> {
         assert!(copy.rows == 0 || copy.rows == x.rows, "as many copies as rows");
-        self.share(team, x.as_rows(), Some(&x), &copy)
+        self.normalize(team, x.as_rows(), Some(&x), &copy.erase())
     }
 
     /// The same, x is left as it is.
@@ -71,93 +72,93 @@ impl LayerNorm {
         out: RowsMut<'_, E>,
     ) -> Result<(), OutOfMemory> {
         assert_eq!(out.rows, x.rows, "as many copies as rows");
-        self.share(team, x, None, &out)
+        self.normalize(team, x, None, &out.erase())
     }
 
-    fn share<E: Element>(
+    fn normalize(
         &self,
         team: &dyn Team,
         from: Rows<'_, f32>,
         x: Option<&RowsMut<'_, f32>>,
-        copy: &RowsMut<'_, E>,
+        copy: &AnyRowsMut<'_>,
     ) -> Result<(), OutOfMemory> {
         let width = self.weight.len();
-        assert_eq!((from.width, copy.width), (width, width), "other widths");
-        let team: &dyn Team = if from.rows < 2 * BLOCK { &crate::Solo } else { team };
-        share(
+        assert_eq!((from.width, copy.shape().1), (width, width), "other widths");
+        let team: &dyn Team = if from.rows < 2 * BLOCK { &Solo } else { team };
+        parallel_for(
             team,
             from.rows.div_ceil(BLOCK),
             || Ok(()),
-            |(), number| {
-                let rows = (number * BLOCK, from.rows.min((number + 1) * BLOCK));
-                // SAFETY: available; shapes were compared, no two pieces share a row.
-                unsafe { self.isa.run(Piece { norm: self, from, x, copy, rows }) };
+            |(), block| {
+                let rows = (block * BLOCK, from.rows.min((block + 1) * BLOCK));
+                vectorize!(self.isa, Block { norm: self, from, x, copy, rows });
                 Ok(())
             },
         )
     }
 }
 
-struct Piece<'a, E> {
+/// Some rows. Constructed where shapes were compared; no two blocks share a row.
+struct Block<'a> {
     norm: &'a LayerNorm,
     from: Rows<'a, f32>,
     x: Option<&'a RowsMut<'a, f32>>,
-    copy: &'a RowsMut<'a, E>,
+    copy: &'a AnyRowsMut<'a>,
     rows: (usize, usize),
 }
 
-impl<E: Element> Kernel for Piece<'_, E> {
+impl<S: Simd> VectorOp<S> for Block<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run(self, s: S) {
+        let has_copy = self.copy.shape().0 > 0;
         let width = self.from.width;
         let part = |column: usize| S::LANES.min(width - column);
         for row in self.rows.0..self.rows.1 {
             // SAFETY: every column is one of the row's, every part ends with it.
             unsafe {
-                let mut sum = S::zero();
+                let mut sum = s.zero();
                 for column in (0..width).step_by(S::LANES) {
-                    let values =
-                        <f32 as Operations>::load::<S>(self.from.at(row, column), part(column));
-                    sum = S::add(sum, values);
+                    let values = f32::load(s, self.from.at(row, column), part(column));
+                    sum = s.add(sum, values);
                 }
-                let mean = S::splat(S::sum(sum) / width as f32);
-                let (mut squares, mut rest) = (S::zero(), S::zero());
+                let mean = s.splat(s.reduce_sum(sum) / width as f32);
+                let (mut squares, mut rest) = (s.zero(), s.zero());
                 for column in (0..width).step_by(S::LANES) {
                     let count = part(column);
-                    let values = <f32 as Operations>::load::<S>(self.from.at(row, column), count);
-                    let mut apart = S::sub(values, mean);
+                    let values = f32::load(s, self.from.at(row, column), count);
+                    let mut apart = s.sub(values, mean);
                     if count < S::LANES {
-                        // What is not there is not apart.
+                        // Masked lanes contribute 0.
                         let mut kept = [0.; 16];
-                        S::store_part(kept.as_mut_ptr(), count, apart);
-                        apart = S::load(kept.as_ptr());
+                        s.store_part(kept.as_mut_ptr(), count, apart);
+                        apart = s.load(kept.as_ptr());
                     }
-                    squares = S::fma(apart, apart, squares);
-                    rest = S::add(rest, apart);
+                    squares = s.fma(apart, apart, squares);
+                    rest = s.add(rest, apart);
                 }
                 // What rounding took from the mean: great where all values are.
-                let rest = S::sum(rest) / width as f32;
-                let mean = S::add(mean, S::splat(rest));
-                let variance = (S::sum(squares) / width as f32 - rest * rest).max(0.);
-                let scale = S::splat((variance + self.norm.eps).sqrt().recip());
+                let rest = s.reduce_sum(rest) / width as f32;
+                let mean = s.add(mean, s.splat(rest));
+                let variance = (s.reduce_sum(squares) / width as f32 - rest * rest).max(0.);
+                let scale = s.splat((variance + self.norm.eps).sqrt().recip());
                 for column in (0..width).step_by(S::LANES) {
                     let count = part(column);
-                    let values = <f32 as Operations>::load::<S>(self.from.at(row, column), count);
-                    let apart = S::sub(values, mean);
+                    let values = f32::load(s, self.from.at(row, column), count);
+                    let apart = s.sub(values, mean);
                     let weight = self.norm.weight.as_ptr().add(column);
                     let bias = self.norm.bias.as_ptr().add(column);
-                    let value = S::fma(
-                        S::mul(apart, scale),
-                        <f32 as Operations>::load::<S>(weight, count),
-                        <f32 as Operations>::load::<S>(bias, count),
+                    let value = s.fma(
+                        s.mul(apart, scale),
+                        f32::load(s, weight, count),
+                        f32::load(s, bias, count),
                     );
                     if let Some(x) = self.x {
-                        <f32 as Operations>::store::<S>(x.at(row, column), count, value);
+                        f32::store(s, x.at(row, column), count, value);
                     }
-                    if self.copy.rows > 0 {
-                        E::store::<S>(self.copy.at(row, column), count, value);
+                    if has_copy {
+                        self.copy.store(s, (row, column), count, value);
                     }
                 }
             }

@@ -1,10 +1,5 @@
 //! Functions of vectors.
 
-#![expect(
-    clippy::undocumented_unsafe_blocks,
-    reason = "every block hands on the contract of its function"
-)]
-
 use crate::simd::Simd;
 use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 
@@ -15,25 +10,21 @@ const EXP2: [f32; 6] = [0.001_330_060_5, 0.009_669_691, 0.055_505_585, 0.240_222
 /// `2^x` for `x <= 0`, to a relative error below 2e-7; what is below `2^-126`
 /// is taken for that. NaN stays NaN.
 #[inline(always)]
-pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        // Of a NaN the second is taken.
-        let x = S::max(S::splat(-126.), x);
-        let n = S::round(x);
-        S::scale(polynomial::<S>(&EXP2, S::sub(x, n)), n)
-    }
+pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
+    // Of a NaN the second is taken.
+    let x = s.max(s.splat(-126.), x);
+    let n = s.round(x);
+    s.scale(polynomial(s, &EXP2, s.sub(x, n)), n)
 }
 
 /// The polynomial of these coefficients, the highest first.
 #[inline(always)]
-unsafe fn polynomial<S: Simd>(coefficients: &[f32], x: S::V) -> S::V {
-    unsafe {
-        let mut value = S::splat(coefficients[0]);
-        for coefficient in &coefficients[1..] {
-            value = S::fma(value, x, S::splat(*coefficient));
-        }
-        value
+fn polynomial<S: Simd>(s: S, coefficients: &[f32], x: S::V) -> S::V {
+    let mut value = s.splat(coefficients[0]);
+    for coefficient in &coefficients[1..] {
+        value = s.fma(value, x, s.splat(*coefficient));
     }
+    value
 }
 
 /// `(e^r - 1 - r) / r^2` by Taylor's series, the highest first. For |r| <= ln 2 / 2, the
@@ -49,36 +40,30 @@ const LN_2_LOW: f32 = (std::f64::consts::LN_2 - 355. / 512.) as f32;
 
 /// `e^r - 1` and `n` such that `e^x = e^r 2^n`, for x up to 88, clamped at [`MIN_EXP`].
 #[inline(always)]
-unsafe fn reduced_expm1<S: Simd>(x: S::V) -> (S::V, S::V) {
-    unsafe {
-        // `max` returns its second argument if that is NaN.
-        let x = S::max(S::splat(MIN_EXP), x);
-        let n = S::round(S::mul(x, S::splat(LOG2_E)));
-        let r = S::fma(n, S::splat(-LN_2_HIGH), x);
-        let r = S::fma(n, S::splat(-LN_2_LOW), r);
-        let square = S::mul(r, r);
-        (S::fma(polynomial::<S>(&EXPM1, r), square, r), n)
-    }
+fn reduced_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+    // `max` returns its second argument if that is NaN.
+    let x = s.max(s.splat(MIN_EXP), x);
+    let n = s.round(s.mul(x, s.splat(LOG2_E)));
+    let r = s.fma(n, s.splat(-LN_2_HIGH), x);
+    let r = s.fma(n, s.splat(-LN_2_LOW), r);
+    let square = s.mul(r, r);
+    (s.fma(polynomial(s, &EXPM1, r), square, r), n)
 }
 
 /// `e^x` for x up to 88, to a relative error below 2e-7; 0 below [`MIN_EXP`]. NaN stays NaN.
 #[inline(always)]
-pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let (expm1, n) = reduced_expm1::<S>(x);
-        let power = S::scale(S::add(expm1, S::splat(1.)), n);
-        S::if_above(S::splat(MIN_EXP), x, S::zero(), power)
-    }
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    let (expm1, n) = reduced_expm1(s, x);
+    let power = s.scale(s.add(expm1, s.splat(1.)), n);
+    s.if_above(s.splat(MIN_EXP), x, s.zero(), power)
 }
 
 /// `e^x - 1` for x up to 88, to a relative error below 3e-7. NaN stays NaN.
 #[inline(always)]
-pub(crate) unsafe fn expm1<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let (expm1, n) = reduced_expm1::<S>(x);
-        let one = S::splat(1.);
-        S::add(S::scale(expm1, n), S::sub(S::scale(one, n), one))
-    }
+pub(crate) fn expm1<S: Simd>(s: S, x: S::V) -> S::V {
+    let (expm1, n) = reduced_expm1(s, x);
+    let one = s.splat(1.);
+    s.add(s.scale(expm1, n), s.sub(s.scale(one, n), one))
 }
 
 /// `atanh(s) / s` by its series in `s^2`, the highest first. For |s| <= 1/3, the relative error is
@@ -87,55 +72,47 @@ const ATANH: [f32; 8] = [1. / 15., 1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5.
 
 /// `ln(1 + x)` for x from 0 to 1, to a relative error below 3e-7. NaN stays NaN.
 #[inline(always)]
-unsafe fn log1p<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        // ln(1 + x) = 2 atanh(x / (2 + x))
-        let s = S::div(x, S::add(x, S::splat(2.)));
-        S::mul(S::add(s, s), polynomial::<S>(&ATANH, S::mul(s, s)))
-    }
+fn log1p<S: Simd>(s: S, x: S::V) -> S::V {
+    // ln(1 + x) = 2 atanh(x / (2 + x))
+    let ratio = s.div(x, s.add(x, s.splat(2.)));
+    s.mul(s.add(ratio, ratio), polynomial(s, &ATANH, s.mul(ratio, ratio)))
 }
 
 /// `ln(1 + e^x)`
 #[inline(always)]
-pub(crate) unsafe fn softplus<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let power = exp::<S>(S::sub(S::zero(), S::abs(x)));
-        S::add(S::max(S::zero(), x), log1p::<S>(power))
-    }
+pub(crate) fn softplus<S: Simd>(s: S, x: S::V) -> S::V {
+    let power = exp(s, s.sub(s.zero(), s.abs(x)));
+    s.add(s.max(s.zero(), x), log1p(s, power))
 }
 
 /// `1 / (1 + e^-x)`
 #[inline(always)]
-pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let power = exp::<S>(S::sub(S::zero(), S::abs(x)));
-        let one = S::splat(1.);
-        S::div(S::if_above(x, S::zero(), one, power), S::add(one, power))
-    }
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let power = exp(s, s.sub(s.zero(), s.abs(x)));
+    let one = s.splat(1.);
+    s.div(s.if_above(x, s.zero(), one, power), s.add(one, power))
 }
 
 /// `tanh(x)`, to a relative error below 6e-7.
 #[inline(always)]
-pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        // tanh(10) is 1 in float32.
-        let x = clamp::<S>(x, -10., 10.);
-        let expm1 = expm1::<S>(S::add(x, x));
-        S::div(expm1, S::add(expm1, S::splat(2.)))
-    }
+pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    // tanh(10) is 1 in float32.
+    let x = clamp(s, x, -10., 10.);
+    let expm1 = expm1(s, s.add(x, x));
+    s.div(expm1, s.add(expm1, s.splat(2.)))
 }
 
 /// x between `min` and `max`. NaN stays NaN.
 #[inline(always)]
-pub(crate) unsafe fn clamp<S: Simd>(x: S::V, min: f32, max: f32) -> S::V {
-    unsafe { S::min(S::splat(max), S::max(S::splat(min), x)) }
+pub(crate) fn clamp<S: Simd>(s: S, x: S::V, min: f32, max: f32) -> S::V {
+    s.min(s.splat(max), s.max(s.splat(min), x))
 }
 
 /// `x/2 (1 + erf(x/sqrt 2))`, to an absolute error below 4e-7 times the greater
 /// of 1 and |x|: what `torch.nn.functional.gelu` is by default.
 #[inline(always)]
-pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
-    unsafe { S::gelu(x) }
+pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    if S::HAS_TABLES { gelu_by_table(s, x) } else { gelu_by_formula(s, x) }
 }
 
 /// Formula 7.1.26 of Abramowitz and Stegun for the error function, the highest
@@ -144,53 +121,65 @@ const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.25
 
 /// `1 - erf(z)` for `z >= 0`.
 #[inline(always)]
-unsafe fn erfc<S: Simd>(z: S::V) -> S::V {
-    unsafe {
-        let t = S::div(S::splat(1.), S::fma(S::splat(0.327_591_1), z, S::splat(1.)));
-        let power = exp2::<S>(S::mul(S::mul(z, z), S::splat(-LOG2_E)));
-        S::mul(S::mul(polynomial::<S>(&ERF, t), t), power)
-    }
+fn erfc<S: Simd>(s: S, z: S::V) -> S::V {
+    let t = s.div(s.splat(1.), s.fma(s.splat(0.327_591_1), z, s.splat(1.)));
+    let power = exp2(s, s.mul(s.mul(z, z), s.splat(-LOG2_E)));
+    s.mul(s.mul(polynomial(s, &ERF, t), t), power)
 }
 
 /// `(1 + erf(x/sqrt 2)) / 2`, to an absolute error below 4e-7.
 #[inline(always)]
-pub(crate) unsafe fn normal_cdf<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let rest = erfc::<S>(S::mul(S::abs(x), S::splat(FRAC_1_SQRT_2)));
-        let tail = S::mul(rest, S::splat(0.5));
-        S::if_above(x, S::zero(), S::sub(S::splat(1.), tail), tail)
-    }
+pub(crate) fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {
+    let rest = erfc(s, s.mul(s.abs(x), s.splat(FRAC_1_SQRT_2)));
+    let tail = s.mul(rest, s.splat(0.5));
+    s.if_above(x, s.zero(), s.sub(s.splat(1.), tail), tail)
 }
 
 /// [`gelu`], without a table.
 #[inline(always)]
-pub(crate) unsafe fn gelu_by_formula<S: Simd>(x: S::V) -> S::V {
-    unsafe {
-        let rest = erfc::<S>(S::mul(S::abs(x), S::splat(FRAC_1_SQRT_2)));
-        // erf(x) = sign(x) (1 - rest), so gelu(x) = max(x, 0) - |x| rest / 2.
-        let half = S::mul(S::mul(S::abs(x), S::splat(-0.5)), rest);
-        S::add(S::max(x, S::zero()), half)
-    }
+fn gelu_by_formula<S: Simd>(s: S, x: S::V) -> S::V {
+    let rest = erfc(s, s.mul(s.abs(x), s.splat(FRAC_1_SQRT_2)));
+    // erf(x) = sign(x) (1 - rest), so gelu(x) = max(x, 0) - |x| rest / 2.
+    let half = s.mul(s.mul(s.abs(x), s.splat(-0.5)), rest);
+    s.add(s.max(x, s.zero()), half)
 }
 
-/// From one place of [`TAIL`] to the next.
-pub(crate) const STEP: f32 = 0.1875;
+/// [`gelu`] by [`TAIL`].
+#[inline(always)]
+fn gelu_by_table<S: Simd>(s: S, x: S::V) -> S::V {
+    let distance = s.abs(x);
+    // Added to 1.5 * 2^23, a number is rounded in the lowest bits.
+    let round = s.splat(12_582_912.);
+    let near = s.min(distance, s.splat(STEP * 31.));
+    let index = s.fma(near, s.splat(STEP.recip()), round);
+    let centre = s.sub(index, round);
+    let apart = s.fma(centre, s.splat(-STEP), near);
+    let mut tail = s.look_up(&TAIL[3], index);
+    for power in [2, 1, 0] {
+        tail = s.fma(tail, apart, s.look_up(&TAIL[power], index));
+    }
+    // gelu(x) = max(x, 0) - |x| erfc(|x|/sqrt 2)/2
+    s.fma(distance, tail, s.max(x, s.zero()))
+}
 
-/// Places of [`TAIL`].
+/// From one entry of [`TAIL`] to the next.
+const STEP: f32 = 0.1875;
+
+/// Entries of [`TAIL`].
 const PLACES: usize = 32;
 
-/// The upper tail of the normal distribution, `erfc(x/sqrt 2)/2`, near each
+/// Minus the upper tail of the normal distribution, `-erfc(x/sqrt 2)/2`, near each
 /// multiple of [`STEP`]: the coefficients of a cubic in the distance, the lowest
 /// first. What is left out is below 3e-7. The last is 0, and so is every tail
 /// beyond it.
-pub(crate) const TAIL: [[f32; PLACES]; 4] = {
+const TAIL: [[f32; PLACES]; 4] = {
     let mut table = [[0.; PLACES]; 4];
     let mut place = 0;
     while place < PLACES - 1 {
         let cubic = tail_near(place as f64 * STEP as f64);
         let mut power = 0;
         while power < 4 {
-            table[power][place] = cubic[power] as f32;
+            table[power][place] = -(cubic[power] as f32);
             power += 1;
         }
         place += 1;
@@ -244,33 +233,32 @@ const fn const_exp(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{exp2, gelu};
-    use crate::isa::{Isa, Kernel};
-    use crate::simd::Simd;
+    use crate::instances::{available, vectorize};
+    use crate::simd::{Simd, VectorOp};
 
     /// A function of each of some values.
     struct Map<'a>(&'a mut [f32], bool);
 
-    impl Kernel for Map<'_> {
+    impl<S: Simd> VectorOp<S> for Map<'_> {
         type Output = ();
 
         #[inline(always)]
-        unsafe fn run<S: Simd>(self) {
+        fn run(self, s: S) {
             for values in self.0.chunks_mut(S::LANES) {
                 // SAFETY: no more than there are.
                 unsafe {
-                    let x = S::load_part(values.as_ptr(), values.len());
-                    let y = if self.1 { gelu::<S>(x) } else { exp2::<S>(x) };
-                    S::store_part(values.as_mut_ptr(), values.len(), y);
+                    let x = s.load_part(values.as_ptr(), values.len());
+                    let y = if self.1 { gelu(s, x) } else { exp2(s, x) };
+                    s.store_part(values.as_mut_ptr(), values.len(), y);
                 }
             }
         }
     }
 
     fn each_isa(arguments: &[f32], gelu: bool, check: impl Fn(f32, f32)) {
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in available() {
             let mut values = arguments.to_vec();
-            // SAFETY: available.
-            unsafe { isa.run(Map(&mut values, gelu)) };
+            vectorize!(isa, Map(&mut values, gelu));
             arguments.iter().zip(&values).for_each(|(x, y)| check(*x, *y));
         }
     }

@@ -1,36 +1,11 @@
 //! Matrices whose rows begin at cache lines.
 
-use crate::element::Element;
-use crate::memory::{OutOfMemory, reserve, zeros};
+use crate::bf16::Bf16;
+use crate::element::{Dtype, Element, Storage};
+use crate::memory::{Line, OutOfMemory, reserve};
+use crate::simd::Simd;
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// A cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
-
-impl Line {
-    pub(crate) const ZERO: Self = Self([0; 64]);
-}
-
-/// [`zeros`] for weights, of which much is read one after the other: in great pages
-/// where there are some, as it takes long to look up many small ones.
-pub(crate) fn zeros_for_weights(bytes: usize) -> Result<Vec<Line>, OutOfMemory> {
-    let lines = zeros(bytes)?;
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 2 << 20;
-        let start = (lines.as_ptr() as usize).next_multiple_of(PAGE);
-        let end = (lines.as_ptr() as usize + size_of_val(lines.as_slice())) / PAGE * PAGE;
-        if start < end {
-            // SAFETY: inside the memory, which keeps what it holds. Where it cannot be
-            // done, nothing is lost.
-            unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
-        }
-    }
-    Ok(lines)
-}
 
 /// Rows of values, kept from one use to the next.
 #[derive(Debug)]
@@ -229,6 +204,13 @@ impl<E: Element> RowsMut<'_, E> {
     }
 }
 
+impl<E> Rows<'_, E> {
+    /// The first row, and how many values the next one is apart.
+    pub(crate) fn start_and_stride(&self) -> (*const E, usize) {
+        (self.start, self.stride)
+    }
+}
+
 impl<E: Element> Rows<'_, E> {
     /// Where a value stands.
     ///
@@ -239,5 +221,109 @@ impl<E: Element> Rows<'_, E> {
         debug_assert!(row < self.rows && column < self.width);
         // SAFETY: the caller's promise.
         unsafe { self.start.add(row * self.stride + column) }
+    }
+}
+
+/// Rows of either type.
+#[derive(Clone, Copy)]
+pub(crate) enum AnyRows<'a> {
+    F32(Rows<'a, f32>),
+    Bf16(Rows<'a, Bf16>),
+}
+
+impl<'a, E: Element> Rows<'a, E> {
+    pub(crate) fn erase(self) -> AnyRows<'a> {
+        match E::DTYPE {
+            Dtype::F32 => AnyRows::F32(self.cast()),
+            Dtype::Bf16 => AnyRows::Bf16(self.cast()),
+        }
+    }
+
+    /// The same rows; kernels read them as the type that they have.
+    fn cast<T>(self) -> Rows<'a, T> {
+        let Self { start, rows, width, stride, .. } = self;
+        Rows { start: start.cast(), rows, width, stride, life: PhantomData }
+    }
+}
+
+impl<'a> AnyRows<'a> {
+    /// # Panics
+    /// If they are of another type.
+    pub(crate) fn typed<E: Element>(self) -> Rows<'a, E> {
+        match (self, E::DTYPE) {
+            (Self::F32(rows), Dtype::F32) => rows.cast(),
+            (Self::Bf16(rows), Dtype::Bf16) => rows.cast(),
+            _ => unreachable!("rows of another type"),
+        }
+    }
+}
+
+/// Rows of either type, to write to.
+pub(crate) enum AnyRowsMut<'a> {
+    F32(RowsMut<'a, f32>),
+    Bf16(RowsMut<'a, Bf16>),
+}
+
+impl<'a, E: Element> RowsMut<'a, E> {
+    pub(crate) fn erase(self) -> AnyRowsMut<'a> {
+        match E::DTYPE {
+            Dtype::F32 => AnyRowsMut::F32(self.cast()),
+            Dtype::Bf16 => AnyRowsMut::Bf16(self.cast()),
+        }
+    }
+
+    /// The same rows; kernels write them as the type that they have.
+    fn cast<T>(self) -> RowsMut<'a, T> {
+        let Self { start, rows, width, stride, .. } = self;
+        RowsMut { start: start.cast(), rows, width, stride, life: PhantomData }
+    }
+}
+
+impl<'a> AnyRowsMut<'a> {
+    /// # Panics
+    /// If they are of another type.
+    pub(crate) fn typed<E: Element>(self) -> RowsMut<'a, E> {
+        match (self, E::DTYPE) {
+            (Self::F32(rows), Dtype::F32) => rows.cast(),
+            (Self::Bf16(rows), Dtype::Bf16) => rows.cast(),
+            _ => unreachable!("rows of another type"),
+        }
+    }
+
+    /// The same rows, for a while.
+    pub(crate) fn reborrow(&mut self) -> AnyRowsMut<'_> {
+        match self {
+            Self::F32(rows) => AnyRowsMut::F32(rows.reborrow()),
+            Self::Bf16(rows) => AnyRowsMut::Bf16(rows.reborrow()),
+        }
+    }
+
+    /// `[rows,width]`
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::F32(rows) => (rows.rows, rows.width),
+            Self::Bf16(rows) => (rows.rows, rows.width),
+        }
+    }
+
+    /// Stores `count` values, a vector at most.
+    ///
+    /// # Safety
+    /// There are as many in the row from the column on, and nobody else reads or writes them.
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd>(
+        &self,
+        s: S,
+        (row, column): (usize, usize),
+        count: usize,
+        v: S::V,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::F32(rows) => f32::store(s, rows.at(row, column), count, v),
+                Self::Bf16(rows) => Bf16::store(s, rows.at(row, column), count, v),
+            }
+        }
     }
 }

@@ -4,10 +4,18 @@
 //! the model or the inputs is allocated here instead, where that is an error; small
 //! allocations are not, so a large one fails unless [`HEADROOM`] is left for them.
 
-use crate::matrix::Line;
 use std::error::Error;
 use std::fmt;
 use std::hint::black_box;
+
+/// A cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0; 64]);
+}
 
 /// Bytes that stay available for small allocations when a large one has succeeded.
 pub const HEADROOM: usize = 1 << 20;
@@ -90,6 +98,24 @@ pub fn try_collect<T, E: From<OutOfMemory>>(
 /// Zeros that start at a cache line.
 pub(crate) fn zeros(bytes: usize) -> Result<Vec<Line>, OutOfMemory> {
     filled(bytes.div_ceil(size_of::<Line>()), Line::ZERO)
+}
+
+/// [`zeros`] for weights, of which much is read one after the other: in huge pages
+/// where there are some, as translating many small ones takes long.
+pub(crate) fn zeros_for_weights(bytes: usize) -> Result<Vec<Line>, OutOfMemory> {
+    let lines = zeros(bytes)?;
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 2 << 20;
+        let start = (lines.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (lines.as_ptr() as usize + size_of_val(lines.as_slice())) / PAGE * PAGE;
+        if start < end {
+            // SAFETY: inside the memory, which keeps what it holds. Where it cannot be
+            // done, nothing is lost.
+            unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+    Ok(lines)
 }
 
 fn grow<T, E>(

@@ -1,11 +1,12 @@
 //! Rotary position embeddings, Su et al. 2021, <https://arxiv.org/abs/2104.09864>.
 
-use crate::element::{Element, Operations};
-use crate::isa::{Isa, Kernel};
-use crate::matrix::RowsMut;
+use crate::element::{Element, Storage};
+use crate::instances::vectorize;
+use crate::isa::Isa;
+use crate::matrix::{AnyRowsMut, RowsMut};
 use crate::memory::{OutOfMemory, with_capacity};
-use crate::simd::Simd;
-use crate::team::{Team, share};
+use crate::simd::{Simd, VectorOp};
+use crate::team::{Solo, Team, parallel_for};
 
 /// Fewer values than this are not worth a second thread.
 const MIN_PARALLEL_WORK: usize = 1 << 14;
@@ -78,22 +79,47 @@ impl Rope {
         assert!(positions.iter().all(is_known), "positions below {}", self.positions());
         let width = 4 * num_heads * self.half;
         assert!(width <= x.width, "{num_heads} heads in {} columns", x.width);
-        let team: &dyn Team = if x.rows * width < MIN_PARALLEL_WORK { &crate::Solo } else { team };
-        share(
+        self.rotate_rows(isa, team, positions, num_heads, x.erase())
+    }
+
+    fn rotate_rows(
+        &self,
+        isa: Isa,
+        team: &dyn Team,
+        positions: &[i64],
+        num_heads: usize,
+        x: AnyRowsMut<'_>,
+    ) -> Result<(), OutOfMemory> {
+        match x {
+            AnyRowsMut::F32(x) => self.rotate_each(isa, team, positions, num_heads, &x),
+            AnyRowsMut::Bf16(x) => self.rotate_each(isa, team, positions, num_heads, &x),
+        }
+    }
+
+    fn rotate_each<E: Element>(
+        &self,
+        isa: Isa,
+        team: &dyn Team,
+        positions: &[i64],
+        num_heads: usize,
+        x: &RowsMut<'_, E>,
+    ) -> Result<(), OutOfMemory> {
+        let width = 4 * num_heads * self.half;
+        let team: &dyn Team = if x.rows * width < MIN_PARALLEL_WORK { &Solo } else { team };
+        parallel_for(
             team,
             x.rows.div_ceil(BLOCK),
             || Ok(()),
             |(), block| {
                 let rows = (block * BLOCK, x.rows.min((block + 1) * BLOCK));
-                let block = Block { rope: self, positions, heads: 2 * num_heads, x: &x, rows };
-                // SAFETY: available; shapes were compared, no two blocks share a row.
-                unsafe { isa.run(block) };
+                vectorize!(isa, Block { rope: self, positions, heads: 2 * num_heads, x, rows });
                 Ok(())
             },
         )
     }
 }
 
+/// Some rows. Constructed where shapes were compared; no two blocks share a row.
 struct Block<'a, E> {
     rope: &'a Rope,
     positions: &'a [i64],
@@ -103,11 +129,11 @@ struct Block<'a, E> {
     rows: (usize, usize),
 }
 
-impl<E: Element> Kernel for Block<'_, E> {
+impl<S: Simd, E: Element> VectorOp<S> for Block<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    fn run(self, s: S) {
         let Self { rope: Rope { half, table }, positions, heads, x, rows } = self;
         for row in rows.0..rows.1 {
             let of_position = &table[positions[row] as usize * 2 * half..][..2 * half];
@@ -119,15 +145,13 @@ impl<E: Element> Kernel for Block<'_, E> {
                     // SAFETY: every column is one of the head's, every part ends with its half.
                     unsafe {
                         let [a, b] = [first, first + half].map(|start| x.at(row, start + column));
-                        let load = |from: &[f32]| {
-                            <f32 as Operations>::load::<S>(from.as_ptr().add(column), count)
-                        };
+                        let load = |from: &[f32]| f32::load(s, from.as_ptr().add(column), count);
                         let (cos, sin) = (load(cos), load(sin));
-                        let (left, right) = (E::load::<S>(a, count), E::load::<S>(b, count));
-                        let minus = S::sub(S::mul(left, cos), S::mul(right, sin));
-                        let plus = S::fma(right, cos, S::mul(left, sin));
-                        E::store::<S>(a, count, minus);
-                        E::store::<S>(b, count, plus);
+                        let (left, right) = (E::load(s, a, count), E::load(s, b, count));
+                        let minus = s.sub(s.mul(left, cos), s.mul(right, sin));
+                        let plus = s.fma(right, cos, s.mul(left, sin));
+                        E::store(s, a, count, minus);
+                        E::store(s, b, count, plus);
                     }
                 }
             }

@@ -1,117 +1,149 @@
-//! Vectors of float32 in the registers of an instruction set.
+//! Vectors of float32.
 
-#![expect(
-    clippy::undocumented_unsafe_blocks,
-    reason = "every block hands on the contract of its function"
-)]
+use crate::bf16::Bf16;
 
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-use crate::element::{Bf16, Element};
-
-/// A vector type with what the kernels do with it.
+/// A vector type with its operations.
 ///
-/// # Safety
-/// Every function needs the instructions of the set; those with pointers read
-/// or write as many values as their name says, at any alignment.
-pub(crate) trait Simd: Copy + 'static {
+/// A value is the proof that the CPU has the instructions: [`Self::new`] is the only way to get
+/// one. Arithmetic on vectors is therefore safe. Loads and stores are not, because they take
+/// pointers; they need no alignment.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// A vector.
     type V: Copy;
     /// Values in a vector.
     const LANES: usize;
-    /// Rows of the tile whose sums, two vectors each, fill the registers.
-    const ROWS: usize;
+    /// Rows of the f32 microkernel: MR x 2 accumulators fill the registers.
+    const MR: usize;
+    /// Columns of a panel.
+    const NR: usize = 2 * Self::LANES;
+    /// Whether [`Self::look_up`] is an instruction.
+    const HAS_TABLES: bool = false;
 
-    unsafe fn splat(value: f32) -> Self::V;
-    unsafe fn load(from: *const f32) -> Self::V;
-    /// The first `count` values; zeros after them.
-    unsafe fn load_part(from: *const f32, count: usize) -> Self::V;
-    unsafe fn store(to: *mut f32, v: Self::V);
-    unsafe fn store_part(to: *mut f32, count: usize, v: Self::V);
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `None` if the CPU lacks the instructions.
+    fn new() -> Option<Self>;
+
+    /// Runs `op` inside a function that is compiled with the target features of this set.
+    fn vectorize<Op: VectorOp<Self>>(self, op: Op) -> Op::Output;
+
+    fn splat(self, value: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
-    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The greater of both; `b` where one is NaN.
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn abs(a: Self::V) -> Self::V;
-    unsafe fn sqrt(a: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of both; `b` where one is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn abs(self, a: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// `then` where `a > b`; `otherwise` elsewhere, and where either is NaN.
-    unsafe fn if_above(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
-    /// The nearest whole numbers.
-    unsafe fn round(v: Self::V) -> Self::V;
+    fn if_above(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// The nearest whole numbers, of two equally near ones the even.
+    fn round(self, v: Self::V) -> Self::V;
     /// `v * 2^n` of whole `n` from -126 to 127.
-    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
-    /// See [`crate::math::gelu`].
+    fn scale(self, v: Self::V, n: Self::V) -> Self::V;
+
+    /// # Safety
+    /// `from` is valid for reads of `LANES` values.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// The first `count` values; zeros after them.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `count` values.
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::V;
+    /// # Safety
+    /// `to` is valid for writes of `LANES` values.
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// Stores the first `count` values.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `count` values.
+    unsafe fn store_part(self, to: *mut f32, count: usize, v: Self::V);
+
+    /// Entries of a table, whose indices are the lowest five bits of each value.
     #[inline(always)]
-    unsafe fn gelu(x: Self::V) -> Self::V {
-        unsafe { crate::math::gelu_by_formula::<Self>(x) }
+    fn look_up(self, table: &[f32; 32], indices: Self::V) -> Self::V {
+        let entries = self.lanes(indices).map(|value| table[value.to_bits() as usize % 32]);
+        // SAFETY: a vector has 16 values at most.
+        unsafe { self.load(entries.as_ptr()) }
     }
 
     /// The first `count` values of bfloat16; zeros after them.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `count` values.
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16, count: usize) -> Self::V {
+    unsafe fn load_bf16(self, from: *const u16, count: usize) -> Self::V {
         let mut lanes = [0.; 16];
         for (i, lane) in lanes.iter_mut().enumerate().take(count.min(Self::LANES)) {
+            // SAFETY: `i < count`.
             *lane = f32::from_bits(u32::from(unsafe { *from.add(i) }) << 16);
         }
-        unsafe { Self::load(lanes.as_ptr()) }
+        // SAFETY: a vector has 16 values at most.
+        unsafe { self.load(lanes.as_ptr()) }
     }
 
-    /// The first `count` values, rounded to the nearest bfloat16, of two equally
+    /// Stores the first `count` values, rounded to the nearest bfloat16, of two equally
     /// near ones to the even.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `count` values.
     #[inline(always)]
-    unsafe fn store_bf16(to: *mut u16, count: usize, v: Self::V) {
-        let lanes = unsafe { Self::lanes(v) };
-        for (i, lane) in lanes.into_iter().enumerate().take(count.min(Self::LANES)) {
+    unsafe fn store_bf16(self, to: *mut u16, count: usize, v: Self::V) {
+        for (i, lane) in self.lanes(v).into_iter().enumerate().take(count.min(Self::LANES)) {
+            // SAFETY: `i < count`.
             unsafe { *to.add(i) = Bf16::from_f32(lane).0 };
         }
     }
 
     /// Stores the first `count` values, which are whole, from 0 to 255.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `count` values.
     #[inline(always)]
-    unsafe fn store_u8(to: *mut u8, count: usize, v: Self::V) {
-        let lanes = unsafe { Self::lanes(v) };
-        for (i, lane) in lanes.into_iter().enumerate().take(count.min(Self::LANES)) {
+    unsafe fn store_u8(self, to: *mut u8, count: usize, v: Self::V) {
+        for (i, lane) in self.lanes(v).into_iter().enumerate().take(count.min(Self::LANES)) {
+            // SAFETY: `i < count`.
             unsafe { *to.add(i) = lane as u8 };
         }
     }
 
     /// Differences of integers.
+    ///
+    /// # Safety
+    /// Both are valid for reads of `LANES` values.
     #[inline(always)]
-    unsafe fn sub_i32(a: *const i32, b: *const i32) -> Self::V {
+    unsafe fn sub_i32(self, a: *const i32, b: *const i32) -> Self::V {
         let mut lanes = [0.; 16];
         for (i, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+            // SAFETY: `i < LANES`.
             *lane = unsafe { *a.add(i) - *b.add(i) } as f32;
         }
-        unsafe { Self::load(lanes.as_ptr()) }
-    }
-
-    /// The smaller of both; `b` where one is NaN.
-    #[inline(always)]
-    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
-        unsafe { Self::if_above(b, a, a, b) }
+        // SAFETY: a vector has 16 values at most.
+        unsafe { self.load(lanes.as_ptr()) }
     }
 
     #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        unsafe { Self::splat(0.) }
+    fn zero(self) -> Self::V {
+        self.splat(0.)
     }
 
+    /// The values, zeros after them.
     #[inline(always)]
-    unsafe fn lanes(v: Self::V) -> [f32; 16] {
+    fn lanes(self, v: Self::V) -> [f32; 16] {
+        const { assert!(Self::LANES <= 16) };
         let mut lanes = [0.; 16];
-        unsafe { Self::store(lanes.as_mut_ptr(), v) };
+        // SAFETY: a vector has 16 values at most.
+        unsafe { self.store(lanes.as_mut_ptr(), v) };
         lanes
     }
 
     /// The sum of all values, added up in halves.
     #[inline(always)]
-    unsafe fn sum(v: Self::V) -> f32 {
-        let mut lanes = unsafe { Self::lanes(v) };
+    fn reduce_sum(self, v: Self::V) -> f32 {
+        let mut lanes = self.lanes(v);
         let mut half = Self::LANES / 2;
         while half > 0 {
             for i in 0..half {
@@ -122,107 +154,28 @@ pub(crate) trait Simd: Copy + 'static {
         lanes[0]
     }
 
-    /// The first `count` values of `v`, and the others of `rest`.
-    #[inline(always)]
-    unsafe fn first(v: Self::V, count: usize, rest: Self::V) -> Self::V {
-        let mut lanes = unsafe { Self::lanes(v) };
-        let rest = unsafe { Self::lanes(rest) };
-        lanes[count..].copy_from_slice(&rest[count..]);
-        unsafe { Self::load(lanes.as_ptr()) }
-    }
-
     /// The greatest of all values.
     #[inline(always)]
-    unsafe fn greatest(v: Self::V) -> f32 {
-        let lanes = unsafe { Self::lanes(v) };
+    fn reduce_max(self, v: Self::V) -> f32 {
+        let lanes = self.lanes(v);
         lanes[..Self::LANES].iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
-}
 
-/// Plain arrays, for any CPU.
-#[derive(Clone, Copy)]
-pub(crate) struct Portable;
-
-#[inline(always)]
-fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
-    std::array::from_fn(|i| f(a[i], b[i]))
-}
-
-impl Simd for Portable {
-    type V = [f32; 4];
-    const LANES: usize = 4;
-    const ROWS: usize = 4;
-
+    /// The first `count` values of `v`, and the others of `rest`.
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::V {
-        [value; 4]
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self::V {
-        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn load_part(from: *const f32, count: usize) -> Self::V {
-        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0. })
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, v: Self::V) {
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn store_part(to: *mut f32, count: usize, v: Self::V) {
-        for (i, value) in v.into_iter().enumerate().take(count) {
-            unsafe { *to.add(i) = value };
-        }
-    }
-    #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        each(a, b, |a, b| a + b)
-    }
-    #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        each(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
-        each(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
-        each(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Without the instruction, `mul_add` would call a function.
-        each(each(a, b, |a, b| a * b), c, |ab, c| ab + c)
-    }
-    #[inline(always)]
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        each(a, b, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    unsafe fn abs(a: Self::V) -> Self::V {
-        a.map(f32::abs)
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: Self::V) -> Self::V {
-        a.map(f32::sqrt)
-    }
-    #[inline(always)]
-    unsafe fn if_above(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] > b[i] { then[i] } else { otherwise[i] })
-    }
-    #[inline(always)]
-    unsafe fn round(v: Self::V) -> Self::V {
-        // Without the instruction, `round_ties_even` would call a function.
-        const ROUND: f32 = 12_582_912.; // 1.5 * 2^23
-        v.map(|v| (v + ROUND) - ROUND)
-    }
-    #[inline(always)]
-    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V {
-        each(v, n, |v, n| v * f32::from_bits(((n as i32 + 127) as u32) << 23))
+    fn select_prefix(self, v: Self::V, count: usize, rest: Self::V) -> Self::V {
+        let mut lanes = self.lanes(v);
+        let rest = self.lanes(rest);
+        lanes[count..].copy_from_slice(&rest[count..]);
+        // SAFETY: a vector has 16 values at most.
+        unsafe { self.load(lanes.as_ptr()) }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+/// Work over the vectors of an instruction set. Its functions are `#[inline(always)]`, so that they
+/// are compiled with the target features of the set.
+pub(crate) trait VectorOp<S: Simd> {
+    type Output;
+
+    fn run(self, s: S) -> Self::Output;
+}

@@ -31,7 +31,7 @@ impl Team for Solo {
 /// Calls `each` for 0 to `count - 1`, each once, on whichever thread is free.
 /// `start` makes what a thread uses for one after another. If either
 /// fails, no thread begins another.
-pub(crate) fn share<W>(
+pub(crate) fn parallel_for<W>(
     team: &dyn Team,
     count: usize,
     start: impl Fn() -> Result<W, OutOfMemory> + Sync,

@@ -66,7 +66,7 @@ fn linear_layers_are_as_exact_as_those_of_libtorch() {
             check_linear::<f32>(&isas, Kind::Float, inputs, outputs);
         }
         for inputs in [1, 2, 3, 5, 17, 32, 33, 384, 385] {
-            let able: Vec<_> = available().filter(|isa| isa.multiplies_bf16()).collect();
+            let able: Vec<_> = available().filter(|isa| isa.has_bf16_dot()).collect();
             check_linear::<Bf16>(&able, Kind::BFloat16, inputs, outputs);
         }
     }
@@ -77,7 +77,7 @@ fn linear_layers_are_as_exact_as_those_of_libtorch() {
 fn deep_layers_are_as_exact_as_those_of_libtorch() {
     let isas: Vec<_> = available().collect();
     check_linear::<f32>(&isas, Kind::Float, 1701, 100);
-    let able: Vec<_> = available().filter(|isa| isa.multiplies_bf16()).collect();
+    let able: Vec<_> = available().filter(|isa| isa.has_bf16_dot()).collect();
     check_linear::<Bf16>(&able, Kind::BFloat16, 3333, 100);
     check_linear::<Bf16>(&able, Kind::BFloat16, 3328, 100);
 }
@@ -172,7 +172,7 @@ fn attention_of_bf16_is_as_exact_as_that_of_libtorch() {
         let exact = per_text(&double(&qkv));
         let bound = 2. * error(&per_text(&qkv), &exact);
         let qkv = matrix::<Bf16>(&qkv.to_kind(Kind::Float));
-        for isa in available().filter(|isa| isa.multiplies_bf16()) {
+        for isa in available().filter(|isa| isa.has_bf16_dot()) {
             let mut out = zeros::<Bf16>([tokens, hidden_size]);
             attention(isa, &Solo, qkv.all(), sequences(&cu_seqlens, heads), out.all_mut()).unwrap();
             let error = error(&tensor(&out), &exact);
@@ -262,13 +262,13 @@ fn attention_hides_no_nan_that_libtorch_shows() {
         let mut short_out = zeros::<Bf16>([95, 64]);
         let texts = sequences(&cu_seqlens, 2);
         attention(isa, &Solo, matrix(&qkv).all(), texts, out.all_mut()).unwrap();
-        if isa.multiplies_bf16() {
+        if isa.has_bf16_dot() {
             attention(isa, &Solo, short.all(), texts, short_out.all_mut()).unwrap();
         }
         for text in ranges(&lengths) {
             let expected = nan(&reference(&double(&narrow(&qkv, &text)), (2, 32)));
             assert_eq!(nan(&narrow(&tensor(&out), &text)), expected, "{isa:?} {text:?}");
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 assert_eq!(nan(&narrow(&tensor(&short_out), &text)), expected, "bf16 {text:?}");
             }
         }

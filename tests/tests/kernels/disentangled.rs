@@ -90,7 +90,7 @@ fn scores_have_products_with_vectors_of_distances() {
             let x = matrix(&qkv);
             disentangled_attention(isa, &Solo, x.all(), of, by, out.all_mut()).unwrap();
             let mut short = zeros::<Bf16>([tokens, width]);
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 let (vectors, x) = (matrix(&vectors), matrix(&qkv));
                 let by = Disentangled { vectors: vectors.all(), rows: &rows, masked: &masked };
                 disentangled_attention(isa, &Solo, x.all(), of, by, short.all_mut()).unwrap();
@@ -102,7 +102,7 @@ fn scores_have_products_with_vectors_of_distances() {
                 let what = format!("{isa:?} {range:?} {heads:?} {most}");
                 // Scores reach 50, values 3.
                 assert!(off <= 2e-5, "{what}: {off:e}");
-                if isa.multiplies_bf16() {
+                if isa.has_bf16_dot() {
                     // Inputs, probabilities and results have eight bits.
                     let off = error(&narrow(&tensor(&short), &range), &exact);
                     assert!(off <= 0.15, "{what} of bf16: {off:e}");

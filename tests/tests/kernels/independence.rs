@@ -173,12 +173,12 @@ fn rows_depend_on_their_text_alone() {
         check_independence_of_positions(isa);
         check_independence_of_linear::<f32>(isa, Linear::new);
         check_independence_of_linear::<f32>(isa, Linear::int8);
-        if isa.multiplies_bf16() {
+        if isa.has_bf16_dot() {
             check_independence_of_linear::<Bf16>(isa, Linear::new);
         }
         check_independence_of_attention::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
         check_independence_of_disentangled::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
-        if isa.multiplies_bf16() {
+        if isa.has_bf16_dot() {
             check_independence_of_attention::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
             check_independence_of_disentangled::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
         }

@@ -21,7 +21,7 @@ const HEADS: [(usize, usize); 6] = [(2, 32), (1, 64), (3, 8), (1, 17), (2, 1), (
 const EPSILON: f64 = f32::EPSILON as f64;
 
 fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    Isa::ALL.iter().copied().filter(|isa| isa.is_available())
 }
 
 /// Where each sequence of these lengths begins, and the end of the last.

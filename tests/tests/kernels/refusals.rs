@@ -92,14 +92,14 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
                 wrong.push(format!("{isa:?}: {part}: {message}"));
             }
         }
-        if !isa.multiplies_bf16() {
+        if !isa.has_bf16_dot() {
             let layer = || Linear::<Bf16>::new(isa, 1, &[(&[1_f32], &[1.])]).unwrap();
             if catch_unwind(layer).is_ok() {
                 wrong.push(format!("{isa:?} multiplies bfloat16"));
             }
         }
         // Values of bfloat16 go in pairs, where there are products of them.
-        for (heads, able) in [(1, isa.multiplies_bf16()), (2, false)] {
+        for (heads, able) in [(1, isa.has_bf16_dot()), (2, false)] {
             let attend = || {
                 let mut out = zeros::<Bf16>([2, 2]);
                 let texts = sequences(&[0, 2], heads);

@@ -96,7 +96,7 @@ fn scores_have_a_bias_and_a_window() {
                 let mut out = zeros::<f32>([tokens, width]);
                 attention(isa, &Solo, matrix(&qkv).all(), of, out.all_mut()).unwrap();
                 let mut short = zeros::<Bf16>([tokens, width]);
-                if isa.multiplies_bf16() {
+                if isa.has_bf16_dot() {
                     attention(isa, &Solo, matrix(&qkv).all(), of, short.all_mut()).unwrap();
                 }
                 for (range, text) in ranges(&lengths).zip(&texts) {
@@ -107,7 +107,7 @@ fn scores_have_a_bias_and_a_window() {
                     let what = format!("{isa:?} {range:?} {max_distance:?} {window:?}");
                     // Scores reach 30, values 3.
                     assert!(off <= 1e-5, "{what}: {off:e}");
-                    if isa.multiplies_bf16() {
+                    if isa.has_bf16_dot() {
                         // Inputs, probabilities and results have eight bits.
                         let off = error(&narrow(&tensor(&short), &range), &exact);
                         assert!(off <= 0.1, "{what} of bf16: {off:e}");

@@ -38,7 +38,7 @@ fn queries_and_keys_are_rotated_as_in_transformers() {
             assert!(off <= 1e-6, "{isa:?} {heads} heads of {head_dim}: {off:e}");
             let values = |x: &Tensor| x.narrow(1, 2 * width, width);
             assert!(values(&found).equal(&values(&qkv)), "{isa:?}: values stay");
-            if isa.multiplies_bf16() {
+            if isa.has_bf16_dot() {
                 let from = tensor(&short);
                 rope.rotate(isa, &Solo, &positions, heads as usize, short.all_mut()).unwrap();
                 let of = from.narrow(1, 0, 2 * width);

@@ -129,7 +129,7 @@ impl Prepacked {
         let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
         let pairs = spec.encoder.head_dim() % 2 == 0;
         Ok(match w.dtype() {
-            Dtype::BF16 if isa.multiplies_bf16() && pairs => {
+            Dtype::BF16 if isa.has_bf16_dot() && pairs => {
                 Self::Bf16(Model::load(w, spec, int8, isa, read)?)
             }
             _ => Self::F32(Model::load(w, spec, int8, isa, read)?),

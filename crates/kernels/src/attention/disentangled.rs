@@ -1,12 +1,12 @@
 //! Attention whose scores are disentangled: He et al. 2021, <https://arxiv.org/abs/2006.03654>.
 
-use super::panels::lay_out_keys;
-use super::products::Products;
+use super::head::Kernel;
+use super::prepack::prepack_keys;
 use crate::element::Element;
-use crate::matrix::{Line, Rows};
-use crate::memory::{OutOfMemory, filled, zeros};
+use crate::matrix::Rows;
+use crate::memory::{Line, OutOfMemory, filled, zeros};
+use crate::microkernel::{MAX_MR, MAX_NR, Prefetch, TileCall, tile_rows};
 use crate::simd::Simd;
-use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
 use std::ops::Range;
 
 /// Products that are added to those of queries and keys: of queries with the keys of distances,
@@ -85,36 +85,38 @@ impl<E: Element> OfHead<'_, E> {
         (3. * self.head_dim as f32).sqrt().recip()
     }
 
-    /// Lays out the vectors of all distances, if those of another head are there, and multiplies
+    /// Prepacks the vectors of all distances, if those of another head are there, and multiplies
     /// the sequence's keys with queries of distances.
     ///
     /// # Safety
     /// The instruction set of `S` is available; the tokens are rows of `qkv`.
     #[inline(always)]
-    pub(super) unsafe fn begin<S: Simd, P: Products<E>>(
+    pub(super) unsafe fn begin<M: Kernel<E>>(
         &self,
-        by: &mut P,
+        s: M::Simd,
+        microkernel: &mut M,
         qkv: Rows<'_, E>,
         scratch: &mut Scratch,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             if scratch.head != Some(self.head) {
-                self.lay_out::<S>(scratch);
+                self.prepack(s, scratch);
                 scratch.head = Some(self.head);
             }
             let (tokens, first) = (self.tokens.clone(), self.tokens.start);
             let key = qkv.start.add(qkv.width / 3 + self.head * self.head_dim);
-            let height = height(tokens.len(), P::MR);
+            let height = tile_rows(tokens.len(), M::MR);
             for start in tokens.clone().step_by(height) {
-                let start = if P::ALL { start.min(tokens.end - height) } else { start };
+                let start =
+                    if M::OVERLAPS_EPILOGUE { start.min(tokens.end - height) } else { start };
                 let keys = start..(start + height).min(tokens.end);
                 let left = key.add(start * qkv.stride);
                 let panels: *const E = scratch.queries.as_ptr().cast();
                 let columns =
-                    self.multiply::<S, P>(by, keys.clone(), (left, qkv.stride), panels, scratch);
+                    self.multiply(microkernel, keys.clone(), (left, qkv.stride), panels, scratch);
                 let to = scratch.of_keys.as_mut_ptr().add(start - first);
-                self.turn(keys, columns.first * width::<S>(), scratch, to);
+                self.transpose(keys, columns.first * M::NR, scratch, to);
             }
         }
     }
@@ -124,17 +126,17 @@ impl<E: Element> OfHead<'_, E> {
     /// # Safety
     /// As of [`Self::begin`]; the queries are `left`, no more of them than a tile has rows.
     #[inline(always)]
-    pub(super) unsafe fn multiply_queries<S: Simd, P: Products<E>>(
+    pub(super) unsafe fn multiply_queries<M: Kernel<E>>(
         &self,
-        by: &mut P,
+        microkernel: &mut M,
         queries: Range<usize>,
         left: (*const E, usize),
         scratch: &mut Scratch,
     ) -> usize {
         let panels: *const E = scratch.keys.as_ptr().cast();
         // SAFETY: the caller's promise.
-        let columns = unsafe { self.multiply::<S, P>(by, queries, left, panels, scratch) };
-        columns.first * width::<S>()
+        let columns = unsafe { self.multiply(microkernel, queries, left, panels, scratch) };
+        columns.first * M::NR
     }
 
     /// Adds what [`Self::begin`] and [`Self::multiply_queries`] computed to the scores of a row of
@@ -145,6 +147,7 @@ impl<E: Element> OfHead<'_, E> {
     #[inline(always)]
     pub(super) unsafe fn add<S: Simd>(
         &self,
+        s: S,
         query: usize,
         row: usize,
         first: usize,
@@ -163,9 +166,9 @@ impl<E: Element> OfHead<'_, E> {
             if self.is_dense() {
                 let of_query = of_query.add(column(positions[0]));
                 for place in (0..count).step_by(S::LANES) {
-                    let of_both = S::add(S::load(of_query.add(place)), S::load(of_keys.add(place)));
-                    let score = S::load(scores.add(place));
-                    S::store(scores.add(place), S::add(score, of_both));
+                    let of_both = s.add(s.load(of_query.add(place)), s.load(of_keys.add(place)));
+                    let score = s.load(scores.add(place));
+                    s.store(scores.add(place), s.add(score, of_both));
                 }
             } else {
                 for (place, position) in positions.iter().enumerate() {
@@ -197,7 +200,7 @@ impl<E: Element> OfHead<'_, E> {
     /// Panels of all distances: of keys, of which the farthest before a query are the first, and
     /// of queries likewise.
     #[inline(always)]
-    unsafe fn lay_out<S: Simd>(&self, scratch: &mut Scratch) {
+    unsafe fn prepack<S: Simd>(&self, s: S, scratch: &mut Scratch) {
         let Disentangled { vectors, rows, .. } = self.of;
         let (middle, last) = (rows.len() as i64 / 2, rows.len() as i64 - 1);
         let of_distance = |column: usize, distance: i64| {
@@ -212,16 +215,16 @@ impl<E: Element> OfHead<'_, E> {
         // SAFETY: there is memory for panels of all distances.
         unsafe {
             let queries = scratch.queries.as_mut_ptr().cast();
-            lay_out_keys::<S, E>(query, count, self.head_dim, queries);
-            lay_out_keys::<S, E>(key, count, self.head_dim, scratch.keys.as_mut_ptr().cast());
+            prepack_keys(s, query, count, self.head_dim, queries);
+            prepack_keys(s, key, count, self.head_dim, scratch.keys.as_mut_ptr().cast());
         }
     }
 
     /// The products of some tokens with those distances that they have to any token.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, P: Products<E>>(
+    unsafe fn multiply<M: Kernel<E>>(
         &self,
-        by: &mut P,
+        microkernel: &mut M,
         own: Range<usize>,
         (left, stride): (*const E, usize),
         panels: *const E,
@@ -231,21 +234,22 @@ impl<E: Element> OfHead<'_, E> {
         let index = |distance: i64| (distance + self.distance as i64) as usize;
         let least = index(position(self.tokens.start) - position(own.end - 1));
         let greatest = index(position(self.tokens.end - 1) - position(own.start));
-        let columns = Columns { first: least / width::<S>(), end: greatest / width::<S>() + 1 };
+        let columns = Columns { first: least / M::NR, end: greatest / M::NR + 1 };
         for panel in columns.first..columns.end {
             // SAFETY: the caller's promise; the panel is of a distance that there is.
             unsafe {
-                let product = Product {
-                    left,
-                    stride,
-                    panel: panels.add(panel * width::<S>() * self.head_dim),
-                    depth: self.head_dim,
-                    onto: false,
-                    next: Next::nothing(),
+                let call = TileCall {
+                    rows: own.len(),
+                    a: left,
+                    lda: stride,
+                    b: panels.add(panel * M::NR * self.head_dim),
+                    k: self.head_dim,
+                    accumulate: false,
+                    ldc: scratch.stride,
+                    prefetch: Prefetch::nothing(),
                 };
-                let to = (panel - columns.first) * width::<S>();
-                let to = scratch.products.as_mut_ptr().add(to);
-                by.multiply(own.len(), false, product, to, scratch.stride);
+                let to = scratch.products.as_mut_ptr().add((panel - columns.first) * M::NR);
+                microkernel.run(&mut (), call, to, || ());
             }
         }
         columns
@@ -253,7 +257,7 @@ impl<E: Element> OfHead<'_, E> {
 
     /// Products of some keys, a row each, become columns of those of queries.
     #[inline(always)]
-    unsafe fn turn(&self, keys: Range<usize>, first: usize, scratch: &Scratch, to: *mut f32) {
+    unsafe fn transpose(&self, keys: Range<usize>, first: usize, scratch: &Scratch, to: *mut f32) {
         let positions = &self.positions[self.tokens.clone()];
         let (count, stride) = (positions.len(), self.stride());
         // Counted from the first product.

@@ -1,20 +1,14 @@
 //! One head of one sequence.
 
 use super::disentangled::{self, OfHead};
-use super::panels::{lay_out_keys, lay_out_values};
-#[cfg(target_arch = "x86_64")]
-use super::products::InTiles;
-use super::products::{InVectors, Products, TILE_DEPTH};
+use super::prepack::{prepack_keys, prepack_values};
 use super::relative::{Relative, Visible};
-#[cfg(target_arch = "x86_64")]
-use crate::amx;
 use crate::element::Element;
-use crate::isa::{Isa, Kernel};
 use crate::math;
-use crate::matrix::{Line, Rows, RowsMut};
-use crate::memory::{OutOfMemory, filled, zeros};
-use crate::simd::Simd;
-use crate::tile::{MAX_MR, MAX_NR, Next, Product, height, width};
+use crate::matrix::{Rows, RowsMut};
+use crate::memory::{Line, OutOfMemory, filled, zeros};
+use crate::microkernel::{MAX_MR, MAX_NR, Microkernel, Prefetch, TileCall, tile_rows};
+use crate::simd::{Simd, VectorOp};
 use std::f32::consts::LOG2_E;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -58,9 +52,14 @@ impl Scratch {
     }
 }
 
-/// One head of one sequence.
+/// A microkernel for products of rows with rows, both of one type as they are stored.
+pub(super) trait Kernel<E>: Microkernel<Input = E, A = E, B = E, Workspace = ()> {}
+
+impl<E, M: Microkernel<Input = E, A = E, B = E, Workspace = ()>> Kernel<E> for M {}
+
+/// One head of one sequence. Constructed where rows and columns are a sequence's and a head's, and no
+/// two heads share a place of the result.
 pub(super) struct Head<'a, E> {
-    pub(super) isa: Isa,
     pub(super) qkv: Rows<'a, E>,
     pub(super) out: &'a RowsMut<'a, E>,
     pub(super) queries: Range<usize>,
@@ -73,28 +72,36 @@ pub(super) struct Head<'a, E> {
     pub(super) scratch: &'a mut Scratch,
 }
 
-impl<E: Element> Kernel for Head<'_, E> {
+impl<E: Element> Head<'_, E> {
+    /// # Safety
+    /// The CPU has the instructions of the microkernel; a head's dimension is a multiple of its
+    /// `K_STEP`.
+    #[inline(never)]
+    pub(super) unsafe fn attend<M: Kernel<E>>(self) {
+        let simd = M::Simd::new().expect("an instruction set that is available");
+        simd.vectorize(Attend::<E, M> { head: self, microkernel: PhantomData });
+    }
+}
+
+struct Attend<'a, E, M> {
+    head: Head<'a, E>,
+    microkernel: PhantomData<M>,
+}
+
+impl<E: Element, M: Kernel<E>> VectorOp<M::Simd> for Attend<'_, E, M> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller's promise; there are tiles.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            if self.isa == Isa::Amx && E::DEPTH == 2 && self.head_dim.is_multiple_of(TILE_DEPTH) {
-                let rows = height(self.queries.len(), amx::ROWS);
-                let by = InTiles(amx::Tiles::new(amx::Hardware, rows));
-                return self.attend::<S, _>(by);
-            }
-            self.attend::<S, _>(InVectors::<S>(PhantomData));
-        }
+    fn run(self, s: M::Simd) {
+        self.head.run::<M>(s);
     }
 }
 
 impl<E: Element> Head<'_, E> {
     #[inline(always)]
-    unsafe fn attend<S: Simd, P: Products<E>>(self, mut by: P) {
+    fn run<M: Kernel<E>>(self, s: M::Simd) {
         let Self { qkv, out, queries, column, head_dim, scale, relative, disentangled, .. } = self;
+        let lanes = <M::Simd as Simd>::LANES;
         let length = self.keys.len();
         if length == 0 {
             for row in queries {
@@ -111,84 +118,96 @@ impl<E: Element> Head<'_, E> {
         let scores: *mut f32 = self.scratch.scores.as_mut_ptr().cast();
         let powers: *mut E = self.scratch.powers.as_mut_ptr().cast();
         let sums: *mut f32 = self.scratch.sums.as_mut_ptr().cast();
-        relative.lay_out(&mut self.scratch.bias);
-        let score_stride = length.next_multiple_of(width::<S>());
-        let depth = length.next_multiple_of(P::DEPTH);
+        relative.prepare(&mut self.scratch.bias);
+        let score_stride = length.next_multiple_of(M::NR);
+        let depth = length.next_multiple_of(M::K_STEP);
+        let height = tile_rows(queries.len(), M::MR);
+        // SAFETY: the CPU has the instructions; `height` is MR at most.
+        let mut microkernel = unsafe { M::new(s, height) };
         // SAFETY: the scratch memory holds panels of the longest text; rows and
         // columns are of the matrices.
         unsafe {
             let key = qkv.start.add(self.keys.start * qkv.stride + hidden_size + column);
-            lay_out_keys::<S, E>(|index| key.add(index * qkv.stride), length, head_dim, keys);
+            prepack_keys(s, |index| key.add(index * qkv.stride), length, head_dim, keys);
             let value = qkv.start.add(self.keys.start * qkv.stride + 2 * hidden_size + column);
-            lay_out_values::<S, E>(value, qkv.stride, (length, depth), head_dim, values);
+            prepack_values(s, value, qkv.stride, (length, depth), head_dim, values);
             let mut distances = disentangled.as_ref().zip(self.scratch.disentangled.as_mut());
             if let Some((of_head, scratch)) = &mut distances {
-                of_head.begin::<S, P>(&mut by, qkv, scratch);
+                of_head.begin(s, &mut microkernel, qkv, scratch);
             }
-            let height = height(queries.len(), P::MR);
             for start in queries.clone().step_by(height) {
-                // Twice the same gives twice the same.
-                let start = if P::ALL { start.min(queries.end - height) } else { start };
+                // Overlapping tiles recompute identical values.
+                let start =
+                    if M::OVERLAPS_EPILOGUE { start.min(queries.end - height) } else { start };
                 let rows = height.min(queries.end - start);
                 let left = qkv.start.add(start * qkv.stride + column);
                 // Whole panels, of which somebody sees a key.
                 let visible = relative.visible(start..start + rows, &self.keys);
-                let first = visible.start / width::<S>() * width::<S>();
-                let end = visible.end.next_multiple_of(width::<S>()).min(length);
-                let panels = first / width::<S>()..end.div_ceil(width::<S>());
+                let first = visible.start / M::NR * M::NR;
+                let end = visible.end.next_multiple_of(M::NR).min(length);
+                let panels = first / M::NR..end.div_ceil(M::NR);
                 for panel in panels {
-                    let product = Product {
-                        left,
-                        stride: qkv.stride,
-                        panel: keys.add(panel * width::<S>() * head_dim).cast_const(),
-                        depth: head_dim,
-                        onto: false,
-                        next: Next::nothing(),
+                    let call = TileCall {
+                        rows,
+                        a: left,
+                        lda: qkv.stride,
+                        b: keys.add(panel * M::NR * head_dim).cast_const(),
+                        k: head_dim,
+                        accumulate: false,
+                        ldc: score_stride,
+                        prefetch: Prefetch::nothing(),
                     };
                     // Half of the last panel is enough for few keys.
-                    let half = end - panel * width::<S>() <= S::LANES;
-                    let to = scores.add(panel * width::<S>());
-                    by.multiply(rows, half, product, to, score_stride);
+                    let to = scores.add(panel * M::NR);
+                    match end - panel * M::NR <= lanes {
+                        true => microkernel.run_half(&mut (), call, to),
+                        false => microkernel.run(&mut (), call, to, || ()),
+                    }
                 }
                 let first_product = distances.as_mut().map(|(of_head, scratch)| {
                     let (tile, left) = (start..start + rows, (left, qkv.stride));
-                    of_head.multiply_queries::<S, P>(&mut by, tile, left, scratch)
+                    of_head.multiply_queries(&mut microkernel, tile, left, scratch)
                 });
                 let mut inv_sums = [0.; MAX_MR];
-                let depth_of_tile = (end - first).next_multiple_of(P::DEPTH);
+                let depth_of_tile = (end - first).next_multiple_of(M::K_STEP);
                 for (row, inv_sum) in inv_sums.iter_mut().enumerate().take(rows) {
                     let (from, to) = (row * score_stride + first, row * score_stride + first);
                     let (scores, powers) = (scores.add(from), powers.add(to));
                     let columns = (end - first, depth_of_tile);
                     if let (Some((of_head, scratch)), Some(first)) = (&distances, first_product) {
-                        of_head.add::<S>(start + row, row, first, scores, scratch);
+                        of_head.add(s, start + row, row, first, scores, scratch);
                     }
                     let keys = Visible { first, end, of: &self.keys };
-                    if relative.apply::<S>(start + row, keys, scores, &self.scratch.bias) {
-                        *inv_sum = softmax::<S, E>(scores, powers, columns, scale).recip();
+                    if relative.apply(s, start + row, keys, scores, &self.scratch.bias) {
+                        *inv_sum = softmax(s, scores, powers, columns, scale).recip();
                     } else {
                         // Nobody: a sum of zeros.
                         powers.write_bytes(0, depth_of_tile);
                     }
                 }
-                for (panel, dim) in (0..head_dim).step_by(width::<S>()).enumerate() {
-                    let product = Product {
-                        left: powers.add(first).cast_const(),
-                        stride: score_stride,
-                        panel: values.add((panel * depth + first) * width::<S>()).cast_const(),
-                        depth: depth_of_tile,
-                        onto: false,
-                        next: Next::nothing(),
+                for (panel, dim) in (0..head_dim).step_by(M::NR).enumerate() {
+                    let call = TileCall {
+                        rows,
+                        a: powers.add(first).cast_const(),
+                        lda: score_stride,
+                        b: values.add((panel * depth + first) * M::NR).cast_const(),
+                        k: depth_of_tile,
+                        accumulate: false,
+                        ldc: M::NR,
+                        prefetch: Prefetch::nothing(),
                     };
-                    by.multiply(rows, head_dim - dim <= S::LANES, product, sums, width::<S>());
+                    match head_dim - dim <= lanes {
+                        true => microkernel.run_half(&mut (), call, sums),
+                        false => microkernel.run(&mut (), call, sums, || ()),
+                    }
                     for (row, inv_sum) in inv_sums.into_iter().enumerate().take(rows) {
                         for half in 0..2 {
-                            let dim = dim + half * S::LANES;
+                            let dim = dim + half * lanes;
                             if dim < head_dim {
-                                let count = S::LANES.min(head_dim - dim);
-                                let sum = S::load(sums.add(row * width::<S>() + half * S::LANES));
+                                let count = lanes.min(head_dim - dim);
+                                let sum = s.load(sums.add(row * M::NR + half * lanes));
                                 let place = out.at(start + row, column + dim);
-                                E::store::<S>(place, count, S::mul(sum, S::splat(inv_sum)));
+                                E::store(s, place, count, s.mul(sum, s.splat(inv_sum)));
                             }
                         }
                     }
@@ -203,6 +222,7 @@ impl<E: Element> Head<'_, E> {
 /// the exponentials becomes nothing, up to the depth too.
 #[inline(always)]
 unsafe fn softmax<S: Simd, E: Element>(
+    s: S,
     scores: *mut f32,
     powers: *mut E,
     (length, depth): (usize, usize),
@@ -213,23 +233,23 @@ unsafe fn softmax<S: Simd, E: Element>(
     unsafe {
         // What is no score is as good as none.
         let end = scores.add(last);
-        S::store(end, S::first(S::load(end), length - last, S::splat(f32::NEG_INFINITY)));
-        let mut greatest = S::load(end);
+        s.store(end, s.select_prefix(s.load(end), length - last, s.splat(f32::NEG_INFINITY)));
+        let mut greatest = s.load(end);
         for place in (0..last).step_by(S::LANES) {
-            greatest = S::max(greatest, S::load(scores.add(place)));
+            greatest = s.max(greatest, s.load(scores.add(place)));
         }
         // The greatest itself is exactly 0 apart, however great it is.
-        let (most, scale) = (S::splat(S::greatest(greatest)), S::splat(scale * LOG2_E));
-        let mut sum = S::zero();
+        let (most, scale) = (s.splat(s.reduce_max(greatest)), s.splat(scale * LOG2_E));
+        let mut sum = s.zero();
         for place in (0..=last).step_by(S::LANES) {
-            let apart = S::sub(S::load(scores.add(place)), most);
-            let power = math::exp2::<S>(S::mul(apart, scale));
-            E::store::<S>(powers.add(place), S::LANES, power);
-            sum = S::add(sum, power);
+            let apart = s.sub(s.load(scores.add(place)), most);
+            let power = math::exp2(s, s.mul(apart, scale));
+            E::store(s, powers.add(place), S::LANES, power);
+            sum = s.add(sum, power);
         }
         for place in (last + S::LANES..depth).step_by(S::LANES) {
-            E::store::<S>(powers.add(place), S::LANES, S::zero());
+            E::store(s, powers.add(place), S::LANES, s.zero());
         }
-        S::sum(sum)
+        s.reduce_sum(sum)
     }
 }

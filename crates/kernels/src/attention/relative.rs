@@ -95,7 +95,7 @@ pub(super) struct Visible<'a> {
 
 impl Relative<'_> {
     /// Writes what is added to scores that are not scaled yet, of every distance.
-    pub(super) fn lay_out(&self, bias: &mut [f32]) {
+    pub(super) fn prepare(&self, bias: &mut [f32]) {
         let Some((table, factor)) = self.bias else { return };
         let (middle, most) = (table.len() / 2, self.distance);
         for (index, value) in bias.iter_mut().enumerate().take(2 * most + 1) {
@@ -133,6 +133,7 @@ impl Relative<'_> {
     #[inline(always)]
     pub(super) unsafe fn apply<S: Simd>(
         &self,
+        s: S,
         query: usize,
         keys: Visible<'_>,
         scores: *mut f32,
@@ -151,9 +152,9 @@ impl Relative<'_> {
                 if self.distance + 1 == self.tokens {
                     let values = &bias[index(of_keys[0])..][..count.next_multiple_of(S::LANES)];
                     for place in (0..count).step_by(S::LANES) {
-                        let score = S::load(scores.add(place));
-                        let sum = S::add(score, S::load(values.as_ptr().add(place)));
-                        S::store(scores.add(place), sum);
+                        let score = s.load(scores.add(place));
+                        let sum = s.add(score, s.load(values.as_ptr().add(place)));
+                        s.store(scores.add(place), sum);
                     }
                 } else {
                     for (place, position) in of_keys.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The tiles of the CPU.
 
-use super::{Configuration, ROWS, Registers, all_multiply};
+use super::self_test::all_multiply;
+use super::{Configuration, MR, Registers};
 use std::arch::{asm, x86_64::__cpuid_count};
 use std::sync::OnceLock;
 
@@ -10,18 +11,22 @@ pub(crate) struct Hardware;
 impl Registers for Hardware {
     #[inline(always)]
     unsafe fn configure(&mut self, configuration: &Configuration) {
+        // SAFETY: the process may use tiles, and 64 bytes are read.
         unsafe { asm!("ldtilecfg [{}]", in(reg) configuration, options(nostack)) }
     }
     #[inline(always)]
     unsafe fn release(&mut self) {
+        // SAFETY: the process may use tiles.
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }
     #[inline(always)]
     unsafe fn zero<const TO: u8>(&mut self) {
+        // SAFETY: the tiles are configured.
         unsafe { asm!("tilezero tmm{to}", to = const TO, options(nostack, nomem)) }
     }
     #[inline(always)]
     unsafe fn load<const TO: u8>(&mut self, from: *const u8, stride: usize) {
+        // SAFETY: the tiles are configured, and their rows exist in memory.
         unsafe {
             asm!(
                 "tileloadd tmm{to}, [{from} + {stride} * 1]",
@@ -32,6 +37,7 @@ impl Registers for Hardware {
     }
     #[inline(always)]
     unsafe fn store<const FROM: u8>(&mut self, to: *mut u8, stride: usize) {
+        // SAFETY: the tiles are configured, and their rows exist in memory.
         unsafe {
             asm!(
                 "tilestored [{to} + {stride} * 1], tmm{from}",
@@ -42,6 +48,7 @@ impl Registers for Hardware {
     }
     #[inline(always)]
     unsafe fn add_int8<const TO: u8, const LEFT: u8, const RIGHT: u8>(&mut self) {
+        // SAFETY: the tiles are configured.
         unsafe {
             asm!(
                 "tdpbusd tmm{to}, tmm{left}, tmm{right}",
@@ -52,6 +59,7 @@ impl Registers for Hardware {
     }
     #[inline(always)]
     unsafe fn add_bf16<const TO: u8, const LEFT: u8, const RIGHT: u8>(&mut self) {
+        // SAFETY: the tiles are configured.
         unsafe {
             asm!(
                 "tdpbf16ps tmm{to}, tmm{left}, tmm{right}",
@@ -63,10 +71,10 @@ impl Registers for Hardware {
 }
 
 /// Whether the CPU has tiles of bfloat16, and Linux lets the process use them.
-pub(crate) fn is_available() -> bool {
+pub(super) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE
-        .get_or_init(|| has_instructions() && is_permitted() && all_multiply(|| Hardware, ROWS, 2))
+        .get_or_init(|| has_instructions() && is_permitted() && all_multiply(|| Hardware, MR, 2))
 }
 
 fn has_instructions() -> bool {

@@ -1,12 +1,8 @@
 //! Values against the formulas in float64, and what they depend on.
 
 use super::*;
-use crate::{Bf16, Linear, Matrix, Solo, Then};
+use bertscript_kernels::{Activation, Bf16, Element, Isa, Linear, Matrix, Solo, Then};
 use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, SQRT_2};
-
-fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
-}
 
 fn apply<E: Element>(activation: Activation, isa: Isa, values: &[E]) -> Vec<E> {
     let mut x = Matrix::new(values.len());

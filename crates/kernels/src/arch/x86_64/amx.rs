@@ -1,29 +1,51 @@
-//! Products in tiles: AMX-BF16 and AMX-INT8.
+//! AMX-BF16 and AMX-INT8: products in tiles.
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1,
 //! chapter 18, and volume 2 for each instruction.
 
-#![expect(
-    clippy::undocumented_unsafe_blocks,
-    reason = "every block hands on the contract of its function"
-)]
-
-#[cfg(target_arch = "x86_64")]
-mod hardware;
 #[cfg(test)]
-mod tests;
+mod emulator;
+mod hardware;
+mod self_test;
 
-use crate::tile::{MAX_NR, Next, Product};
-use crate::{Bf16, Element};
+use super::avx512_bf16::DotBf16;
+use super::bf16x3::Bf16x3;
+use super::{Avx512, Avx512Bf16};
+use crate::arch::{Arch, Bf16Arch};
+use crate::bf16::Bf16;
+use crate::memory::OutOfMemory;
+use crate::microkernel::{Microkernel, TileCall};
+pub(super) use hardware::Hardware;
+use std::marker::PhantomData;
 
-/// Rows of the left matrix that are multiplied together, at the most: two tiles.
-pub(crate) const ROWS: usize = 2 * TILE;
+pub(crate) enum Amx {}
+
+impl Amx {
+    /// Whether the CPU has them, and the process may use them.
+    pub(crate) fn is_available() -> bool {
+        Avx512Bf16::is_available() && hardware::is_available()
+    }
+}
+
+impl Arch for Amx {
+    type Simd = Avx512;
+    type F32 = Bf16x3;
+    type Int8 = InTiles<Int8Quads>;
+}
+
+impl Bf16Arch for Amx {
+    type Bf16 = InTiles<Bf16Pairs>;
+    type Bf16AnyK = DotBf16;
+}
+
+/// MR: two tiles of rows.
+pub(super) const MR: usize = 2 * TILE;
 
 /// Rows of a tile.
 const TILE: usize = 16;
 
 /// Bytes of a row of a tile.
-pub(crate) const ROW_BYTES: usize = 64;
+pub(super) const ROW_BYTES: usize = 64;
 
 /// The eight tiles, and what the instructions do with them.
 ///
@@ -45,6 +67,9 @@ pub(crate) trait Registers {
 
 /// What is multiplied.
 pub(crate) trait Kind {
+    type A: Copy;
+    type B: Copy;
+
     /// # Safety
     /// As of [`Registers`].
     unsafe fn add<R: Registers, const TO: u8, const LEFT: u8, const RIGHT: u8>(tiles: &mut R);
@@ -54,19 +79,79 @@ pub(crate) trait Kind {
 pub(crate) struct Bf16Pairs;
 
 impl Kind for Bf16Pairs {
+    type A = Bf16;
+    type B = Bf16;
+
     #[inline(always)]
     unsafe fn add<R: Registers, const TO: u8, const LEFT: u8, const RIGHT: u8>(tiles: &mut R) {
+        // SAFETY: the caller configured the tiles.
         unsafe { tiles.add_bf16::<TO, LEFT, RIGHT>() }
     }
 }
 
-/// Fours of 8-bit integers, unsigned times signed; sums are of 32 bits.
+/// Groups of four 8-bit integers, unsigned times signed; sums are of 32 bits.
 pub(crate) struct Int8Quads;
 
 impl Kind for Int8Quads {
+    type A = u8;
+    type B = i8;
+
     #[inline(always)]
     unsafe fn add<R: Registers, const TO: u8, const LEFT: u8, const RIGHT: u8>(tiles: &mut R) {
+        // SAFETY: the caller configured the tiles.
         unsafe { tiles.add_int8::<TO, LEFT, RIGHT>() }
+    }
+}
+
+/// The microkernel of tiles.
+pub(crate) struct InTiles<K> {
+    tiles: Tiles<Hardware>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Microkernel for InTiles<K> {
+    type Simd = Avx512;
+    type Input = K::A;
+    type A = K::A;
+    type B = K::B;
+    type Workspace = ();
+
+    const MR: usize = MR;
+    const K_STEP: usize = ROW_BYTES / size_of::<K::A>();
+    // Accumulators stay in their tiles, which is worth more than a panel in L1d.
+    const KC_BYTES: usize = usize::MAX;
+    const OVERLAPS_EPILOGUE: bool = true;
+
+    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    unsafe fn new(_: Avx512, rows: usize) -> Self {
+        // SAFETY: the CPU has tiles, by the caller's promise.
+        Self { tiles: unsafe { Tiles::new(Hardware, rows) }, kind: PhantomData }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_a(
+        (): &mut (),
+        (x, lda): (*const K::A, usize),
+        rows: (usize, usize),
+        _: usize,
+    ) -> (*const K::A, usize) {
+        (x.wrapping_add(rows.0 * lda), lda)
+    }
+
+    #[inline(always)]
+    unsafe fn run(
+        &mut self,
+        (): &mut (),
+        call: TileCall<K::A, K::B>,
+        acc: *mut f32,
+        overlap: impl FnMut(),
+    ) {
+        // SAFETY: the caller's promise; K is a multiple of `K_STEP`.
+        unsafe { self.tiles.multiply::<K>(call, acc, overlap) }
     }
 }
 
@@ -84,7 +169,7 @@ impl Configuration {
     /// Sums in tiles 0 to 3: the upper rows' and the lower rows', two each. Rows of
     /// the left matrix in 4 and 5, of a panel in 6 and 7.
     fn new(rows: usize) -> Self {
-        debug_assert!((1..=ROWS).contains(&rows));
+        debug_assert!((1..=MR).contains(&rows));
         let upper = rows.min(TILE) as u8;
         let lower = rows as u8 - upper;
         let mut configuration =
@@ -106,32 +191,32 @@ pub(crate) struct Tiles<R: Registers> {
 
 impl<R: Registers> Tiles<R> {
     /// # Safety
-    /// The process may use tiles; `rows` is 1 to [`ROWS`].
+    /// The process may use tiles; `rows` is 1 to [`MR`].
     #[inline]
-    pub(crate) unsafe fn new(mut registers: R, rows: usize) -> Self {
+    pub(super) unsafe fn new(mut registers: R, rows: usize) -> Self {
+        // SAFETY: the process may use tiles, and 1 to 16 rows of 64 bytes fit into each.
         unsafe { registers.configure(&Configuration::new(rows)) };
         Self { registers, two: rows > TILE }
     }
 
-    /// Writes the products of the rows with the columns of a panel, which is
-    /// [`MAX_NR`]; rows of sums stand as far apart as is said. Calls `meanwhile` for
-    /// each line, as tiles leave the vectors idle.
+    /// Writes the products of the rows with the columns of a panel, which are 32. Calls
+    /// `overlap` for each line, as tiles leave the vectors idle.
     ///
     /// # Safety
-    /// There are as many values as that takes; the depth is a multiple of what a
-    /// row of a tile holds.
+    /// There are as many values as that takes, of as many rows as tiles were configured for; K is a
+    /// multiple of what a row of a tile holds.
     #[inline]
-    pub(crate) unsafe fn multiply<K: Kind, E>(
+    pub(super) unsafe fn multiply<K: Kind>(
         &mut self,
-        product: Product<E>,
-        sums: *mut f32,
-        sums_stride: usize,
-        mut meanwhile: impl FnMut(),
+        call: TileCall<K::A, K::B>,
+        acc: *mut f32,
+        mut overlap: impl FnMut(),
     ) {
+        // SAFETY: the caller's promise.
         unsafe {
-            self.begin(product.onto, sums, sums_stride);
-            self.add::<K, E>(product, &mut meanwhile);
-            self.end(sums, sums_stride);
+            self.begin(call.accumulate, acc, call.ldc);
+            self.add::<K>(call, &mut overlap);
+            self.end(acc, call.ldc);
         }
     }
 
@@ -140,13 +225,14 @@ impl<R: Registers> Tiles<R> {
     /// # Safety
     /// As of [`Self::multiply`].
     #[inline(always)]
-    pub(crate) unsafe fn begin(&mut self, onto: bool, sums: *const f32, sums_stride: usize) {
-        let stride = sums_stride * size_of::<f32>();
-        let upper = sums.cast::<u8>();
+    pub(super) unsafe fn begin(&mut self, accumulate: bool, acc: *const f32, ldc: usize) {
+        let stride = ldc * size_of::<f32>();
+        let upper = acc.cast::<u8>();
         let lower = upper.wrapping_add(TILE * stride);
         let (tiles, two) = (&mut self.registers, self.two);
+        // SAFETY: there are accumulators of all rows, and tiles 2 and 3 where there are two.
         unsafe {
-            match onto {
+            match accumulate {
                 false => {
                     tiles.zero::<0>();
                     tiles.zero::<1>();
@@ -172,19 +258,21 @@ impl<R: Registers> Tiles<R> {
     /// # Safety
     /// As of [`Self::multiply`]; between [`Self::begin`] and [`Self::end`].
     #[inline(always)]
-    pub(crate) unsafe fn add<K: Kind, E>(
+    pub(super) unsafe fn add<K: Kind>(
         &mut self,
-        Product { left, stride, panel, depth, next, .. }: Product<E>,
-        meanwhile: &mut impl FnMut(),
+        TileCall { a, lda, b, k, prefetch, .. }: TileCall<K::A, K::B>,
+        overlap: &mut impl FnMut(),
     ) {
-        let bytes = depth * size_of::<E>();
+        let bytes = k * size_of::<K::A>();
         debug_assert_eq!(bytes % ROW_BYTES, 0);
         let (tiles, two) = (&mut self.registers, self.two);
-        let left_stride = stride * size_of::<E>();
-        let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
+        let left_stride = lda * size_of::<K::A>();
+        let (mut left, mut right) = (a.cast::<u8>(), b.cast::<u8>());
+        // SAFETY: a line of 64 bytes of each row and column is left; tiles 2, 3 and 5 are
+        // configured where there are two.
         unsafe {
             for line in 0..bytes / ROW_BYTES {
-                next.fetch(line);
+                prefetch.fetch(line);
                 tiles.load::<6>(right, 2 * ROW_BYTES);
                 tiles.load::<7>(right.add(ROW_BYTES), 2 * ROW_BYTES);
                 tiles.load::<4>(left, left_stride);
@@ -197,7 +285,7 @@ impl<R: Registers> Tiles<R> {
                 }
                 left = left.add(ROW_BYTES);
                 right = right.add(TILE * 2 * ROW_BYTES);
-                meanwhile();
+                overlap();
             }
         }
     }
@@ -209,19 +297,21 @@ impl<R: Registers> Tiles<R> {
     /// # Safety
     /// As of [`Self::add`].
     #[inline(always)]
-    pub(crate) unsafe fn add_split<K: Kind, E>(
+    pub(super) unsafe fn add_split<K: Kind>(
         &mut self,
-        Product { left, stride, panel, depth, next, .. }: Product<E>,
-        meanwhile: &mut impl FnMut(),
+        TileCall { a, lda, b, k, prefetch, .. }: TileCall<K::A, K::B>,
+        overlap: &mut impl FnMut(),
     ) {
-        let bytes = depth * size_of::<E>();
+        let bytes = k * size_of::<K::A>();
         debug_assert_eq!(bytes % ROW_BYTES, 0);
-        let left_stride = stride * size_of::<E>();
-        let (mut left, mut right) = (left.cast::<u8>(), panel.cast::<u8>());
+        let left_stride = lda * size_of::<K::A>();
+        let (mut left, mut right) = (a.cast::<u8>(), b.cast::<u8>());
         let two = self.two;
+        // SAFETY: three lines of 64 bytes of each row and column are left; tiles are configured as
+        // in `add`.
         unsafe {
             for line in 0..bytes / ROW_BYTES {
-                next.fetch(line);
+                prefetch.fetch(line);
                 macro_rules! load {
                     (left $part:literal) => {
                         let left = left.add($part * ROW_BYTES);
@@ -251,7 +341,7 @@ impl<R: Registers> Tiles<R> {
                 self.add_loaded::<K>();
                 left = left.add(3 * ROW_BYTES);
                 right = right.add(3 * TILE * 2 * ROW_BYTES);
-                meanwhile();
+                overlap();
             }
         }
     }
@@ -259,6 +349,7 @@ impl<R: Registers> Tiles<R> {
     /// Adds the products of what is in the tiles.
     #[inline(always)]
     unsafe fn add_loaded<K: Kind>(&mut self) {
+        // SAFETY: tiles 2, 3 and 5 are configured where there are two.
         unsafe {
             K::add::<R, 0, 4, 6>(&mut self.registers);
             K::add::<R, 1, 4, 7>(&mut self.registers);
@@ -274,10 +365,11 @@ impl<R: Registers> Tiles<R> {
     /// # Safety
     /// As of [`Self::multiply`].
     #[inline(always)]
-    pub(crate) unsafe fn end(&mut self, sums: *mut f32, sums_stride: usize) {
-        let stride = sums_stride * size_of::<f32>();
-        let upper = sums.cast::<u8>();
+    pub(super) unsafe fn end(&mut self, acc: *mut f32, ldc: usize) {
+        let stride = ldc * size_of::<f32>();
+        let upper = acc.cast::<u8>();
         let (tiles, two) = (&mut self.registers, self.two);
+        // SAFETY: there is room for accumulators of all rows.
         unsafe {
             tiles.store::<0>(upper, stride);
             tiles.store::<1>(upper.add(ROW_BYTES), stride);
@@ -293,66 +385,7 @@ impl<R: Registers> Tiles<R> {
 impl<R: Registers> Drop for Tiles<R> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: configured. The thread is somebody else's, who may not expect them.
+        // SAFETY: configured. The thread is the host's, which may not expect configured tiles.
         unsafe { self.registers.release() };
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use hardware::{Hardware, is_available};
-
-/// Whether small whole numbers are multiplied right: what emulates a CPU may have
-/// the instructions without their sense.
-fn multiplies<K: Kind, E: Copy>(
-    registers: impl Registers,
-    (rows, depth): (usize, usize),
-    [left, right]: [fn(i8) -> E; 2],
-    sum: fn(f32) -> i32,
-) -> bool {
-    let left_number = |row: usize, k: usize| ((row * 7 + k * 3) % 5) as i8;
-    let right_number = |k: usize, column: usize| ((k * 5 + column * 3) % 7) as i8 - 3;
-    // Rows stand further apart than they are long.
-    let stride = depth + 8;
-    let lefts: Vec<_> =
-        (0..rows * stride).map(|at| left(left_number(at / stride, at % stride))).collect();
-    let together = 4 / size_of::<E>();
-    let panel = (0..depth * MAX_NR).map(|at| {
-        let (line, place) = (at / (MAX_NR * together), at % (MAX_NR * together));
-        right(right_number(line * together + place % together, place / together))
-    });
-    let panel: Vec<_> = panel.collect();
-    let mut sums = [f32::NAN; ROWS * MAX_NR];
-    let mut lines = 0;
-    // SAFETY: as many values as that takes; the caller may use the registers.
-    unsafe {
-        let mut tiles = Tiles::new(registers, rows);
-        let left = lefts.as_ptr();
-        // A line, and the others onto it.
-        let line = depth.min(ROW_BYTES / size_of::<E>());
-        for (from, depth) in [(0, line), (line, depth - line)] {
-            let (left, panel) = (left.add(from), panel.as_ptr().add(from * MAX_NR));
-            let onto = from > 0;
-            let product = Product { left, stride, panel, depth, onto, next: Next::nothing() };
-            tiles.multiply::<K, _>(product, sums.as_mut_ptr(), MAX_NR, || lines += 1);
-        }
-    }
-    let (written, rest) = sums.split_at(rows * MAX_NR);
-    let right_sums = written.iter().enumerate().all(|(at, found)| {
-        let (row, column) = (at / MAX_NR, at % MAX_NR);
-        let of = |k| i32::from(left_number(row, k)) * i32::from(right_number(k, column));
-        sum(*found) == (0..depth).map(of).sum::<i32>()
-    });
-    right_sums
-        && rest.iter().all(|value| value.is_nan())
-        && lines * ROW_BYTES == depth * size_of::<E>()
-}
-
-/// [`multiplies`], for every kind.
-fn all_multiply<R: Registers>(registers: impl Fn() -> R, rows: usize, lines: usize) -> bool {
-    let bf16 = |number: i8| Bf16::from_f32(number.into());
-    let byte = |number: i8| number as u8;
-    multiplies::<Bf16Pairs, _>(registers(), (rows, 32 * lines), [bf16; 2], |sum| sum as i32)
-        && multiplies::<Int8Quads, _>(registers(), (rows, 64 * lines), [byte; 2], |sum| {
-            sum.to_bits() as i32
-        })
 }

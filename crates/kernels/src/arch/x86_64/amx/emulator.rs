@@ -1,6 +1,8 @@
-//! Products in emulated tiles.
+//! Tiles as the manual describes them, for tests on CPUs without AMX.
 
+use super::self_test::all_multiply;
 use super::*;
+use crate::microkernel::{MAX_NR, Prefetch};
 use std::cell::Cell;
 
 /// Tiles as the manual describes them.
@@ -61,6 +63,7 @@ impl Registers for Emulated<'_> {
         assert!(self.rows[to] > 0);
         self.bytes[to] = [[0; ROW_BYTES]; TILE];
         for row in 0..self.rows[to] {
+            // SAFETY: the caller's rows exist.
             self.bytes[to][row] = unsafe { from.add(row * stride).cast::<[u8; 64]>().read() };
         }
     }
@@ -68,6 +71,7 @@ impl Registers for Emulated<'_> {
         let from = FROM as usize;
         assert!(self.rows[from] > 0);
         for row in 0..self.rows[from] {
+            // SAFETY: there is room for the caller's rows.
             unsafe { to.add(row * stride).cast::<[u8; 64]>().write(self.bytes[from][row]) };
         }
     }
@@ -89,7 +93,7 @@ impl Registers for Emulated<'_> {
 #[test]
 fn tiles_multiply_rows_with_panels() {
     let held = Cell::new(0);
-    for rows in 1..=ROWS {
+    for rows in 1..=MR {
         for lines in [1, 2, 3, 12] {
             let registers = || Emulated::new(&held);
             assert!(all_multiply(registers, rows, lines), "{rows} rows, {lines} lines");
@@ -103,7 +107,7 @@ fn of_split_values_the_six_greatest_products_are_added() {
     let held = Cell::new(0);
     let (line, parts) = (ROW_BYTES / 2, 3);
     let number = |seed: usize, at: usize| ((at * 7 + seed) % 11) as f32 - 5.;
-    for (rows, lines) in [(1, 2), (16, 1), (17, 3), (ROWS, 4)] {
+    for (rows, lines) in [(1, 2), (16, 1), (17, 3), (MR, 4)] {
         // For each line, a row's values of each part.
         let stride = lines * parts * line + 8;
         let left = |row: usize, part: usize, k: usize| {
@@ -117,13 +121,15 @@ fn of_split_values_the_six_greatest_products_are_added() {
         let bf16 = |seed| move |at| Bf16::from_f32(number(seed, at));
         let lefts: Vec<_> = (0..rows * stride).map(bf16(1)).collect();
         let panel: Vec<_> = (0..lines * parts * line * MAX_NR).map(bf16(2)).collect();
-        let product = Product {
-            left: lefts.as_ptr(),
-            stride,
-            panel: panel.as_ptr(),
-            depth: lines * line,
-            onto: false,
-            next: Next::nothing(),
+        let call = TileCall {
+            rows,
+            a: lefts.as_ptr(),
+            lda: stride,
+            b: panel.as_ptr(),
+            k: lines * line,
+            accumulate: false,
+            ldc: MAX_NR,
+            prefetch: Prefetch::nothing(),
         };
         let mut sums = vec![f32::NAN; rows * MAX_NR];
         let (registers, mut steps) = (Emulated::new(&held), 0);
@@ -131,7 +137,7 @@ fn of_split_values_the_six_greatest_products_are_added() {
         unsafe {
             let mut tiles = Tiles::new(registers, rows);
             tiles.begin(false, sums.as_ptr(), MAX_NR);
-            tiles.add_split::<Bf16Pairs, _>(product, &mut || steps += 1);
+            tiles.add_split::<Bf16Pairs>(call, &mut || steps += 1);
             tiles.end(sums.as_mut_ptr(), MAX_NR);
         }
         assert_eq!(steps, lines);

@@ -1,0 +1,67 @@
+//! The int8 microkernel without dot-product instructions.
+
+use super::{L1_PANEL_BYTES, MAX_NR, Microkernel, TileCall};
+use crate::memory::OutOfMemory;
+use crate::simd::Simd;
+use std::marker::PhantomData;
+
+pub(crate) struct ScalarDot<S>(PhantomData<S>);
+
+impl<S: Simd> Microkernel for ScalarDot<S> {
+    type Simd = S;
+    type Input = u8;
+    type A = u8;
+    type B = i8;
+    type Workspace = ();
+
+    const MR: usize = S::MR;
+    const K_STEP: usize = 4;
+    const KC_BYTES: usize = L1_PANEL_BYTES;
+    const OVERLAPS_EPILOGUE: bool = false;
+
+    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    unsafe fn new(_: S, _: usize) -> Self {
+        Self(PhantomData)
+    }
+
+    #[inline(always)]
+    unsafe fn pack_a(
+        (): &mut (),
+        (x, lda): (*const u8, usize),
+        rows: (usize, usize),
+        _: usize,
+    ) -> (*const u8, usize) {
+        (x.wrapping_add(rows.0 * lda), lda)
+    }
+
+    #[inline(always)]
+    unsafe fn run(&mut self, (): &mut (), call: TileCall<u8, i8>, acc: *mut f32, _: impl FnMut()) {
+        let TileCall { rows, a, lda, b, k, accumulate, ldc, .. } = call;
+        for row in 0..rows {
+            let to = acc.wrapping_add(row * ldc).cast::<i32>();
+            let mut own = [0; MAX_NR];
+            if accumulate {
+                // SAFETY: there are accumulators of NR columns.
+                unsafe { own.as_mut_ptr().copy_from_nonoverlapping(to, S::NR) };
+            }
+            for group in 0..k / 4 {
+                // SAFETY: there are `k` values of the row.
+                let values = unsafe { a.add(row * lda).cast::<[u8; 4]>().add(group).read() };
+                let columns = b.wrapping_add(4 * group * S::NR).cast::<[i8; 4]>();
+                for (column, sum) in own[..S::NR].iter_mut().enumerate() {
+                    // SAFETY: there are NR columns of `k` values.
+                    let weights = unsafe { columns.add(column).read() };
+                    for (value, weight) in values.into_iter().zip(weights) {
+                        *sum += i32::from(value) * i32::from(weight);
+                    }
+                }
+            }
+            // SAFETY: there is room for NR columns.
+            unsafe { to.copy_from_nonoverlapping(own.as_ptr(), S::NR) };
+        }
+    }
+}
