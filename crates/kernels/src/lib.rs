@@ -25,6 +25,7 @@ mod math;
 mod matrix;
 pub mod memory;
 mod microkernel;
+pub mod reference;
 mod rope;
 mod simd;
 mod team;

@@ -63,6 +63,7 @@ const ORDERS: [Order; 2] = [
     Order {
         sources: "crates/kernels/src",
         modules: &[
+            "reference",
             "memory",
             "bf16",
             "team",

@@ -11,7 +11,11 @@ const TESTS: [(&str, &str, &[&str]); 4] = [
     ("handles of the C interface", "bertscript-ffi", &["--test", "handles_alone"]),
     ("worker threads", "bertscript-process", &["--test", "threads"]),
     ("everything at once", "bertscript-tests", &["--test", "soak"]),
-    ("kernels, shared by threads", "bertscript-tests", &["--test", "kernels", "independence"]),
+    (
+        "kernels, shared by threads",
+        "bertscript-kernels",
+        &["--test", "kernels", "batch_invariance"],
+    ),
 ];
 
 /// How many a call has, on whichever machine.

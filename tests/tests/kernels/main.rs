@@ -1,14 +1,10 @@
-//! The CPU's kernels, with every instruction set that this CPU has, against libtorch.
+//! The CPU's kernels, with every instruction set that this CPU has, against libtorch: a second opinion
+//! beside the tests of `bertscript-kernels`, which need no libtorch.
 
 mod against_libtorch;
 mod bf16;
 mod disentangled;
-mod glu;
-mod independence;
-mod int8;
-mod refusals;
 mod relative;
-mod rope;
 
 use bertscript_kernels::{Bf16, Element, Isa, Matrix, Sequences};
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! Values against the formulas in float64, and what they depend on.
 
 use super::*;
-use bertscript_kernels::{Activation, Bf16, Element, Isa, Linear, Matrix, Solo, Then};
-use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, SQRT_2};
+use bertscript_kernels::{Activation, Linear, Solo, Then, reference};
+use std::f64::consts::{FRAC_2_PI, SQRT_2};
 
 fn apply<E: Element>(activation: Activation, isa: Isa, values: &[E]) -> Vec<E> {
     let mut x = Matrix::new(values.len());
@@ -12,21 +12,8 @@ fn apply<E: Element>(activation: Activation, isa: Isa, values: &[E]) -> Vec<E> {
     x.row(0).to_vec()
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+fn bits_of(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
-}
-
-/// erf by a series of terms that have the same sign; beyond 6, it is 1 in float64.
-fn erf(x: f64) -> f64 {
-    if x.abs() > 6. {
-        return x.signum();
-    }
-    let (mut term, mut sum) = (x, x);
-    for n in 1..200 {
-        term *= 2. * x * x / f64::from(2 * n + 1);
-        sum += term;
-    }
-    sum * FRAC_2_SQRT_PI * (-x * x).exp()
 }
 
 /// An element-wise function by its definition.
@@ -35,7 +22,7 @@ fn exact(activation: Activation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1. / (1. + (-x).exp());
     let softplus = |x: f64| x.max(0.) + (-x.abs()).exp().ln_1p();
     let leaky = |slope: f64| if x > 0. { x } else { slope * x };
-    let gelu = || x * (1. + erf(x / SQRT_2)) / 2.;
+    let gelu = || reference::gelu(x);
     match activation {
         Activation::Elu => {
             if x > 0. {
@@ -59,7 +46,7 @@ fn exact(activation: Activation, x: f64) -> f64 {
         Activation::Hardsigmoid => (x + 3.).clamp(0., 6.) / 6.,
         Activation::Hardswish => x * (x + 3.).clamp(0., 6.) / 6.,
         Activation::Hardtanh => x.clamp(-1., 1.),
-        Activation::Laplace => (1. + erf((x - 0.707107) / (0.282095 * SQRT_2))) / 2.,
+        Activation::Laplace => (1. + reference::erf((x - 0.707107) / (0.282095 * SQRT_2))) / 2.,
         Activation::LeakyRelu => leaky(0.01),
         Activation::LogSigmoid => -softplus(-x),
         Activation::Mish => x * softplus(x).tanh(),
@@ -196,7 +183,7 @@ fn a_value_depends_on_its_input_alone() {
                 x.iter().map(|x| apply(activation, isa, &[*x])[0].to_bits()).collect();
             for start in 0..3 {
                 for end in start..=x.len() {
-                    let found = bits(&apply(activation, isa, &x[start..end]));
+                    let found = bits_of(&apply(activation, isa, &x[start..end]));
                     assert!(found == alone[start..end], "{activation:?} {isa:?} {start}..{end}");
                 }
             }
@@ -227,7 +214,7 @@ fn after_a_layer_values_are_the_same() {
                 true => apply(activation, isa, &rounded(&x)),
             };
             for row in 0..3 {
-                assert_eq!(bits(out.row(row)), bits(&expected), "{activation:?} {isa:?}");
+                assert_eq!(bits_of(out.row(row)), bits_of(&expected), "{activation:?} {isa:?}");
                 assert_eq!(short.row(row), rounded, "{activation:?} {isa:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! What a row depends on.
+//! A row has the same bits in every batch, on any number of threads.
 
 use super::*;
 use bertscript_kernels::{
@@ -35,7 +35,7 @@ impl Team for Threads {
 
 /// Runs a kernel over texts together, which must be enough to be shared, with
 /// several teams; and over each text alone: all results are the same bits.
-fn check_independence(
+fn check_invariance(
     what: &str,
     lengths: &[usize],
     run: impl Fn(&dyn Team, Range<usize>, &[usize]) -> [Vec<u32>; 2],
@@ -61,7 +61,7 @@ fn check_independence(
 type Layer<'a> = (&'a [f32], &'a [f32]);
 type New<E> = fn(Isa, usize, &[Layer<'_>]) -> Result<Linear<E>, OutOfMemory>;
 
-fn check_independence_of_linear<E: Element>(isa: Isa, new: New<E>) {
+fn check_invariance_of_linear<E: Element>(isa: Isa, new: New<E>) {
     let texts = [1, 2, 5, 13, 14, 15, 29, 56, 57, 108];
     // The last two: several blocks of rows, and inputs that come one after the other.
     for (lengths, inputs, outputs) in [
@@ -72,15 +72,16 @@ fn check_independence_of_linear<E: Element>(isa: Isa, new: New<E>) {
         (&[401, 14, 300], 1701, 100),
         (&[29], 6500, 33),
     ] {
-        let rows = lengths.iter().sum::<usize>() as i64;
-        let (x, more) = (matrix(&random(rows, inputs, 1)), matrix(&random(rows, outputs, 2)));
-        let (weight, bias) = (values(&random(outputs, inputs, 3)), values(&random(1, outputs, 4)));
-        let layer = new(isa, inputs as usize, &[(&weight[..], &bias[..])]).unwrap();
+        let rows = lengths.iter().sum();
+        let (x, more) = (random(rows, inputs, 1).matrix(), random(rows, outputs, 2).matrix());
+        let [weight, bias] =
+            [random(outputs, inputs, 3), random(1, outputs, 4)].map(|of| of.values);
+        let layer = new(isa, inputs, &[(&weight[..], &bias[..])]).unwrap();
         for number in 0..3 {
             let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
-            check_independence(&what, lengths, |team, rows, _| {
+            check_invariance(&what, lengths, |team, rows, _| {
                 let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(rows.clone()))];
-                let shape = [rows.len(), outputs as usize];
+                let shape = [rows.len(), outputs];
                 let (mut out, mut short) = (zeros::<f32>(shape), zeros::<Bf16>(shape));
                 layer.forward(team, x.rows(rows.clone()), thens[number], out.all_mut()).unwrap();
                 layer.forward(team, x.rows(rows), thens[number], short.all_mut()).unwrap();
@@ -90,16 +91,16 @@ fn check_independence_of_linear<E: Element>(isa: Isa, new: New<E>) {
     }
 }
 
-fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)]) {
+fn check_invariance_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)]) {
     let lengths: Vec<_> = (0..=30).chain([100, 0, 1]).collect();
     for (heads, head_dim) in heads.iter().copied() {
-        let (tokens, width) = (lengths.iter().sum::<usize>() as i64, heads * head_dim);
-        let qkv = matrix::<E>(&random(tokens, 3 * width as i64, 1));
-        let table = values(&random(heads as i64, 2 * 9 + 1, 2));
+        let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
+        let qkv = random(tokens, 3 * width, 1).matrix::<E>();
+        let table = random(heads, 2 * 9 + 1, 2).values;
         let bias = RelativeBias { table: &table, max_distance: 9 };
         for (bias, window) in [(None, None), (Some(bias), None), (None, Some(5))] {
             let what = format!("{isa:?} {heads} heads of {head_dim}, window {window:?}");
-            check_independence(&what, &lengths, |team, rows, lengths| {
+            check_invariance(&what, &lengths, |team, rows, lengths| {
                 let mut out = zeros::<E>([rows.len(), width]);
                 let positions: Vec<_> =
                     lengths.iter().flat_map(|length| 0..*length as i64).collect();
@@ -113,15 +114,15 @@ fn check_independence_of_attention<E: Element>(isa: Isa, heads: &[(usize, usize)
     }
 }
 
-fn check_independence_of_disentangled<E: Element>(isa: Isa, heads: &[(usize, usize)]) {
+fn check_invariance_of_disentangled<E: Element>(isa: Isa, heads: &[(usize, usize)]) {
     let lengths: Vec<_> = (0..=30).chain([100, 0, 1]).collect();
     let rows: Vec<_> = (0..2 * 40 + 1).map(|distance| distance / 3).collect();
     for (heads, head_dim) in heads.iter().copied() {
-        let (tokens, width) = (lengths.iter().sum::<usize>() as i64, heads * head_dim);
-        let qkv = matrix::<E>(&random(tokens, 3 * width as i64, 1));
-        let vectors = matrix::<E>(&random(27, 2 * width as i64, 2));
+        let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
+        let qkv = random(tokens, 3 * width, 1).matrix::<E>();
+        let vectors = random(27, 2 * width, 2).matrix::<E>();
         let what = format!("{isa:?} disentangled, {heads} heads of {head_dim}");
-        check_independence(&what, &lengths, |team, range, lengths| {
+        check_invariance(&what, &lengths, |team, range, lengths| {
             let mut out = zeros::<E>([range.len(), width]);
             let positions: Vec<_> = lengths.iter().flat_map(|length| 0..*length as i64).collect();
             let cu_seqlens = cu_seqlens(lengths);
@@ -134,14 +135,14 @@ fn check_independence_of_disentangled<E: Element>(isa: Isa, heads: &[(usize, usi
 }
 
 /// In place, and after a layer.
-fn check_independence_of_activations(isa: Isa) {
+fn check_invariance_of_activations(isa: Isa) {
     let (lengths, width) = ([3, 1, 100], 170);
-    let x = random(lengths.iter().sum::<usize>() as i64, width, 1) * 5.;
-    let (weight, bias) = (values(&random(33, width, 2)), values(&random(1, 33, 3)));
-    let layer = Linear::<f32>::new(isa, width as usize, &[(&weight, &bias)]).unwrap();
+    let x = random(lengths.iter().sum(), width, 1).scaled(5.);
+    let [weight, bias] = [random(33, width, 2), random(1, 33, 3)].map(|of| of.values);
+    let layer = Linear::<f32>::new(isa, width, &[(&weight, &bias)]).unwrap();
     for activation in Activation::ALL {
-        check_independence(&format!("{isa:?} {activation:?}"), &lengths, |team, rows, _| {
-            let mut x = matrix(&narrow(&x, &rows));
+        check_invariance(&format!("{isa:?} {activation:?}"), &lengths, |team, rows, _| {
+            let mut x = x.part::<f32>(rows.clone());
             let mut out = zeros::<f32>([rows.len(), 33]);
             let then = Then::Activation(activation);
             layer.forward(team, x.all(), then, out.all_mut()).unwrap();
@@ -152,13 +153,13 @@ fn check_independence_of_activations(isa: Isa) {
 }
 
 /// Rotations, and gated units.
-fn check_independence_of_positions(isa: Isa) {
+fn check_invariance_of_positions(isa: Isa) {
     let lengths = [3, 1, 100];
     let rope = Rope::new(10_000., 64, 100).unwrap();
-    let x = random(lengths.iter().sum::<usize>() as i64, 384, 1);
-    check_independence(&format!("{isa:?} rotations"), &lengths, |team, rows, lengths| {
+    let x = random(lengths.iter().sum(), 384, 1);
+    check_invariance(&format!("{isa:?} rotations"), &lengths, |team, rows, lengths| {
         let positions: Vec<_> = lengths.iter().flat_map(|length| 0..*length as i64).collect();
-        let mut turned = matrix::<f32>(&narrow(&x, &rows));
+        let mut turned = x.part::<f32>(rows.clone());
         rope.rotate(isa, team, &positions, 2, turned.all_mut()).unwrap();
         let mut out = zeros::<f32>([rows.len(), 192]);
         glu(isa, team, Some(Activation::Gelu), turned.all(), out.all_mut()).unwrap();
@@ -169,25 +170,25 @@ fn check_independence_of_positions(isa: Isa) {
 #[test]
 fn rows_depend_on_their_text_alone() {
     for isa in available() {
-        check_independence_of_activations(isa);
-        check_independence_of_positions(isa);
-        check_independence_of_linear::<f32>(isa, Linear::new);
-        check_independence_of_linear::<f32>(isa, Linear::int8);
+        check_invariance_of_activations(isa);
+        check_invariance_of_positions(isa);
+        check_invariance_of_linear::<f32>(isa, Linear::new);
+        check_invariance_of_linear::<f32>(isa, Linear::int8);
         if isa.has_bf16_dot() {
-            check_independence_of_linear::<Bf16>(isa, Linear::new);
+            check_invariance_of_linear::<Bf16>(isa, Linear::new);
         }
-        check_independence_of_attention::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
-        check_independence_of_disentangled::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
+        check_invariance_of_attention::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
+        check_invariance_of_disentangled::<f32>(isa, &[(2, 32), (3, 8), (1, 17)]);
         if isa.has_bf16_dot() {
-            check_independence_of_attention::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
-            check_independence_of_disentangled::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
+            check_invariance_of_attention::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
+            check_invariance_of_disentangled::<Bf16>(isa, &[(2, 32), (3, 8), (1, 18)]);
         }
         for (lengths, width) in [(&[1, 31, 32][..], 33), (&[1; 65], 384), (&[100, 1, 102], 17)] {
-            let x = random(lengths.iter().sum::<usize>() as i64, width, 1);
-            let weight = values(&random(1, width, 2));
+            let x = random(lengths.iter().sum(), width, 1);
+            let weight = random(1, width, 2).values;
             let norm = LayerNorm::new(isa, &weight, &weight, 1e-12).unwrap();
-            check_independence(&format!("{isa:?} {width} wide"), lengths, |team, rows, _| {
-                let mut x = matrix(&narrow(&x, &rows));
+            check_invariance(&format!("{isa:?} {width} wide"), lengths, |team, rows, _| {
+                let mut x = x.part::<f32>(rows.clone());
                 let mut copy = zeros::<Bf16>([rows.len(), x.width()]);
                 let mut apart = zeros::<f32>([rows.len(), x.width()]);
                 norm.forward_to(team, x.all(), apart.all_mut()).unwrap();
