@@ -60,7 +60,7 @@ fn layer<E: Element>(isa: Isa, inputs: usize, outputs: usize) -> Linear<E> {
 
 fn int8_layer(isa: Isa, inputs: usize, outputs: usize) -> Linear<f32> {
     let weight = filled::<f32>(1, inputs * outputs);
-    Linear::int8(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])]).unwrap()
+    Linear::int8(isa, inputs, &[(weight.row(0), &vec![0.1; outputs][..])], None).unwrap()
 }
 
 fn linear(criterion: &mut Criterion) {

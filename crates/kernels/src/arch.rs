@@ -17,17 +17,18 @@ mod portable;
 mod x86_64;
 
 use crate::bf16::Bf16;
+use crate::element::Integer;
 use crate::microkernel::Microkernel;
 use crate::simd::Simd;
 pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni};
+pub(crate) use x86_64::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 
 /// What an instruction set computes with.
 pub(crate) trait Arch {
     type Simd: Simd;
     type F32: Microkernel<Simd = Self::Simd, Input = f32, B = f32>;
-    type Int8: Microkernel<Simd = Self::Simd, Input = u8, B = i8>;
+    type Int8: Microkernel<Simd = Self::Simd, Input: Integer>;
 }
 
 /// An instruction set with bf16 dot products. Kernels of bf16 are instantiated for these only.

@@ -161,3 +161,59 @@ impl Storage for Bf16 {
         }
     }
 }
+
+/// The type of quantized activations.
+pub(crate) trait Integer: Copy {
+    /// The type of the weights that they are multiplied with.
+    type Weight;
+
+    /// K group, as of [`Storage`].
+    const K_GROUP: usize;
+    /// What is added to values, which are -127 to 127.
+    const ZERO_POINT: i32;
+
+    fn weight(value: i8) -> Self::Weight;
+
+    /// Stores the first `count` values, which are whole, with the zero point added.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of as many.
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V);
+}
+
+/// For dot products of four unsigned and four signed values.
+impl Integer for u8 {
+    type Weight = i8;
+
+    const K_GROUP: usize = 4;
+    const ZERO_POINT: i32 = 128;
+
+    fn weight(value: i8) -> i8 {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_u8(to, count, v) }
+    }
+}
+
+/// For instruction sets without such dot products: pairs of values of 16 bits, whose products
+/// cannot saturate.
+impl Integer for i16 {
+    type Weight = Self;
+
+    const K_GROUP: usize = 2;
+    const ZERO_POINT: i32 = 0;
+
+    fn weight(value: i8) -> i16 {
+        value.into()
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_i16(to, count, v) }
+    }
+}

@@ -40,8 +40,17 @@ impl Prepacked {
     }
 
     /// Of rows `[N,K]`, to be multiplied in 8-bit integers.
-    pub(crate) fn int8<W: Element>(isa: Isa, k: usize, rows: &[&[W]]) -> Result<Self, OutOfMemory> {
-        Ok(Self::Int8(Int8Panels::new(panel_columns(isa), k, rows)?))
+    /// The greatest magnitudes of x, if they are known, decide how both are scaled.
+    pub(crate) fn int8<W: Element>(
+        isa: Isa,
+        k: usize,
+        rows: &[&[W]],
+        maxima: Option<&[f32]>,
+    ) -> Result<Self, OutOfMemory> {
+        let nr = panel_columns(isa);
+        Ok(Self::Int8(with_arch!(isa, A => {
+            Int8Panels::new::<<<A as Arch>::Int8 as Microkernel>::Input, W>(nr, k, rows, maxima)?
+        })))
     }
 
     /// Bytes in memory.

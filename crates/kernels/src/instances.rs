@@ -9,8 +9,8 @@ use crate::simd::Simd;
 macro_rules! with_arch {
     ($isa:expr, $arch:ident => $run:expr) => {
         $crate::instances::with_arch!(@ $isa, $arch => $run;
-            [] Portable, ["x86_64"] Avx2, ["x86_64"] Avx512, ["x86_64"] Avx512Vnni,
-            ["x86_64"] Avx512Bf16, ["x86_64"] Amx)
+            [] Portable, ["x86_64"] Avx2, ["x86_64"] AvxVnni, ["x86_64"] Avx512,
+            ["x86_64"] Avx512Vnni, ["x86_64"] Avx512Bf16, ["x86_64"] Amx)
     };
     (@ $isa:expr, $arch:ident => $run:expr; $([$($target:literal)?] $set:ident),*) => {
         match $isa {

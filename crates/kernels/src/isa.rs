@@ -1,7 +1,7 @@
 //! Which instructions the CPU has.
 
 #[cfg(target_arch = "x86_64")]
-use crate::arch::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni};
+use crate::arch::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Simd;
 use std::env;
@@ -17,6 +17,9 @@ pub enum Isa {
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-VNNI: dot products of 8-bit integers, without AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX-512 F.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -32,11 +35,14 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The sets of this architecture; each includes those before it.
+    /// The sets of this architecture, the better ones last. A CPU with one has those before it,
+    /// but for AVX-VNNI.
     pub const ALL: &[Self] = &[
         Self::Portable,
         #[cfg(target_arch = "x86_64")]
         Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::AvxVnni,
         #[cfg(target_arch = "x86_64")]
         Self::Avx512,
         #[cfg(target_arch = "x86_64")]
@@ -54,6 +60,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx_vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512_vnni",
@@ -70,6 +78,8 @@ impl Isa {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::new().is_some(),
             #[cfg(target_arch = "x86_64")]
@@ -94,7 +104,7 @@ impl Isa {
     pub fn has_i8_dot(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx => true,
+            Self::AvxVnni | Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx => true,
             _ => false,
         }
     }

@@ -28,11 +28,12 @@ struct Layers {
 }
 
 /// What products are computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Precision {
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Precision<'a> {
     F32,
     Bf16,
-    Int8,
+    /// With the greatest magnitudes of inputs, if they are known.
+    Int8(Option<&'a [f32]>),
 }
 
 impl<E: Element> Linear<E> {
@@ -59,21 +60,26 @@ impl<E: Element> Linear<E> {
         Ok(Self { layer, element: PhantomData })
     }
 
-    /// The same, rounded to 8-bit integers: a weight has a scale for each output,
-    /// and an input, when it comes, one for each row. Scales are such that the
-    /// greatest magnitude becomes 127; sums are exact.
+    /// The same, rounded to 8-bit integers: a weight has a scale for each output, and an input,
+    /// when it comes, a scale and an offset for each row. Sums are exact. With the greatest
+    /// magnitudes `[in]` of inputs that are typical, those of great ones are divided, and their
+    /// weights multiplied, so that the others are left more of the integers (SmoothQuant,
+    /// <https://arxiv.org/abs/2211.10438>).
     ///
     /// # Errors
     /// If memory runs out.
     ///
     /// # Panics
-    /// As [`Self::new`], and if there are more than [`Self::MAX_INT8_INPUTS`].
+    /// As [`Self::new`], if there are more than [`Self::MAX_INT8_INPUTS`], or another number of
+    /// maxima.
     pub fn int8<W: Element>(
         isa: Isa,
         inputs: usize,
         layers: &[(&[W], &[W])],
+        maxima: Option<&[f32]>,
     ) -> Result<Self, OutOfMemory> {
-        let layer = Layers::new(isa, Precision::Int8, inputs, W::weights(layers))?;
+        assert!(maxima.is_none_or(|maxima| maxima.len() == inputs), "as many maxima as inputs");
+        let layer = Layers::new(isa, Precision::Int8(maxima), inputs, W::weights(layers))?;
         Ok(Self { layer, element: PhantomData })
     }
 
@@ -115,7 +121,7 @@ impl<E: Element> Linear<E> {
 impl Layers {
     fn new(
         isa: Isa,
-        precision: Precision,
+        precision: Precision<'_>,
         inputs: usize,
         weights: Weights<'_>,
     ) -> Result<Self, OutOfMemory> {
@@ -127,13 +133,14 @@ impl Layers {
 
     fn of<W: Element>(
         isa: Isa,
-        precision: Precision,
+        precision: Precision<'_>,
         inputs: usize,
         layers: &[Layer<'_, W>],
     ) -> Result<Self, OutOfMemory> {
         let is_able = precision != Precision::Bf16 || isa.has_bf16_dot();
         assert!(isa.is_available() && is_able, "{isa:?}");
-        assert!(precision != Precision::Int8 || inputs <= MAX_INT8_K, "{inputs} inputs");
+        let is_int8 = matches!(precision, Precision::Int8(_));
+        assert!(!is_int8 || inputs <= MAX_INT8_K, "{inputs} inputs");
         assert!(inputs > 0, "a layer without inputs");
         let outputs = layers.iter().map(|(_, bias)| bias.len()).sum::<usize>();
         let padded = outputs.next_multiple_of(panel_columns(isa));
@@ -148,7 +155,7 @@ impl Layers {
         let weight = match precision {
             Precision::F32 => Prepacked::f32(isa, inputs, &rows)?,
             Precision::Bf16 => Prepacked::bf16(isa, inputs, &rows)?,
-            Precision::Int8 => Prepacked::int8(isa, inputs, &rows)?,
+            Precision::Int8(maxima) => Prepacked::int8(isa, inputs, &rows, maxima)?,
         };
         Ok(Self { isa, inputs, outputs, bias, weight })
     }

@@ -3,12 +3,12 @@
 //! C = A B with A `[M,K]` and B `[K,N]`, which is stored in panels of NR columns: for each K group
 //! all its values of the first column, then of the second, and so on.
 
-mod scalar_dot;
+mod scalar_pairs;
 mod vector;
 
 use crate::memory::OutOfMemory;
 use crate::simd::Simd;
-pub(crate) use scalar_dot::ScalarDot;
+pub(crate) use scalar_pairs::ScalarPairs;
 pub(crate) use vector::VectorTile;
 
 /// The greatest NR of any instruction set.
@@ -184,6 +184,14 @@ fn fetch(line: *const u8) {
 macro_rules! match_rows {
     ($rows:expr, $mr:expr, $tile:ident $arguments:tt) => {
         match_rows!(@ $rows, $mr, $tile, $arguments, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+    // With another constant.
+    (@ $rows:expr, $mr:expr, $tile:ident, $arguments:tt, $constant:literal, $($count:literal)*) => {
+        match $rows {
+            // SAFETY: the CPU has the instructions of this microkernel, and the caller's promise.
+            $($count if $count <= $mr => unsafe { $tile::<$count, $constant> $arguments },)*
+            rows => debug_assert!(false, "{rows} rows"),
+        }
     };
     (@ $rows:expr, $mr:expr, $tile:ident, $arguments:tt, $($count:literal)*) => {
         match $rows {

@@ -93,22 +93,54 @@ pub fn rotate(x: &[f32], theta: f64, position: i64) -> Vec<f64> {
     first.chain((0..half).map(|i| part(half + i, i, 1., i))).collect()
 }
 
-/// A linear layer of 8-bit integers, with the rounding of the scales in float32: rows of x and of the
-/// weight are scaled such that their greatest magnitude becomes 127, and rounded to the nearest, of two
-/// equally near ones to the even; sums are exact.
-pub fn int8_linear(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f32> {
-    let quantized = |row: &[f32]| {
-        let max = row.iter().fold(0_f32, |max, value| max.max(value.abs()));
+/// A linear layer of 8-bit integers, rounded in float32 where the kernels are. The greatest
+/// magnitudes of inputs `[K]`, if known, say by what x is divided and the weight multiplied. Rows of
+/// the weight are scaled such that their greatest magnitude becomes 127; rows of x such that 252 steps
+/// lie between the least and the greatest value, or zero, with an offset of whole steps to their
+/// middle. Both are rounded to the nearest integer, of two equally near ones to the even; sums are
+/// exact.
+pub fn int8_linear(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    k: usize,
+    maxima: Option<&[f32]>,
+) -> Vec<f32> {
+    let greatest = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0_f32, |greatest, value| greatest.max(value.abs()))
+    };
+    let smoothing: Vec<f32> = match maxima {
+        None => vec![1.; k],
+        Some(maxima) => {
+            let of_input = |i: usize| greatest(&mut weight.iter().skip(i).step_by(k).copied());
+            let least_x = greatest(&mut maxima.iter().copied()) * 1e-3;
+            let least_weight = greatest(&mut weight.iter().copied()) * 1e-3;
+            let ratio = |i: usize| maxima[i].max(least_x) / of_input(i).max(least_weight);
+            (0..k).map(|i| ratio(i).sqrt()).collect()
+        }
+    };
+    let columns = weight.chunks_exact(k).map(|row| {
+        let row: Vec<f32> = row.iter().zip(&smoothing).map(|(w, s)| w * s).collect();
+        let max = greatest(&mut row.iter().copied());
         let scale = if max > 0. { 127. / max } else { 0. };
         let values = row.iter().map(|value| (value * scale).round_ties_even() as i32);
         (values.collect::<Vec<_>>(), max / 127.)
-    };
-    let columns: Vec<_> = weight.chunks_exact(k).map(quantized).collect();
+    });
+    let columns: Vec<_> = columns.collect();
     let mut y = Vec::new();
-    for (row, own) in x.chunks_exact(k).map(quantized) {
-        for ((column, scale), bias) in columns.iter().zip(bias) {
-            let sum: i32 = row.iter().zip(column).map(|(a, b)| a * b).sum();
-            y.push(sum as f32 * (scale * own) + bias);
+    for row in x.chunks_exact(k) {
+        let row: Vec<f32> = row.iter().zip(&smoothing).map(|(x, s)| x * (1. / s)).collect();
+        let [least, most] = [f32::min, f32::max].map(|of| row.iter().copied().fold(0., of));
+        let step = (most - least) / 252.;
+        let scale = if step > 0. { 1. / step } else { 0. };
+        let offset = ((most + least) / 2. * scale).round_ties_even();
+        let values = row.iter().map(|x| (x * scale).round_ties_even() as i32 - offset as i32);
+        let values: Vec<i32> = values.collect();
+        assert!(values.iter().all(|value| value.abs() <= 127), "{values:?}");
+        for ((column, own), bias) in columns.iter().zip(bias) {
+            let sum: i32 = values.iter().zip(column).map(|(a, b)| a * b).sum();
+            let weights = column.iter().sum::<i32>() as f32 * own;
+            y.push(sum as f32 * (own * step) + weights * (offset * step) + bias);
         }
     }
     y

@@ -110,6 +110,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// Stores the first `count` values, which are whole, from -32768 to 32767.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `count` values.
+    #[inline(always)]
+    unsafe fn store_i16(self, to: *mut i16, count: usize, v: Self::V) {
+        for (i, lane) in self.lanes(v).into_iter().enumerate().take(count.min(Self::LANES)) {
+            // SAFETY: `i < count`.
+            unsafe { *to.add(i) = lane as i16 };
+        }
+    }
+
     /// Differences of integers.
     ///
     /// # Safety

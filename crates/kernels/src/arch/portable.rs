@@ -1,7 +1,7 @@
 //! Plain arrays, for any CPU. Compilers make vectors of them where the architecture has some.
 
 use super::Arch;
-use crate::microkernel::{ScalarDot, VectorTile};
+use crate::microkernel::{ScalarPairs, VectorTile};
 use crate::simd::{Simd, VectorOp};
 
 #[derive(Clone, Copy)]
@@ -10,7 +10,7 @@ pub(crate) struct Portable(());
 impl Arch for Portable {
     type Simd = Self;
     type F32 = VectorTile<Self>;
-    type Int8 = ScalarDot<Self>;
+    type Int8 = ScalarPairs<Self>;
 }
 
 #[inline(always)]

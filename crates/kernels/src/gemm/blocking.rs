@@ -8,7 +8,7 @@
 use super::epilogue::{Dequantize, Epilogue, Plain, Waiting};
 use super::int8::{Int8Panels, Quantize};
 use super::prepack::Panels;
-use crate::element::Element;
+use crate::element::{Element, Integer};
 use crate::matrix::{AnyRows, Rows};
 use crate::memory::{Line, OutOfMemory, reserve};
 use crate::microkernel::{MAX_MR, Microkernel, Prefetch, TileCall, tile_rows};
@@ -139,12 +139,15 @@ where
 /// # Safety
 /// As of [`gemm`].
 #[inline(never)]
-pub(super) unsafe fn gemm_int8<M: Microkernel<Input = u8, B = i8>>(
+pub(super) unsafe fn gemm_int8<M>(
     team: &dyn Team,
     x: AnyRows<'_>,
     panels: &Int8Panels,
     epilogue: &Epilogue<'_>,
-) -> Result<(), OutOfMemory> {
+) -> Result<(), OutOfMemory>
+where
+    M: Microkernel<Input: Integer<Weight = M::B>>,
+{
     let simd = M::Simd::new().expect("an instruction set that is available");
     let (rows, _) = epilogue.out.shape();
     let jobs = Jobs::new::<M>(team, rows, panels.inputs(), epilogue.outputs);

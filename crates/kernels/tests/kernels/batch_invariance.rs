@@ -173,7 +173,9 @@ fn rows_depend_on_their_text_alone() {
         check_invariance_of_activations(isa);
         check_invariance_of_positions(isa);
         check_invariance_of_linear::<f32>(isa, Linear::new);
-        check_invariance_of_linear::<f32>(isa, Linear::int8);
+        check_invariance_of_linear::<f32>(isa, |isa, inputs, layers| {
+            Linear::int8(isa, inputs, layers, None)
+        });
         if isa.has_bf16_dot() {
             check_invariance_of_linear::<Bf16>(isa, Linear::new);
         }

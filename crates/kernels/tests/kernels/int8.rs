@@ -4,7 +4,16 @@ use super::*;
 use bertscript_kernels::{Linear, Solo, Then, reference};
 
 fn layer<E: Element>(isa: Isa, weight: &Dense, bias: &Dense) -> Linear<E> {
-    Linear::int8(isa, weight.width, &[(&weight.values[..], &bias.values[..])]).unwrap()
+    smoothed(isa, weight, bias, None)
+}
+
+fn smoothed<E: Element>(
+    isa: Isa,
+    weight: &Dense,
+    bias: &Dense,
+    maxima: Option<&[f32]>,
+) -> Linear<E> {
+    Linear::int8(isa, weight.width, &[(&weight.values[..], &bias.values[..])], maxima).unwrap()
 }
 
 /// Sums are exact and scaled in one order: all instruction sets give the same bits.
@@ -16,18 +25,47 @@ fn layers_of_int8_are_their_definition_to_the_bit() {
         x.values[3 * k..4 * k].fill(0.);
         weight.values[..k].fill(0.);
         x.values[4 * k] = 50.;
+        // Nothing below zero, nothing above.
+        x.values[5 * k..6 * k].iter_mut().for_each(|value| *value = value.abs());
+        x.values[6 * k..7 * k].iter_mut().for_each(|value| *value = -value.abs());
         let bias = random(1, n, 3);
-        let exact = reference::int8_linear(&x.values, &weight.values, &bias.values, k);
-        for isa in available() {
-            let layer = layer::<f32>(isa, &weight, &bias);
-            for rows in [1, 5, 13, 14, 15, 33, 57] {
-                let mut out = zeros::<f32>([rows, n]);
-                layer.forward(&Solo, x.matrix().rows(0..rows), Then::Keep, out.all_mut()).unwrap();
-                let exact: Vec<_> = exact[..rows * n].iter().map(|value| value.to_bits()).collect();
-                assert!(bits(&out) == exact, "{isa:?} [{rows},{k}] -> {n}");
+        // Some inputs are 30 times as great as others, and one is not known.
+        let mut maxima: Vec<_> = (0..k).map(|i| if i % 7 == 2 { 30. } else { 1. }).collect();
+        maxima[k / 2] = 0.;
+        for maxima in [None, Some(&maxima[..])] {
+            let exact = reference::int8_linear(&x.values, &weight.values, &bias.values, k, maxima);
+            for isa in available() {
+                let layer = smoothed::<f32>(isa, &weight, &bias, maxima);
+                for rows in [1, 5, 13, 14, 15, 33, 57] {
+                    let mut out = zeros::<f32>([rows, n]);
+                    let x = x.matrix();
+                    layer.forward(&Solo, x.rows(0..rows), Then::Keep, out.all_mut()).unwrap();
+                    let exact = exact[..rows * n].iter().map(|value| value.to_bits());
+                    assert!(bits(&out) == exact.collect::<Vec<_>>(), "{isa:?} [{rows},{k}] -> {n}");
+                }
             }
         }
     }
+}
+
+/// A few great inputs leave the others more of the integers.
+#[test]
+fn smoothing_makes_errors_small_where_some_inputs_are_great() {
+    let (k, n) = (384, 100);
+    let (mut x, weight, bias) = (random(57, k, 1), random(n, k, 2), random(1, n, 3));
+    let great = |i: usize| if i % 64 == 5 { 40. } else { 1. };
+    x.values.iter_mut().enumerate().for_each(|(i, value)| *value *= great(i % k));
+    let maxima: Vec<_> = (0..k).map(great).collect();
+    let exact = reference::linear(&x.values, &weight.values, &bias.values, k);
+    let error = |maxima: Option<&[f32]>| {
+        let mut out = zeros::<f32>([57, n]);
+        let layer = smoothed::<f32>(Isa::Portable, &weight, &bias, maxima);
+        layer.forward(&Solo, x.matrix().all(), Then::Keep, out.all_mut()).unwrap();
+        let squares = flat(&out).into_iter().zip(&exact).map(|(a, b)| (f64::from(a) - b).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let (plain, smoothed) = (error(None), error(Some(&maxima)));
+    assert!(smoothed < plain / 3., "{smoothed} {plain}");
 }
 
 /// Quantization is off by half of its step, of both operands.
@@ -37,6 +75,10 @@ fn int8_is_as_near_to_float32_as_its_step_allows() {
     let (x, weight, bias) = (random(57, k, 1), random(n, k, 2), random(1, n, 3));
     let exact = reference::linear(&x.values, &weight.values, &bias.values, k);
     let step = |row: &[f32]| f64::from(row.iter().fold(0_f32, |max, x| max.max(x.abs()))) / 127.;
+    let of_range = |row: &[f32]| {
+        let [least, most] = [f32::min, f32::max].map(|of| row.iter().copied().fold(0., of));
+        f64::from(most - least) / 252.
+    };
     let sum = |row: &[f32]| row.iter().map(|value| f64::from(value.abs())).sum::<f64>();
     for isa in available() {
         let mut out = zeros::<f32>([57, n]);
@@ -44,7 +86,7 @@ fn int8_is_as_near_to_float32_as_its_step_allows() {
         layer.forward(&Solo, x.matrix().all(), Then::Keep, out.all_mut()).unwrap();
         check(&format!("{isa:?}"), &flat(&out), &exact, |at| {
             let (x, weight) = (x.rows(at / n..at / n + 1), weight.rows(at % n..at % n + 1));
-            let (of_x, of_weight) = (step(x), step(weight));
+            let (of_x, of_weight) = (of_range(x), step(weight));
             let steps = sum(x) * of_weight + sum(weight) * of_x + of_x * of_weight * k as f64 / 2.;
             steps / 2. + 8. * ROUNDING * exact[at].abs().max(1.)
         });

@@ -53,8 +53,11 @@ fn shapes_that_do_not_fit_panic_and_harm_nothing() {
         let expected = good();
         let cases: [(&str, &dyn Fn()); _] = [
             ("another shape", &|| drop(Linear::<f32>::new(isa, 3, &[(&[1.; 5], &[1.; 2])]))),
-            ("another shape", &|| drop(Linear::<f32>::int8(isa, 3, &[(&[1.; 5], &[1.; 2])]))),
-            ("65537 inputs", &|| drop(Linear::<f32>::int8::<f32>(isa, (1 << 16) + 1, &[]))),
+            ("another shape", &|| drop(Linear::<f32>::int8(isa, 3, &[(&[1.; 5], &[1.; 2])], None))),
+            ("65537 inputs", &|| drop(Linear::<f32>::int8::<f32>(isa, (1 << 16) + 1, &[], None))),
+            ("as many maxima as inputs", &|| {
+                drop(Linear::<f32>::int8::<f32>(isa, 3, &[], Some(&[1.; 2])))
+            }),
             ("other widths", &|| drop(linear([4, 2], [0, 2], [4, 2]))),
             ("other widths", &|| drop(linear([4, 3], [0, 2], [4, 3]))),
             ("as many results", &|| drop(linear([4, 3], [0, 2], [5, 2]))),

@@ -1,7 +1,8 @@
 //! AVX2 and FMA.
 
 use crate::arch::Arch;
-use crate::microkernel::{ScalarDot, VectorTile};
+use crate::arch::x86_64::Madd;
+use crate::microkernel::VectorTile;
 use crate::simd::{Simd, VectorOp};
 use std::arch::x86_64::*;
 
@@ -11,7 +12,7 @@ pub(crate) struct Avx2(());
 impl Arch for Avx2 {
     type Simd = Self;
     type F32 = VectorTile<Self>;
-    type Int8 = ScalarDot<Self>;
+    type Int8 = Madd<Self>;
 }
 
 /// A mask of the first `count` values.
@@ -20,6 +21,19 @@ fn first(count: usize) -> __m256i {
     const ONES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: eight values from one of the first eight on; they are integers either way.
     unsafe { ONES.as_ptr().add(8 - count.min(8)).cast::<__m256i>().read_unaligned() }
+}
+
+/// Whole values as integers of 16 bits.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn halves(v: __m256) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let v = _mm256_cvtps_epi32(v);
+        _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v))
+    }
 }
 
 impl Simd for Avx2 {
@@ -82,5 +96,38 @@ impl Simd for Avx2 {
     unsafe fn store_part(self, to: *mut f32, count: usize, v: __m256) {
         // SAFETY: the CPU has AVX, and the masked values can be written.
         unsafe { _mm256_maskstore_ps(to, first(count), v) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, to: *mut u8, count: usize, v: __m256) {
+        // SAFETY: the CPU has AVX2, and `count` values can be written.
+        unsafe {
+            let halves = halves(v);
+            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)).to_ne_bytes();
+            match count {
+                8.. => to.cast::<[u8; 8]>().write_unaligned(bytes),
+                _ => to.copy_from_nonoverlapping(bytes.as_ptr(), count),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(self, to: *mut i16, count: usize, v: __m256) {
+        // SAFETY: the CPU has AVX2, and `count` values can be written.
+        unsafe {
+            match count {
+                8.. => _mm_storeu_si128(to.cast(), halves(v)),
+                _ => {
+                    let values: [i16; 8] = std::mem::transmute(halves(v));
+                    to.copy_from_nonoverlapping(values.as_ptr(), count);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn sub_i32(self, a: *const i32, b: *const i32) -> __m256 {
+        // SAFETY: the CPU has AVX2, and eight values of both can be read.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(a.cast()), _mm256_loadu_si256(b.cast()));
+            _mm256_cvtepi32_ps(_mm256_sub_epi32(a, b))
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! AVX-512 F.
 
 use crate::arch::Arch;
-use crate::arch::x86_64::Avx2;
-use crate::microkernel::{ScalarDot, VectorTile};
+use crate::arch::x86_64::{Avx2, Madd};
+use crate::microkernel::VectorTile;
 use crate::simd::{Simd, VectorOp};
 use std::arch::x86_64::*;
 
@@ -12,7 +12,7 @@ pub(crate) struct Avx512(());
 impl Arch for Avx512 {
     type Simd = Self;
     type F32 = VectorTile<Self>;
-    type Int8 = ScalarDot<Self>;
+    type Int8 = Madd<Self>;
 }
 
 /// A mask of the first `count` values.
@@ -125,6 +125,11 @@ impl Simd for Avx512 {
     unsafe fn store_u8(self, to: *mut u8, count: usize, v: __m512) {
         // SAFETY: the CPU has AVX-512, and the masked values can be written.
         unsafe { _mm512_mask_cvtepi32_storeu_epi8(to.cast(), mask(count), _mm512_cvtps_epi32(v)) }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(self, to: *mut i16, count: usize, v: __m512) {
+        // SAFETY: the CPU has AVX-512, and the masked values can be written.
+        unsafe { _mm512_mask_cvtepi32_storeu_epi16(to.cast(), mask(count), _mm512_cvtps_epi32(v)) }
     }
     #[inline(always)]
     unsafe fn sub_i32(self, a: *const i32, b: *const i32) -> __m512 {

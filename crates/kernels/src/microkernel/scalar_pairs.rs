@@ -1,21 +1,21 @@
-//! The int8 microkernel without dot-product instructions.
+//! The int8 microkernel of any CPU, of which compilers make the products of pairs that it has.
 
 use super::{L1_PANEL_BYTES, MAX_NR, Microkernel, TileCall};
 use crate::memory::OutOfMemory;
 use crate::simd::Simd;
 use std::marker::PhantomData;
 
-pub(crate) struct ScalarDot<S>(PhantomData<S>);
+pub(crate) struct ScalarPairs<S>(PhantomData<S>);
 
-impl<S: Simd> Microkernel for ScalarDot<S> {
+impl<S: Simd> Microkernel for ScalarPairs<S> {
     type Simd = S;
-    type Input = u8;
-    type A = u8;
-    type B = i8;
+    type Input = i16;
+    type A = i16;
+    type B = i16;
     type Workspace = ();
 
     const MR: usize = S::MR;
-    const K_STEP: usize = 4;
+    const K_STEP: usize = 2;
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
@@ -31,15 +31,21 @@ impl<S: Simd> Microkernel for ScalarDot<S> {
     #[inline(always)]
     unsafe fn pack_a(
         (): &mut (),
-        (x, lda): (*const u8, usize),
+        (x, lda): (*const i16, usize),
         rows: (usize, usize),
         _: usize,
-    ) -> (*const u8, usize) {
+    ) -> (*const i16, usize) {
         (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]
-    unsafe fn run(&mut self, (): &mut (), call: TileCall<u8, i8>, acc: *mut f32, _: impl FnMut()) {
+    unsafe fn run(
+        &mut self,
+        (): &mut (),
+        call: TileCall<i16, i16>,
+        acc: *mut f32,
+        _: impl FnMut(),
+    ) {
         let TileCall { rows, a, lda, b, k, accumulate, ldc, .. } = call;
         for row in 0..rows {
             let to = acc.wrapping_add(row * ldc).cast::<i32>();
@@ -48,16 +54,15 @@ impl<S: Simd> Microkernel for ScalarDot<S> {
                 // SAFETY: there are accumulators of NR columns.
                 unsafe { own.as_mut_ptr().copy_from_nonoverlapping(to, S::NR) };
             }
-            for group in 0..k / 4 {
+            for group in 0..k / 2 {
                 // SAFETY: there are `k` values of the row.
-                let values = unsafe { a.add(row * lda).cast::<[u8; 4]>().add(group).read() };
-                let columns = b.wrapping_add(4 * group * S::NR).cast::<[i8; 4]>();
+                let values = unsafe { a.add(row * lda).cast::<[i16; 2]>().add(group).read() };
+                let columns = b.wrapping_add(2 * group * S::NR).cast::<[i16; 2]>();
                 for (column, sum) in own[..S::NR].iter_mut().enumerate() {
                     // SAFETY: there are NR columns of `k` values.
                     let weights = unsafe { columns.add(column).read() };
-                    for (value, weight) in values.into_iter().zip(weights) {
-                        *sum += i32::from(value) * i32::from(weight);
-                    }
+                    let products = [0, 1].map(|i| i32::from(values[i]) * i32::from(weights[i]));
+                    *sum += products[0] + products[1];
                 }
             }
             // SAFETY: there is room for NR columns.
