@@ -5,10 +5,12 @@ mod dense;
 mod module_files;
 mod pipeline;
 mod pooling;
+mod quality;
 mod similarity;
 mod stage;
 
 pub use pipeline::{EmbeddingPipeline, Prompts, Similarity};
 pub use pooling::PoolingMode;
 pub(crate) use pooling::{pool_rows, pooled_tokens};
+pub use quality::EmbeddingQuality;
 pub(crate) use stage::normalize;

@@ -204,7 +204,7 @@ pub use compare::{Comparison, tolerance};
 pub use config::Config;
 pub use device::{CudaDevice, Device, Devices, Dtype, allow_tf32, load_torch};
 pub use eager::PreTrained;
-pub use embedding::{EmbeddingPipeline, PoolingMode, Prompts, Similarity};
+pub use embedding::{EmbeddingPipeline, EmbeddingQuality, PoolingMode, Prompts, Similarity};
 pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;

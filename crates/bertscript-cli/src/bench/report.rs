@@ -3,7 +3,7 @@
 use super::start::Start;
 use super::variants::Variant;
 use crate::output;
-use bertscript::Metadata;
+use bertscript::{EmbeddingQuality, Metadata};
 use serde::Serialize;
 
 /// Everything that was measured; the file of `--json` is this.
@@ -101,6 +101,8 @@ pub(super) struct TextRow {
     pub(super) runs: usize,
     pub(super) texts_per_second: f64,
     pub(super) tokens_per_second: f64,
+    /// Against the embeddings of the file in float32.
+    pub(super) quality: EmbeddingQuality,
     pub(super) seconds: Vec<f64>,
 }
 
@@ -260,7 +262,8 @@ impl TextRows {
     fn describe(&self) -> String {
         let average = self.tokens as f64 / self.texts.max(1) as f64;
         format!(
-            "{} texts of {}, {average:.0} tokens on average, embedded end to end",
+            "{} texts of {}, {average:.0} tokens on average, embedded end to end; the embeddings \
+             against those of float32",
             self.texts, self.name
         )
     }
@@ -270,9 +273,25 @@ impl TextRows {
             let speeds = [row.texts_per_second, row.tokens_per_second];
             let mut cells = vec![row.variant.to_string(), row.runs.to_string()];
             cells.extend(speeds.map(short));
+            let quality = &row.quality;
+            let cosines = [quality.min_cosine, quality.median_cosine, quality.spearman];
+            cells.extend(cosines.map(|value| format!("{value:.5}")));
+            let shares = [quality.nearest_kept, quality.top10_kept];
+            cells.extend(shares.map(|share| format!("{:.1} %", share * 100.)));
             cells
         });
-        with_heading(&["variant", "runs", "texts/s", "tokens/s"], rows)
+        let heading = [
+            "variant",
+            "runs",
+            "texts/s",
+            "tokens/s",
+            "min cosine",
+            "median cosine",
+            "Spearman",
+            "nearest kept",
+            "top 10 kept",
+        ];
+        with_heading(&heading, rows)
     }
 }
 

@@ -5,7 +5,10 @@ use super::report::{Report, TextRow, TextRows};
 use super::variants::{Runner, Variant};
 use crate::stream::{Chunk, Chunks};
 use anyhow::bail;
-use bertscript::{Cancel, EmbedOptions, EncodeOptions, ErrorKind, Module, Text, Truncation};
+use bertscript::{
+    Cancel, EmbedOptions, EmbeddingQuality, Embeddings, EncodeOptions, ErrorKind, Module,
+    Precision, Text, Truncation,
+};
 use std::path::Path;
 use std::time::Instant;
 
@@ -72,23 +75,33 @@ impl Texts {
         let texts: Vec<Text<'_>> = self.chunk.texts().collect();
         let encodings = module.tokenizer()?.encode_batch(&texts, &encode)?;
         let tokens = encodings.iter().map(|encoding| encoding.len()).sum();
+        let embed = |module: &Module| -> anyhow::Result<Embeddings> {
+            let embeddings = module.embed(texts.iter().copied(), &options);
+            embeddings.map_err(|error| self.chunk.blame(error))
+        };
+        let reference = embed(&module.with_engine_and_precision(None, Precision::F32)?)?;
+        let mut found: Vec<Option<Embeddings>> = chosen.iter().map(|_| None).collect();
         let times = bench.pace.in_turns(
             chosen.len(),
             |turn| {
                 let started = Instant::now();
-                let embeddings = chosen[turn].1.embed(texts.iter().copied(), &options);
-                embeddings.map_err(|error| self.chunk.blame(error))?;
+                found[turn] = Some(embed(chosen[turn].1)?);
                 Ok(started.elapsed().as_secs_f64())
             },
             say,
         )?;
-        let rows = chosen.iter().zip(times).map(|((variant, _), seconds)| {
+        let found = found.into_iter().flatten();
+        let qualities = found.map(|found| EmbeddingQuality::new(found, &reference));
+        let qualities = qualities.collect::<Result<Vec<_>, _>>()?;
+        let rows = chosen.iter().zip(times).zip(qualities);
+        let rows = rows.map(|(((variant, _), seconds), quality)| {
             let median = quantile(&seconds, 0.5);
             TextRow {
                 variant: *variant,
                 runs: seconds.len(),
                 texts_per_second: texts.len() as f64 / median,
                 tokens_per_second: tokens as f64 / median,
+                quality,
                 seconds,
             }
         });
