@@ -42,6 +42,25 @@ impl Batch {
         })
     }
 
+    /// Ids and token types of sequences of these lengths, all of which the model takes.
+    pub(crate) fn new(
+        ids: &[i64],
+        types: &[i64],
+        lengths: &[usize],
+        positions: Positions,
+    ) -> Result<Self> {
+        let mut batch = Self::with_capacity(lengths.len(), ids.len())?;
+        batch.input_ids.extend_from_slice(ids);
+        batch.token_type_ids.extend_from_slice(types);
+        let mut rest = ids;
+        for length in lengths {
+            let (own, others) = rest.split_at(*length);
+            batch.end_sequence(positions.of(own).enumerate(), Keys::All);
+            rest = others;
+        }
+        Ok(batch)
+    }
+
     /// Encoded texts as they are, without padding.
     ///
     /// # Errors
@@ -201,19 +220,5 @@ impl Batch {
         let first = self.position_ids[0];
         let position_ids = columns.iter().map(|column| first + column).collect();
         Self { columns: columns.to_vec(), position_ids, ..self }
-    }
-
-    /// A batch for tests.
-    pub(crate) fn new(ids: &[i64], types: &[i64], lengths: &[usize], positions: Positions) -> Self {
-        let mut batch = Self::with_capacity(lengths.len(), ids.len()).unwrap();
-        batch.input_ids.extend_from_slice(ids);
-        batch.token_type_ids.extend_from_slice(types);
-        let mut rest = ids;
-        for length in lengths {
-            let (own, others) = rest.split_at(*length);
-            batch.end_sequence(positions.of(own).enumerate(), Keys::All);
-            rest = others;
-        }
-        batch
     }
 }

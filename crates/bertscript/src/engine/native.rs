@@ -5,6 +5,7 @@
 //! for the order in which numbers are added up.
 
 mod cache;
+mod calibration;
 mod chunks;
 mod distances;
 mod embeddings;
@@ -31,6 +32,7 @@ use crate::process::CallThreads;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use bertscript_kernels::{Bf16, Isa, Matrix, Team};
+use calibration::{InputMaxima, input_maxima};
 use model::Model;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -59,10 +61,18 @@ impl NativeEngine {
         source.prepacked.get(self.int8, || {
             // What was prepacked needs the file's pages no more.
             let read = || source.release();
-            let weights = source.weights()?;
-            let prepacked = Prepacked::load(&weights, &source.spec()?, self.int8, &read)?;
-            weights.finish()?;
-            Ok(prepacked)
+            let spec = source.spec()?;
+            let load = |maxima: Option<&[InputMaxima]>| {
+                let weights = source.weights()?;
+                let prepacked = Prepacked::load(&weights, &spec, maxima, &read)?;
+                weights.finish()?;
+                Ok(prepacked)
+            };
+            match self.int8 {
+                false => load(None),
+                // The first one is gone when the second is loaded.
+                true => load(Some(&load(None)?.input_maxima(&spec)?)),
+            }
         })
     }
 }
@@ -124,8 +134,14 @@ impl Engine for NativeEngine {
 impl Prepacked {
     /// Prepacks weights of float32 or bfloat16 for the best instructions of this CPU. A CPU
     /// without products of bfloat16 computes in float32, and so do heads of an odd dimension,
-    /// whose values make no pairs. `read` is called when the weights of a layer were read.
-    fn load(w: &Weights, spec: &ModelSpec, int8: bool, read: &dyn Fn()) -> Result<Self> {
+    /// whose values make no pairs. With the maxima of what they read, linear layers are prepacked
+    /// as 8-bit integers. `read` is called when the weights of a layer were read.
+    fn load(
+        w: &Weights,
+        spec: &ModelSpec,
+        int8: Option<&[InputMaxima]>,
+        read: &dyn Fn(),
+    ) -> Result<Self> {
         let isa = Isa::best().map_err(|message| Error::new(ErrorKind::InvalidInput, message))?;
         let pairs = spec.encoder.head_dim() % 2 == 0;
         Ok(match w.dtype() {
@@ -134,6 +150,14 @@ impl Prepacked {
             }
             _ => Self::F32(Model::load(w, spec, int8, isa, read)?),
         })
+    }
+
+    /// The greatest magnitudes of what linear layers read.
+    fn input_maxima(&self, spec: &ModelSpec) -> Result<Vec<InputMaxima>> {
+        match self {
+            Self::F32(model) => input_maxima(model, &spec.encoder),
+            Self::Bf16(model) => input_maxima(model, &spec.encoder),
+        }
     }
 
     /// These outputs, in this order.
@@ -264,12 +288,12 @@ mod tests {
     fn load(architecture: Architecture) -> Prepacked {
         let random = RandomInit { seed: 1, initializer_range: 0.2 };
         let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
-        Prepacked::load(&weights, &spec(architecture), false, &|| ()).unwrap()
+        Prepacked::load(&weights, &spec(architecture), None, &|| ()).unwrap()
     }
 
     fn batch() -> Batch {
         let ids: Vec<i64> = (0..61).map(|token| 1 + token * 7 % 299).collect();
-        Batch::new(&ids, &[0; 61], &[3, 1, 40, 17], Positions::FromZero)
+        Batch::new(&ids, &[0; 61], &[3, 1, 40, 17], Positions::FromZero).unwrap()
     }
 
     fn bits(row: &[f32]) -> Vec<u32> {
@@ -330,6 +354,7 @@ mod tests {
         for architecture in Architecture::all() {
             let (model, spec) = (load(architecture), spec(architecture));
             let batch = Batch::new(&ids, &vec![0; tokens], &lengths, spec.encoder.positions());
+            let batch = batch.unwrap();
             let all: Vec<_> = (0..spec.outputs().len() + 3).collect();
             let together = model.outputs(&batch, &all, &Solo).unwrap();
             for (sequence, range) in batch.ranges().enumerate() {

@@ -290,7 +290,7 @@ mod tests {
             let form = AttentionForm::Padded(Attention::Sdpa);
             let spec = spec(architecture);
             let positions = spec.encoder.positions();
-            let batch = Batch::new(&input_ids, &token_type_ids, &lengths, positions);
+            let batch = Batch::new(&input_ids, &token_type_ids, &lengths, positions).unwrap();
             let padded = Model::load(&random(), &spec, form).unwrap();
             let mut model = VarlenModel::load(&random(), &spec, true, Device::Cpu).unwrap();
             model.layers.kernel = kernel;
@@ -344,7 +344,7 @@ mod tests {
             // A longer neighbour without holes.
             let kept_ids: Vec<_> = kept.iter().map(|column| row[*column as usize]).collect();
             let ids = [kept_ids, row].concat();
-            let batch = Batch::new(&ids, &[0; 17], &[5, 12], spec.encoder.positions());
+            let batch = Batch::new(&ids, &[0; 17], &[5, 12], spec.encoder.positions()).unwrap();
             let columns: Vec<_> = kept.into_iter().chain(0..12).collect();
             let batch = batch.at_columns(&columns);
             for kernel in [VarlenKernel::EachSequence, VarlenKernel::Padded] {
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn tokens_and_sequences_left_over_change_nothing() {
         let (ids, types) = ([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1]);
-        let batch = Batch::new(&ids, &types, &[4, 2], Positions::FromZero);
+        let batch = Batch::new(&ids, &types, &[4, 2], Positions::FromZero).unwrap();
         let exact = VarlenShape { tokens: 6, sequences: 2 };
         let wider = VarlenShape { tokens: 16, sequences: 5 };
         assert_eq!(

@@ -1,5 +1,6 @@
 //! A layer of the encoder.
 
+use super::calibration::{InputMaxima, LayerInput};
 use super::distances::{Distances, Projected, Vectors};
 use super::linear::{Dense, int8_linear, linear, norm, optional_norm, round};
 use super::rotations::Rotations;
@@ -45,16 +46,20 @@ impl<E: Element> Layer<E> {
         layer: &spec::Layer,
         encoder: &spec::Encoder,
         vectors: Option<&Vectors<E>>,
-        (isa, int8): (Isa, bool),
+        (isa, int8): (Isa, Option<&InputMaxima>),
     ) -> Result<Self> {
-        let linear = if int8 { int8_linear } else { linear };
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
-        let one = |spec: &spec::Linear, inputs: i64, outputs: i64| {
-            linear(isa, w, &[spec], inputs, outputs)
+        let linear = |specs: &[&spec::Linear], of: LayerInput, outputs: i64| {
+            let inputs = if of == LayerInput::Output { wide } else { hidden };
+            match int8 {
+                None => linear(isa, w, specs, inputs, outputs),
+                Some(maxima) => int8_linear(isa, w, specs, maxima.of(of), outputs),
+            }
         };
+        let one = |spec: &spec::Linear, of: LayerInput, outputs: i64| linear(&[spec], of, outputs);
         let qkv = match &layer.qkv {
-            Qkv::Separate(parts) => linear(isa, w, &parts.each_ref(), hidden, hidden)?,
-            Qkv::Fused(fused) => one(fused, hidden, 3 * hidden)?,
+            Qkv::Separate(parts) => linear(&parts.each_ref(), LayerInput::Qkv, hidden)?,
+            Qkv::Fused(fused) => one(fused, LayerInput::Qkv, 3 * hidden)?,
         };
         let projected = vectors.map(|vectors| Projected::new(&qkv, vectors, hidden as usize));
         Ok(Self {
@@ -63,18 +68,20 @@ impl<E: Element> Layer<E> {
             projected: projected.transpose()?,
             rope_theta: layer.rope_theta,
             window: layer.sliding_window.map(|window| window as usize),
-            attention_output: one(&layer.attention_output, hidden, hidden)?,
+            attention_output: one(&layer.attention_output, LayerInput::AttentionOutput, hidden)?,
             attention_norm: optional_norm(isa, w, layer.attention_norm.as_ref(), hidden)?,
             widen: match &layer.mlp {
                 Mlp::Plain(plain) => {
-                    Widen::Plain(Dense::new(one(plain, hidden, wide)?, layer.activation))
+                    Widen::Plain(Dense::new(one(plain, LayerInput::Widen, wide)?, layer.activation))
                 }
                 Mlp::Glu { gate, up } => {
-                    Widen::Glu(linear(isa, w, &[gate, up], hidden, wide)?, layer.activation)
+                    Widen::Glu(linear(&[gate, up], LayerInput::Widen, wide)?, layer.activation)
                 }
-                Mlp::FusedGlu(fused) => Widen::Glu(one(fused, hidden, 2 * wide)?, layer.activation),
+                Mlp::FusedGlu(fused) => {
+                    Widen::Glu(one(fused, LayerInput::Widen, 2 * wide)?, layer.activation)
+                }
             },
-            output: one(&layer.output, wide, hidden)?,
+            output: one(&layer.output, LayerInput::Output, hidden)?,
             output_norm: norm(isa, w, &layer.output_norm, hidden)?,
         })
     }
@@ -108,14 +115,9 @@ impl<E: Element> Layer<E> {
         Ok(())
     }
 
-    /// The rest of the layer, in which every row stands for itself: `context` and
-    /// `x` -> `x`
-    pub(super) fn feed_forward(
-        &self,
-        isa: Isa,
-        scratch: &mut Scratch<E>,
-        team: &dyn Team,
-    ) -> Result<()> {
+    /// The output of attention, from here on every row stands for itself: `context` and `x`
+    /// -> `sum`, and normalised `copied`
+    pub(super) fn add_attention(&self, scratch: &mut Scratch<E>, team: &dyn Team) -> Result<()> {
         scratch.sum.set_rows(scratch.x.len())?;
         let Scratch { x, copied, context, sum, .. } = scratch;
         let residual = Then::Add(x.all());
@@ -129,6 +131,16 @@ impl<E: Element> Layer<E> {
                 self.output_norm.forward_to(team, sum.all(), copied.all_mut())?;
             }
         }
+        Ok(())
+    }
+
+    /// The feed-forward layer: `copied` and `sum` -> `intermediate`, `x`
+    pub(super) fn feed_forward(
+        &self,
+        isa: Isa,
+        scratch: &mut Scratch<E>,
+        team: &dyn Team,
+    ) -> Result<()> {
         self.widen(isa, scratch, team)?;
         let Scratch { x, copied, intermediate, sum, .. } = scratch;
         let residual = Then::Add(sum.all());

@@ -29,23 +29,24 @@ pub(super) fn linear<E: Element>(
     )
 }
 
-/// The same, of 8-bit integers.
+/// The same, of 8-bit integers, with the greatest magnitudes of the inputs.
 pub(super) fn int8_linear<E: Element>(
     isa: Isa,
     w: &Weights,
     layers: &[&spec::Linear],
-    inputs: i64,
+    maxima: &[f32],
     outputs: i64,
 ) -> Result<Linear<E>> {
-    if inputs as usize > Linear::<E>::MAX_INT8_INPUTS {
-        return linear(isa, w, layers, inputs, outputs);
+    let inputs = maxima.len();
+    if inputs > Linear::<E>::MAX_INT8_INPUTS {
+        return linear(isa, w, layers, inputs as i64, outputs);
     }
     with_values(
         w,
         layers,
-        [inputs, outputs],
-        |layers| Linear::int8(isa, inputs as usize, layers),
-        |layers| Linear::int8(isa, inputs as usize, layers),
+        [inputs as i64, outputs],
+        |layers| Linear::int8(isa, inputs, layers, Some(maxima)),
+        |layers| Linear::int8(isa, inputs, layers, Some(maxima)),
     )
 }
 

@@ -1,5 +1,6 @@
 //! An encoder and its heads, as a description has them, in prepacked weights.
 
+use super::calibration::{InputMaxima, LayerInput};
 use super::distances::Distances;
 use super::embeddings::Embeddings;
 use super::heads::Heads;
@@ -33,19 +34,29 @@ pub(super) struct Model<E> {
     scratch: Mutex<Vec<Scratch<E>>>,
 }
 
+/// What is on the way through an encoder.
+pub(super) enum Seen<'a, E> {
+    /// The embeddings, or the hidden states after a layer `[T,H]`
+    HiddenStates(&'a Matrix<f32>),
+    /// What linear layers of a layer read `[T,K]`
+    Input(usize, LayerInput, &'a Matrix<E>),
+}
+
 impl<E: Element> Model<E> {
-    /// Prepacks the weights of a description. `read` is called when those of a layer were read.
+    /// Prepacks the weights of a description, as 8-bit integers with the maxima of what layers
+    /// read. `read` is called when those of a layer were read.
     pub(super) fn load(
         w: &Weights,
         spec: &ModelSpec,
-        int8: bool,
+        int8: Option<&[InputMaxima]>,
         isa: Isa,
         read: &dyn Fn(),
     ) -> Result<Self> {
         let encoder = &spec.encoder;
         let base = w.sub_prefix(&spec.prefix());
         let (distances, vectors) = Distances::load(&base, encoder, isa)?;
-        let layers = encoder.layers.iter().map(|layer| {
+        let layers = encoder.layers.iter().enumerate().map(|(index, layer)| {
+            let int8 = int8.map(|maxima| &maxima[index]);
             let layer = Layer::load(&base, layer, encoder, vectors.as_ref(), (isa, int8));
             read();
             layer
@@ -84,7 +95,8 @@ impl<E: Element> Model<E> {
         self.with_scratch(|scratch| {
             let mut first_tokens = copied(&batch.cu_seqlens()[..batch.len()])?;
             let mut hidden_states = outputs.iter_mut().enumerate().skip(of_heads);
-            let keep = |x: &_| {
+            let keep = |seen: Seen<'_, E>| {
+                let Seen::HiddenStates(x) = seen else { return Ok(()) };
                 match hidden_states.next() {
                     Some((index, to)) if wanted.contains(&index) => *to = Some(copy(x)?),
                     _ => {}
@@ -149,19 +161,29 @@ impl<E: Element> Model<E> {
         result
     }
 
-    /// The hidden states of all tokens, or in the last layer of some only; `each`
-    /// sees those of every layer.
+    /// Shows what is on the way through the encoder.
+    pub(super) fn observe(
+        &self,
+        batch: &Batch,
+        team: &dyn Team,
+        each: impl FnMut(Seen<'_, E>) -> Result<()>,
+    ) -> Result<()> {
+        self.with_scratch(|scratch| self.encode(batch, None, scratch, team, each))
+    }
+
+    /// The hidden states of all tokens, or in the last layer of some only; `each` sees what is
+    /// on the way there.
     fn encode(
         &self,
         batch: &Batch,
         tokens: Option<&[usize]>,
         scratch: &mut Scratch<E>,
         team: &dyn Team,
-        mut each: impl FnMut(&Matrix<f32>) -> Result<()>,
+        mut each: impl FnMut(Seen<'_, E>) -> Result<()>,
     ) -> Result<()> {
         scratch.set_rows(batch.num_tokens())?;
         self.embeddings.forward(batch, scratch, team)?;
-        each(&scratch.x)?;
+        each(Seen::HiddenStates(&scratch.x))?;
         let sequences = Sequences {
             keys: batch.keys(),
             positions: batch.columns(),
@@ -173,19 +195,24 @@ impl<E: Element> Model<E> {
             let layer = &self.layers[*index];
             let of_batch = (sequences, &rotations, &self.distances);
             layer.attend(self.isa, batch, of_batch, scratch, team)?;
+            each(Seen::Input(*index, LayerInput::Qkv, &scratch.copied))?;
+            each(Seen::Input(*index, LayerInput::AttentionOutput, &scratch.context))?;
             let is_last = number + 1 == self.layer_order.len();
             if let Some(tokens) = tokens
                 && is_last
             {
                 scratch.keep_rows(tokens)?;
             }
+            layer.add_attention(scratch, team)?;
+            each(Seen::Input(*index, LayerInput::Widen, &scratch.copied))?;
             layer.feed_forward(self.isa, scratch, team)?;
+            each(Seen::Input(*index, LayerInput::Output, &scratch.intermediate))?;
             if let Some(norm) = &self.final_norm
                 && is_last
             {
                 norm.forward(team, scratch.x.all_mut(), scratch.copied.all_mut())?;
             }
-            each(&scratch.x)?;
+            each(Seen::HiddenStates(&scratch.x))?;
         }
         Ok(())
     }

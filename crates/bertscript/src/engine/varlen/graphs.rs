@@ -166,7 +166,10 @@ mod tests {
     fn a_batch_gets_the_least_shape_that_holds_it() {
         let of = |lengths: &[usize]| {
             let tokens: usize = lengths.iter().sum();
-            shape(&Batch::new(&vec![1; tokens], &vec![0; tokens], lengths, Positions::FromZero))
+            shape(
+                &Batch::new(&vec![1; tokens], &vec![0; tokens], lengths, Positions::FromZero)
+                    .unwrap(),
+            )
         };
         assert_eq!(of(&[16]), Some(VarlenShape { tokens: 16, sequences: 2 }));
         assert_eq!(of(&[16, 1]), Some(VarlenShape { tokens: 32, sequences: 5 }));
