@@ -15,7 +15,8 @@ PATHS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bertscript", description="Print where bertscript is installed.")
+    description = "Print where bertscript is installed."
+    parser = argparse.ArgumentParser("python -m bertscript", description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=bertscript.__version__)
     for option, path in PATHS.items():
         parser.add_argument(option, dest="paths", action="append_const", const=path, help=path.__doc__)

@@ -161,8 +161,8 @@ fn changelog(version: &str) -> String {
 }
 
 const DESCRIPTION: &str =
-    " Texts become embeddings, labels, entities or answers, on the CPU, equal to those
- of transformers and sentence-transformers.
+    " Texts become embeddings, labels, entities or answers, on the CPU, equal to
+ those of transformers and sentence-transformers.
  .
  The package has the C library libbertscript with headers for C and C++, a
  CMake package and a pkg-config file, and the command bertscript. Exporting and
