@@ -1,7 +1,7 @@
 //! Instruction sets: the vectors and microkernels that each has.
 
 /// Safe functions of a vector type, of one instruction or a few each.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! operations {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty = $instructions:expr;)*) => {$(
         #[inline(always)]
@@ -12,6 +12,8 @@ macro_rules! operations {
     )*};
 }
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -20,6 +22,8 @@ use crate::bf16::Bf16;
 use crate::element::Integer;
 use crate::microkernel::Microkernel;
 use crate::simd::Simd;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::{Neon, NeonBf16, NeonDotprod, NeonI8mm};
 pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};

@@ -199,6 +199,25 @@ impl Integer for u8 {
     }
 }
 
+/// For dot products of four signed values each.
+#[cfg(target_arch = "aarch64")]
+impl Integer for i8 {
+    type Weight = Self;
+
+    const K_GROUP: usize = 4;
+    const ZERO_POINT: i32 = 0;
+
+    fn weight(value: i8) -> i8 {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, to: *mut Self, count: usize, v: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_u8(to.cast(), count, v) }
+    }
+}
+
 /// For instruction sets without such dot products: pairs of values of 16 bits, whose products
 /// cannot saturate.
 impl Integer for i16 {

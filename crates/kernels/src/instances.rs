@@ -10,7 +10,8 @@ macro_rules! with_arch {
     ($isa:expr, $arch:ident => $run:expr) => {
         $crate::instances::with_arch!(@ $isa, $arch => $run;
             [] Portable, ["x86_64"] Avx2, ["x86_64"] AvxVnni, ["x86_64"] Avx512,
-            ["x86_64"] Avx512Vnni, ["x86_64"] Avx512Bf16, ["x86_64"] Amx)
+            ["x86_64"] Avx512Vnni, ["x86_64"] Avx512Bf16, ["x86_64"] Amx, ["aarch64"] Neon,
+            ["aarch64"] NeonDotprod, ["aarch64"] NeonI8mm, ["aarch64"] NeonBf16)
     };
     (@ $isa:expr, $arch:ident => $run:expr; $([$($target:literal)?] $set:ident),*) => {
         match $isa {
@@ -36,6 +37,11 @@ macro_rules! with_bf16_arch {
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Amx => {
                 type $arch = $crate::arch::Amx;
+                $run
+            }
+            #[cfg(target_arch = "aarch64")]
+            $crate::isa::Isa::NeonBf16 => {
+                type $arch = $crate::arch::NeonBf16;
                 $run
             }
             isa => unreachable!("{isa:?} has no products of bfloat16"),

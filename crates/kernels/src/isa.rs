@@ -2,7 +2,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+use crate::arch::{Neon, NeonBf16, NeonDotprod, NeonI8mm};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::simd::Simd;
 use std::env;
 use std::sync::OnceLock;
@@ -32,6 +34,18 @@ pub enum Isa {
     /// AMX: products of bfloat16 values and of 8-bit integers in tiles.
     #[cfg(target_arch = "x86_64")]
     Amx,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// SDOT: dot products of 8-bit integers.
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
+    /// I8MM: dot products of unsigned with signed 8-bit integers.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
+    /// BF16: dot products of bfloat16 values.
+    #[cfg(target_arch = "aarch64")]
+    NeonBf16,
 }
 
 impl Isa {
@@ -51,6 +65,14 @@ impl Isa {
         Self::Avx512Bf16,
         #[cfg(target_arch = "x86_64")]
         Self::Amx,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
+        #[cfg(target_arch = "aarch64")]
+        Self::NeonDotprod,
+        #[cfg(target_arch = "aarch64")]
+        Self::NeonI8mm,
+        #[cfg(target_arch = "aarch64")]
+        Self::NeonBf16,
     ];
 
     /// Its name, as the variable `BERTSCRIPT_MAX_ISA` has it.
@@ -69,6 +91,14 @@ impl Isa {
             Self::Avx512Bf16 => "avx512_bf16",
             #[cfg(target_arch = "x86_64")]
             Self::Amx => "amx",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => "neon_dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => "neon_i8mm",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonBf16 => "neon_bf16",
         }
     }
 
@@ -88,6 +118,14 @@ impl Isa {
             Self::Avx512Bf16 => Avx512Bf16::is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Amx => Amx::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => NeonDotprod::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => NeonI8mm::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonBf16 => NeonBf16::is_available(),
         }
     }
 
@@ -96,6 +134,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 | Self::Amx => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonBf16 => true,
             _ => false,
         }
     }
@@ -105,6 +145,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx512Vnni | Self::Avx512Bf16 | Self::Amx => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod | Self::NeonI8mm | Self::NeonBf16 => true,
             _ => false,
         }
     }

@@ -180,7 +180,7 @@ fn fetch(line: *const u8) {
 /// Calls a function of tiles for a number of rows at run time, up to MR: of more, the registers would
 /// not hold the accumulators, and nothing is compiled. Its contract is that of
 /// [`Microkernel::run`].
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! match_rows {
     ($rows:expr, $mr:expr, $tile:ident $arguments:tt) => {
         match_rows!(@ $rows, $mr, $tile, $arguments, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
@@ -201,5 +201,5 @@ macro_rules! match_rows {
         }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use match_rows;

@@ -98,7 +98,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Stores the first `count` values, which are whole, from 0 to 255.
+    /// Stores the lowest eight bits of the first `count` values, which are whole.
     ///
     /// # Safety
     /// `to` is valid for writes of `count` values.
@@ -106,7 +106,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_u8(self, to: *mut u8, count: usize, v: Self::V) {
         for (i, lane) in self.lanes(v).into_iter().enumerate().take(count.min(Self::LANES)) {
             // SAFETY: `i < count`.
-            unsafe { *to.add(i) = lane as u8 };
+            unsafe { *to.add(i) = lane as i32 as u8 };
         }
     }
 

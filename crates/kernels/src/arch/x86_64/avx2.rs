@@ -101,7 +101,8 @@ impl Simd for Avx2 {
     unsafe fn store_u8(self, to: *mut u8, count: usize, v: __m256) {
         // SAFETY: the CPU has AVX2, and `count` values can be written.
         unsafe {
-            let halves = halves(v);
+            // Those are packed with saturation.
+            let halves = _mm_and_si128(halves(v), _mm_set1_epi16(0xff));
             let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)).to_ne_bytes();
             match count {
                 8.. => to.cast::<[u8; 8]>().write_unaligned(bytes),
