@@ -22,6 +22,20 @@ pub(crate) fn check() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
+    announce("lints of the kernels for AArch64");
+    // Needs no linker: nothing is built but the interface of `libc`.
+    run(&mut cargo([
+        "clippy",
+        "--package",
+        "bertscript-kernels",
+        "--lib",
+        "--target",
+        "aarch64-unknown-linux-gnu",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     announce("documentation");
     run(cargo(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "-D warnings"))
