@@ -271,6 +271,7 @@ mod tests {
     use crate::family::spec::Positions;
     use crate::weights::RandomInit;
     use bertscript_kernels::Solo;
+    use calibration::LayerInput;
 
     fn spec(architecture: Architecture) -> ModelSpec {
         let model_type = architecture.model_type();
@@ -289,6 +290,41 @@ mod tests {
         let random = RandomInit { seed: 1, initializer_range: 0.2 };
         let weights = Weights::new(StateDict::default(), Dtype::F32, Some(random));
         Prepacked::load(&weights, &spec(architecture), None, &|| ()).unwrap()
+    }
+
+    /// One dimension of the hidden states is a hundred times as great as the others.
+    #[test]
+    fn great_dimensions_leave_the_others_their_integers() {
+        let spec = spec("BertModel".parse().unwrap());
+        let weights = || {
+            let random = RandomInit { seed: 1, initializer_range: 0.2 };
+            let mut state = StateDict::default();
+            let mut norm = vec![1_f32; 48];
+            norm[7] = 100.;
+            let norm = Tensor::new(norm, [48]).unwrap();
+            state.insert("encoder.layer.0.output.LayerNorm.weight".to_owned(), norm, "the test");
+            Weights::new(state, Dtype::F32, Some(random))
+        };
+        let load = |int8: Option<&[InputMaxima]>| {
+            Prepacked::load(&weights(), &spec, int8, &|| ()).unwrap()
+        };
+        let outputs =
+            |model: &Prepacked| one(model.outputs(&batch(), &[0], &Solo).unwrap()).unwrap();
+        let float = load(None);
+        let maxima = float.input_maxima(&spec).unwrap();
+        let qkv = maxima[1].of(LayerInput::Qkv);
+        let others = qkv.iter().enumerate().filter(|(dim, _)| *dim != 7).map(|(_, most)| *most);
+        assert!(qkv[7] > 20. * others.fold(0., f32::max), "{qkv:?}");
+        let expected = outputs(&float);
+        let error = |maxima: &[InputMaxima]| {
+            let found = outputs(&load(Some(maxima)));
+            let rows =
+                (0..expected.len()).flat_map(|row| found.row(row).iter().zip(expected.row(row)));
+            rows.map(|(found, expected)| f64::from(found - expected).powi(2)).sum::<f64>().sqrt()
+        };
+        let flat: Vec<_> = maxima.iter().map(InputMaxima::all_alike).collect();
+        let (smoothed, plain) = (error(&maxima), error(&flat));
+        assert!(smoothed > 0. && smoothed < plain * 0.8, "{smoothed} {plain}");
     }
 
     fn batch() -> Batch {
@@ -331,6 +367,9 @@ mod tests {
             let last = spec(architecture).outputs().len() + 2;
             let all: Vec<_> = (0..=last).collect();
             let whole = model.outputs(&batch, &all, &Solo).unwrap();
+            let values =
+                || whole.iter().flat_map(|rows| (0..rows.len()).flat_map(|row| rows.row(row)));
+            assert!(values().filter(|value| **value == 0.).count() * 10 < values().count());
             for wanted in [vec![0], vec![last], vec![last, 0], vec![last - 2]] {
                 let found = model.outputs(&batch, &wanted, &Solo).unwrap();
                 assert_eq!(found.len(), wanted.len());

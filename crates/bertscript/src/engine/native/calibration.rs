@@ -4,7 +4,7 @@
 //! integers that are left. Kernels divide those and multiply their weights (SmoothQuant, Xiao et al.
 //! 2023, <https://arxiv.org/abs/2211.10438>), for which they are told the greatest magnitude of each
 //! dimension. It is a matter of weights, not of language: random tokens show it almost as text
-//! does. Of MiniLM with 300 texts, the least cosine to float32 was 0.9983 after 16 rows of random
+//! does. Of MiniLM with 300 texts, the least cosine to float32 was 0.9982 after 8 rows of random
 //! tokens, 0.9988 after 16 texts, and 0.9972 without either.
 
 use super::model::{Model, Seen};
@@ -16,7 +16,7 @@ use bertscript_kernels::{Element, Matrix, Solo};
 
 /// Rows of random tokens, and how long they are: enough to see great dimensions, and little enough
 /// to be done in a second where a model is large.
-const ROWS: usize = 16;
+const ROWS: usize = 8;
 const LENGTH: usize = 32;
 
 /// What a linear layer of a layer reads.
@@ -39,6 +39,12 @@ pub(super) struct InputMaxima([Vec<f32>; 4]);
 impl InputMaxima {
     pub(super) fn of(&self, input: LayerInput) -> &[f32] {
         &self.0[input as usize]
+    }
+
+    /// As if no dimension were greater than another.
+    #[cfg(test)]
+    pub(super) fn all_alike(&self) -> Self {
+        Self(self.0.each_ref().map(|maxima| vec![1.; maxima.len()]))
     }
 
     fn raise<E: Element>(&mut self, input: LayerInput, rows: &Matrix<E>) -> Result<()> {

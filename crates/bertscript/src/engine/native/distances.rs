@@ -53,7 +53,7 @@ impl Distances {
 
     fn of_buckets(w: &Weights, buckets: &Buckets, num_heads: i64) -> Result<Self> {
         let shape = [buckets.num_buckets, num_heads];
-        let weight = w.sub(&buckets.name).get("weight", &shape, Init::Zeros)?;
+        let weight = w.sub(&buckets.name).get("weight", &shape, Init::Normal)?;
         let weight = weight.to_f32()?;
         let weight = weight.as_slice::<f32>()?;
         // The last bucket begins there, if there is more than one.
@@ -100,7 +100,7 @@ fn vectors<E: Element>(
     isa: Isa,
 ) -> Result<Vectors<E>> {
     let shape = [distances.num_rows(), hidden_size];
-    let weight = w.sub(&distances.name).get("weight", &shape, Init::Zeros)?;
+    let weight = w.sub(&distances.name).get("weight", &shape, Init::Normal)?;
     let values = weight.to_f32()?;
     let values = values.as_slice::<f32>()?;
     let (mut vectors, mut rounded) =

@@ -25,7 +25,7 @@ impl<E: Element> Embeddings<E> {
         let (width, hidden) = (embeddings.width, encoder.hidden_size);
         let projection = |one: &spec::Linear| linear(isa, w, &[one], width, hidden);
         let tables = embeddings.tables.iter().map(|table| {
-            let weight = w.sub(&table.name).get("weight", &[table.rows, width], Init::Zeros)?;
+            let weight = w.sub(&table.name).get("weight", &[table.rows, width], Init::Normal)?;
             Ok((weight, table.index))
         });
         Ok(Self {

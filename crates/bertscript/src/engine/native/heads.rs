@@ -134,7 +134,7 @@ impl<E: Element> Head<E> {
         let last = &spec.last;
         if let Some(name) = &last.bias_alias {
             // A second name of the last bias, which `forward` does not read.
-            let _ = w.get(name, &[last.width], Init::Zeros)?;
+            let _ = w.get(name, &[last.width], Init::Normal)?;
         }
         let dense = linear(isa, w, &[&last.dense], width, last.width)?;
         Ok(Self { pooling: spec.pooling, transforms, last: dense, form: spec.form })

@@ -63,9 +63,9 @@ fn with_values<R>(
 ) -> Result<R> {
     let tensors = layers.iter().map(|layer| {
         let own = w.sub(&layer.name);
-        let weight = own.get("weight", &[outputs, inputs], Init::Zeros)?;
+        let weight = own.get("weight", &[outputs, inputs], Init::Normal)?;
         let bias = match layer.has_bias {
-            true => own.get("bias", &[outputs], Init::Zeros)?,
+            true => own.get("bias", &[outputs], Init::Normal)?,
             // Which adds nothing.
             false => Tensor::new(filled(outputs as usize, 0_f32)?, [outputs as usize])?
                 .to_dtype(w.dtype())?,
@@ -91,7 +91,7 @@ pub(super) fn as_bf16(tensor: &Tensor) -> Result<&[Bf16]> {
 pub(super) fn norm(isa: Isa, w: &Weights, spec: &spec::LayerNorm, width: i64) -> Result<LayerNorm> {
     let own = w.sub(&spec.name);
     let values = |name| -> Result<Vec<f32>> {
-        let tensor = own.get(name, &[width], Init::Zeros)?;
+        let tensor = own.get(name, &[width], Init::Normal)?;
         Ok(copied(tensor.to_f32()?.as_slice::<f32>()?)?)
     };
     let weight = values("weight")?;
