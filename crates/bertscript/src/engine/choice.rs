@@ -41,9 +41,10 @@ pub enum Precision {
     /// float16
     F16,
     /// 8-bit integers in the encoder's linear layers: a weight is rounded with a scale for
-    /// each output, an input with a scale for each token when it comes. Faster, in less
-    /// memory, and less exact; slower on a CPU without AVX-512 VNNI. The rest computes in the
-    /// module's dtype.
+    /// each output, an input with a scale and an offset for each token when it comes. When
+    /// such a module is first run, the model runs on random tokens before, to see which
+    /// dimensions of its hidden states are great (SmoothQuant). Faster, in less memory, and
+    /// less exact. The rest computes in the module's dtype.
     Int8,
 }
 
