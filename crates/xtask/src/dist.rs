@@ -64,7 +64,7 @@ impl Dist {
         pack(output, name)?;
         let built = [tree.join("lib/libbertscript.so"), tree.join("bin/bertscript")];
         let glibc = glibc::floor(&built)?;
-        announce(&format!("runs with glibc 2.{glibc} or later, which has"));
+        announce(&format!("glibc 2.{glibc} is required, by these symbols"));
         for file in &built {
             let symbols = glibc::symbols(file, glibc).into_iter().collect::<Vec<_>>();
             eprintln!("    {}: {}", file.display(), symbols.join(" "));
