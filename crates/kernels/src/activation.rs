@@ -223,25 +223,19 @@ impl<S: Simd, E: Element> VectorOp<S> for Row<'_, E> {
 fn softmax<S: Simd, E: Element>(s: S, values: &mut [E], sign: f32, is_log: bool) {
     // SAFETY: as many values as there are.
     unsafe {
-        let load = |part: &[E]| {
-            let x = s.mul(E::load(s, part.as_ptr(), part.len()), s.splat(sign));
-            // Missing values: their exponential is 0, and they are not the maximum.
-            let missing = s.splat(f32::NEG_INFINITY);
-            if part.len() < S::LANES { s.select_prefix(x, part.len(), missing) } else { x }
-        };
         let mut max = s.splat(f32::NEG_INFINITY);
         for part in values.chunks(S::LANES) {
-            max = s.max(max, load(part));
+            max = s.max(max, signed(s, part, sign));
         }
         let max = s.splat(s.reduce_max(max));
         let mut sum = s.zero();
         for part in values.chunks(S::LANES) {
-            sum = s.add(sum, math::exp(s, s.sub(load(part), max)));
+            sum = s.add(sum, math::exp(s, s.sub(signed(s, part, sign), max)));
         }
         let sum = s.reduce_sum(sum);
         let log_sum = s.splat(if is_log { sum.ln() } else { 0. });
         for part in values.chunks_mut(S::LANES) {
-            let distance = s.sub(load(part), max);
+            let distance = s.sub(signed(s, part, sign), max);
             let value = match is_log {
                 true => s.sub(distance, log_sum),
                 false => s.div(math::exp(s, distance), s.splat(sum)),
@@ -249,6 +243,16 @@ fn softmax<S: Simd, E: Element>(s: S, values: &mut [E], sign: f32, is_log: bool)
             E::store(s, part.as_mut_ptr(), part.len(), value);
         }
     }
+}
+
+/// `sign * x`. Missing values are -inf: their exponential is 0, and they are not the maximum.
+#[inline(always)]
+fn signed<S: Simd, E: Element>(s: S, part: &[E], sign: f32) -> S::V {
+    // SAFETY: as many values as there are.
+    let x = unsafe { E::load(s, part.as_ptr(), part.len()) };
+    let x = s.mul(x, s.splat(sign));
+    let missing = s.splat(f32::NEG_INFINITY);
+    if part.len() < S::LANES { s.select_prefix(x, part.len(), missing) } else { x }
 }
 
 /// Element-wise functions; row-wise ones return x.
@@ -261,7 +265,7 @@ pub(crate) fn value<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
     #[expect(clippy::approx_constant, reason = "the constants of the source")]
     const LAPLACE: (f32, f32) = (0.707_107, 0.282_095);
     const TWO_SQRT_FRAC_2_PI: f32 = SQRT_2 * std::f32::consts::FRAC_2_SQRT_PI;
-    let [zero, half, one] = [0., 0.5, 1.].map(|constant| s.splat(constant));
+    let (zero, half, one) = (s.zero(), s.splat(0.5), s.splat(1.));
     let times = |factor: f32| s.mul(x, s.splat(factor));
     // `otherwise` where x <= 0 or NaN.
     let if_positive = |then: S::V, otherwise: S::V| s.if_above(x, zero, then, otherwise);
