@@ -24,17 +24,22 @@ pub const MAX_PADDED_LENGTH: usize = 1 << 20;
 /// ones would take any memory.
 const MAX_PADDED_TOKENS: usize = 1 << 28;
 
-/// Refuses a text that is too long to be encoded, or longer than there is memory for.
-pub(super) fn check_text(number: usize, text: Text<'_>, tokenizer: &Tokenizer) -> Result<()> {
-    let (first, second) = (text.text.len(), text.text_pair.map_or(0, str::len));
-    let bytes = first.max(second);
+/// Refuses a text that is too long to be encoded.
+pub(super) fn check_length(number: usize, text: Text<'_>) -> Result<()> {
+    let bytes = text.text.len().max(text.text_pair.map_or(0, str::len));
     if bytes <= MAX_TEXT_BYTES {
-        let expands = tokenizer.get_normalizer().is_some_and(expands);
-        let needed = if expands { NEEDED_PER_EXPANDED_BYTE } else { NEEDED_PER_BYTE };
-        return Ok(check(HEADROOM + (first + second) * needed)?);
+        return Ok(());
     }
     let message = format!("found {bytes} bytes, expected at most {MAX_TEXT_BYTES}");
     Err(Error::new(ErrorKind::InvalidInput, message).at_text(number))
+}
+
+/// Refuses a text for which the `tokenizers` crate has not enough memory.
+pub(super) fn check_memory(text: Text<'_>, tokenizer: &Tokenizer) -> Result<()> {
+    let expands = tokenizer.get_normalizer().is_some_and(expands);
+    let needed = if expands { NEEDED_PER_EXPANDED_BYTE } else { NEEDED_PER_BYTE };
+    let bytes = text.text.len() + text.text_pair.map_or(0, str::len);
+    Ok(check(HEADROOM + bytes * needed)?)
 }
 
 /// Whether one character may become several.

@@ -1,11 +1,10 @@
 //! The tokenizer: what those of transformers do, on the `tokenizers` crate.
 
-use super::chars::Chars;
 use super::encoding::{EncodeOptions, Encoding, PadToken, Padding, Text, Truncation};
-use super::limits::{MAX_PADDED_LENGTH, check_padded, check_text, max_length};
+use super::ids::Ids;
+use super::limits::{MAX_PADDED_LENGTH, check_padded, max_length};
 use super::settings::Settings;
 use super::tokenizer_json::failed;
-use super::truncation::shares;
 use super::vocab::build;
 use crate::assets::Assets;
 use crate::checkpoint::tokenizer_assets;
@@ -16,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::{
-    Decoder as _, Encoding as Raw, ModelWrapper, PostProcessor, PostProcessorWrapper,
-    TruncationDirection, TruncationParams,
+    Decoder as _, ModelWrapper, PostProcessor, PostProcessorWrapper, TruncationDirection,
+    TruncationParams,
 };
 
 /// A tokenizer. It may be shared by threads.
@@ -27,16 +26,18 @@ use tokenizers::{
 #[derive(Debug)]
 pub struct Tokenizer {
     /// Without truncation, padding and post-processor, which each call brings
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     /// The same, reading special tokens as plain text
     literal: OnceLock<tokenizers::Tokenizer>,
-    processor: Option<PostProcessorWrapper>,
+    /// How ids alone are encoded
+    pub(super) ids: OnceLock<Ids>,
+    pub(super) processor: Option<PostProcessorWrapper>,
     class: &'static str,
-    max_length: usize,
+    pub(super) max_length: usize,
     split_special_tokens: bool,
-    has_token_types: bool,
+    pub(super) has_token_types: bool,
     pad: Option<PadToken>,
-    truncation_side: TruncationDirection,
+    pub(super) truncation_side: TruncationDirection,
     cls: Option<i64>,
     sep: Option<i64>,
     mask: Option<(i64, String)>,
@@ -94,6 +95,7 @@ impl Tokenizer {
             unk: special("unk_token")?.map(|(id, _)| id),
             inner,
             literal: OnceLock::new(),
+            ids: OnceLock::new(),
             processor,
         })
     }
@@ -190,9 +192,9 @@ impl Tokenizer {
     ) -> Result<Vec<Encoding>> {
         let _entered = crate::process::enter()?;
         self.check(options)?;
-        let tokenizer = self.inner(options.split_special_tokens);
+        let is_literal = options.split_special_tokens.unwrap_or(self.split_special_tokens);
         let encode = |sample, text: &Text<'_>| {
-            contained(|| self.encode_one(tokenizer, sample, *text, options))
+            contained(|| self.encode_one(is_literal, sample, *text, options))
         };
         let windows = try_collect(parallel::map(texts, encode)?)?;
         let longest = match options.padding {
@@ -243,8 +245,9 @@ impl Tokenizer {
         }
     }
 
-    fn inner(&self, split_special_tokens: Option<bool>) -> &tokenizers::Tokenizer {
-        if !split_special_tokens.unwrap_or(self.split_special_tokens) {
+    /// The tokenizer of the crate; `is_literal`: one that reads special tokens as plain text.
+    pub(super) fn inner(&self, is_literal: bool) -> &tokenizers::Tokenizer {
+        if !is_literal {
             return &self.inner;
         }
         self.literal.get_or_init(|| {
@@ -287,95 +290,6 @@ impl Tokenizer {
             _ => Ok(()),
         }
     }
-
-    /// The windows of a text, at least one.
-    fn encode_one(
-        &self,
-        tokenizer: &tokenizers::Tokenizer,
-        sample: usize,
-        text: Text<'_>,
-        options: &EncodeOptions,
-    ) -> Result<Vec<Encoding>> {
-        check_text(sample, text, tokenizer)?;
-        let encode = |text: &str| {
-            let encoded = match options.details {
-                true => tokenizer.encode(text, false),
-                false => tokenizer.encode_fast(text, false),
-            };
-            encoded.map_err(failed)
-        };
-        let mut first = encode(text.text)?;
-        let mut second = text.text_pair.map(encode).transpose()?;
-        if let Some(second) = &mut second {
-            second.set_type_ids(vec![1; second.len()]);
-        }
-        let truncated = self.truncate(&mut first, second.as_mut(), options)?;
-        let mut whole = match &self.processor {
-            Some(processor) => processor.process(first, second, options.add_special_tokens),
-            None => <dyn PostProcessor>::default_process(
-                [Some(first), second].into_iter().flatten().collect(),
-                true,
-            )
-            .map(|encodings| Raw::merge(encodings, false)),
-        }
-        .map_err(failed)?;
-        let further = whole.take_overflowing();
-        let windows = std::iter::once(whole)
-            .chain(further.into_iter().filter(|_| options.return_overflowing_tokens));
-        let truncated = truncated && !options.return_overflowing_tokens;
-        let chars = [Chars::of(text.text)?, Chars::of(text.text_pair.unwrap_or_default())?];
-        let convert = |raw| {
-            let mut encoding = Encoding::new(&raw, sample, truncated, options.details, &chars)?;
-            if !self.has_token_types {
-                encoding.token_type_ids.fill(0);
-            }
-            Ok(encoding)
-        };
-        try_collect(windows.map(convert))
-    }
-
-    /// Cuts a text, or two, to the maximum length; whether anything was cut.
-    fn truncate(
-        &self,
-        first: &mut Raw,
-        second: Option<&mut Raw>,
-        options: &EncodeOptions,
-    ) -> Result<bool> {
-        if options.truncation == Truncation::DoNotTruncate {
-            return Ok(false);
-        }
-        let most = options.max_length.unwrap_or(self.max_length);
-        let added = match &self.processor {
-            Some(processor) if options.add_special_tokens => {
-                processor.added_tokens(second.is_some())
-            }
-            _ => 0,
-        };
-        let Some(room) = most.checked_sub(added) else {
-            let message = format!("found {most}, expected room for {added} special tokens");
-            return Err(invalid("max_length", message));
-        };
-        let lengths = (first.len(), second.as_ref().map(|second| second.len()));
-        let (keep_first, keep_second) = shares(lengths, room, options.truncation)?;
-        let direction = self.truncation_side;
-        let texts = [(Some(first), keep_first), (second, keep_second)];
-        for (index, (encoding, keep)) in texts.into_iter().enumerate() {
-            let Some(encoding) = encoding.filter(|encoding| encoding.len() > keep) else {
-                continue;
-            };
-            if keep > 0 && options.stride >= keep {
-                let message = format!(
-                    "found {}, expected less than the {keep} tokens of a window",
-                    options.stride
-                );
-                return Err(invalid("stride", message));
-            }
-            encoding.truncate(keep, options.stride, direction);
-            // The crate numbers the texts of the first window only, but for its post-processors.
-            encoding.get_overflowing_mut().iter_mut().for_each(|part| part.set_sequence_id(index));
-        }
-        Ok(lengths.0 + lengths.1.unwrap_or(0) > room)
-    }
 }
 
 fn flatten(windows: Vec<Vec<Encoding>>) -> Result<Vec<Encoding>> {
@@ -386,7 +300,7 @@ fn flatten(windows: Vec<Vec<Encoding>>) -> Result<Vec<Encoding>> {
 
 /// The `tokenizers` crate panics on some files that make no sense, while it reads
 /// them or only when they are used.
-fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
