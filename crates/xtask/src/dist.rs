@@ -8,6 +8,7 @@ mod wheel;
 use crate::command::{output, run};
 use crate::install::{Install, Version};
 use crate::sbom::sbom;
+use crate::target::Target;
 use crate::{announce, root};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -30,9 +31,11 @@ pub(crate) struct Dist {
     /// with $ORIGIN. (That of the wheel looks into the package of torch.)
     #[arg(long, value_name = "DIR", default_value = "")]
     torch_rpath: String,
-    /// Leave out the plug-in
+    /// Leave out the plug-in, which is always for this machine
     #[arg(long)]
     without_torch: bool,
+    #[command(flatten)]
+    target: Target,
     /// Leave out the Debian package, which needs dpkg-deb
     #[arg(long)]
     without_deb: bool,
@@ -46,7 +49,11 @@ impl Dist {
         if !self.without_deb {
             deb::check_tools()?;
         }
-        let (version, target) = (Version::of_the_library().whole, target());
+        if !self.without_torch && !self.target.runs_here()? {
+            bail!("--arch: the plug-in is for this machine only; add --without-torch");
+        }
+        let version = Version::of_the_library().whole;
+        let target = format!("{}-linux", self.target.arch()?.name());
         let output = root().join(&self.output);
         fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
         self.runtime(&output, &format!("bertscript-{version}-{target}"))?;
@@ -57,7 +64,7 @@ impl Dist {
     }
 
     fn runtime(&self, output: &Path, name: &str) -> Result<()> {
-        let arch = std::env::consts::ARCH;
+        let arch = self.target.arch()?.name();
         let inside = ["libbertscript", "bertscript-cli"];
         let tree = emptied(output.join(name))?;
         self.fill(&tree, "", &inside, Install::into(tree.clone()), Install::runtime)?;
@@ -108,7 +115,8 @@ impl Dist {
         fill: impl FnOnce(&Install) -> Result<()>,
     ) -> Result<()> {
         let torch_rpath = install.torch_rpath.clone().or(Some(self.torch_rpath.clone()));
-        fill(&Install { torch_rpath, debug: self.debug, ..install })?;
+        let target = self.target.clone();
+        fill(&Install { torch_rpath, debug: self.debug, target, ..install })?;
         let documents = tree.join(prefix).join("share/doc/bertscript");
         fs::create_dir_all(&documents)?;
         for package in packages {
@@ -167,11 +175,6 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// `x86_64-linux`.
-fn target() -> String {
-    format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 /// Fails if a text file of the tree names the place where it was built. (The

@@ -4,7 +4,7 @@
 //! A program runs with the glibc it was linked to and newer ones. zig brings those of all versions
 //! and architectures; no compiler of another architecture is needed.
 
-use crate::command::{cargo, output, run};
+use crate::command::{cargo, output};
 use crate::{announce, python, root};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -85,8 +85,6 @@ impl Target {
         }
         let zig = zig()?;
         let triple = self.arch()?.triple();
-        let add = ["target", "add", &triple];
-        run(Command::new("rustup").args(add).args(["--toolchain", &toolchain()?]))?;
         let mut command = Command::new(zig.join("bin/cargo-zigbuild"));
         let glibc = self.glibc.as_deref().unwrap_or(GLIBC);
         command
@@ -158,10 +156,4 @@ fn zig() -> Result<PathBuf> {
     python::install_into(&folder, 1, &PACKAGES)?;
     std::fs::write(&installed, wanted).context("cannot write into .zig")?;
     Ok(folder)
-}
-
-/// The toolchain that builds here, which cargo tells its children.
-fn toolchain() -> Result<String> {
-    std::env::var("RUSTUP_TOOLCHAIN")
-        .context("rustup is needed to build for other machines: run cargo by rustup")
 }
