@@ -40,7 +40,8 @@ pub(crate) fn cross() -> Result<()> {
     run(Command::new(&here).arg("export").arg(demo::minilm()?).arg("-o").arg(&archive))?;
     let embed = |mut command: Command, name: &str| {
         let file = folder.join(name);
-        command.arg("embed").arg(&archive).arg("--input").arg(&texts).arg("-o").arg(&file);
+        command.arg("embed").arg(&archive).arg("--input").arg(&texts);
+        command.arg("--output").arg(&file);
         run(&mut command)?;
         embeddings(&file)
     };
