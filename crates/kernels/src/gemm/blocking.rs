@@ -27,9 +27,10 @@ fn l2_bytes() -> usize {
     // `cpuid` traps in virtual machines.
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
+        // Which Miri does not have.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         let kilobytes = std::arch::x86_64::__cpuid(0x8000_0006).ecx >> 16;
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let kilobytes = 0;
         match kilobytes as usize {
             0 => 1 << 20,
