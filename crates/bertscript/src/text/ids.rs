@@ -9,12 +9,22 @@ use super::word_piece_ids::{Progress, WordPieceIds};
 use crate::error::Result;
 use crate::memory::{collect, filled, with_capacity};
 use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokenizers::TruncationDirection;
+
+/// Bytes of text that the `tokenizers` crate encodes in the time that the tables of
+/// [`WordPieceIds`] take to be made, about 30 ms: a program that encodes a text and ends does not
+/// wait for them.
+pub(super) const TABLES_PAY_OFF: usize = 64 << 10;
 
 /// How ids are encoded where nothing else is wanted.
 pub(super) struct Ids {
-    /// The pipeline of BERT; other tokenizers are those of the `tokenizers` crate
-    word_piece: Option<WordPieceIds>,
+    /// The pipeline of BERT, once its tables pay off; none of other tokenizers, whose ids are those
+    /// of the `tokenizers` crate
+    word_piece: OnceLock<Option<WordPieceIds>>,
+    /// Bytes of text that were encoded without those tables
+    encoded: AtomicUsize,
     /// What the post-processor adds to one text and to two, without and with special tokens; none
     /// if it has to say it itself
     frames: [[Option<Frame>; 2]; 2],
@@ -35,9 +45,21 @@ impl Ids {
             Frame::of(is_pair, process)
         };
         Self {
-            word_piece: WordPieceIds::new(&tokenizer.inner),
+            word_piece: OnceLock::new(),
+            encoded: AtomicUsize::new(0),
             frames: [false, true].map(|is_pair| [false, true].map(|added| frame(is_pair, added))),
         }
+    }
+
+    /// The pipeline of BERT, if this is it and its tables pay off, with a text of so many bytes.
+    fn word_piece(&self, tokenizer: &Tokenizer, bytes: usize) -> Option<&WordPieceIds> {
+        if self.word_piece.get().is_none() {
+            let before = self.encoded.fetch_add(bytes, Ordering::Relaxed);
+            if before.saturating_add(bytes) < TABLES_PAY_OFF {
+                return None;
+            }
+        }
+        self.word_piece.get_or_init(|| WordPieceIds::new(&tokenizer.inner)).as_ref()
     }
 }
 
@@ -92,7 +114,7 @@ impl Tokenizer {
 
     /// The ids of a text, at least `limit` of them if it has so many.
     fn text_ids(&self, ids: &Ids, text: &str, is_literal: bool, limit: usize) -> Result<Vec<i64>> {
-        if let Some(word_piece) = &ids.word_piece {
+        if let Some(word_piece) = ids.word_piece(self, text.len()) {
             let mut found = with_capacity((text.len() / 4 + 4).min(limit))?;
             if word_piece.append(text, is_literal, limit, &mut found)? != Progress::Contextual {
                 return Ok(found);

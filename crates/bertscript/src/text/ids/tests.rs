@@ -1,6 +1,6 @@
 //! Ids alone are those that the `tokenizers` crate gives with tokens and offsets.
 
-use super::Progress;
+use super::{Progress, TABLES_PAY_OFF};
 use crate::assets::Assets;
 use crate::text::{EncodeOptions, Encoding, Text, Tokenizer, Truncation};
 use rand::{Rng, RngExt, SeedableRng};
@@ -132,6 +132,13 @@ fn added_token(id: usize, content: &str, is_special: bool) -> Value {
         "rstrip": content == "<x>", "normalized": false, "special": is_special})
 }
 
+/// Encodes a text from which on the tables pay off.
+fn make_tables(tokenizer: &Tokenizer) {
+    let options = EncodeOptions { details: false, ..EncodeOptions::default() };
+    tokenizer.encode(&" ".repeat(TABLES_PAY_OFF), &options).unwrap();
+    assert!(tokenizer.ids.get().unwrap().word_piece.get().is_some());
+}
+
 /// A tokenizer of BERT with these options of its normalizer, and a vocabulary of these tokens.
 fn tokenizer(normalizer: &Value, tokens: impl Iterator<Item = String>) -> Tokenizer {
     let added = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<x>"];
@@ -164,7 +171,9 @@ fn tokenizer(normalizer: &Value, tokens: impl Iterator<Item = String>) -> Tokeni
         "model_input_names": ["input_ids", "token_type_ids"]});
     let files = [("tokenizer.json", json), ("tokenizer_config.json", config)];
     let files = files.map(|(name, file)| (name.to_owned(), file.to_string().into_bytes()));
-    Tokenizer::from_assets(&files.into_iter().collect::<Assets>()).unwrap()
+    let tokenizer = Tokenizer::from_assets(&files.into_iter().collect::<Assets>()).unwrap();
+    make_tables(&tokenizer);
+    tokenizer
 }
 
 /// Each as the first of a word and as a continuation.
@@ -314,6 +323,7 @@ fn ids_of_a_real_vocabulary_are_those_of_the_tokenizers_crate() {
     println!("seed {SEED}");
     let directory = std::env::var_os("BERTSCRIPT_MINILM").expect("BERTSCRIPT_MINILM");
     let tokenizer = Tokenizer::open(directory).unwrap();
+    make_tables(&tokenizer);
     let words: Vec<_> = (0..30_522).filter_map(|id| tokenizer.id_to_token(id)).collect();
     let words: Vec<_> = words.iter().map(|word| word.trim_start_matches("##")).collect();
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -345,7 +355,7 @@ fn the_pipeline_of_bert_is_recognised() {
     let encoded = |tokenizer: &Tokenizer, text: &str| {
         let options = EncodeOptions { details: false, ..EncodeOptions::default() };
         tokenizer.encode(text, &options).unwrap();
-        let word_piece = tokenizer.ids.get().unwrap().word_piece.as_ref()?;
+        let word_piece = tokenizer.ids.get().unwrap().word_piece.get().unwrap().as_ref()?;
         Some(word_piece.append(text, false, usize::MAX, &mut Vec::new()).unwrap())
     };
     for normalizer in normalizers() {
