@@ -131,8 +131,8 @@ pub fn int8_linear(
     for row in x.chunks_exact(k) {
         let row: Vec<f32> = row.iter().zip(&smoothing).map(|(x, s)| x * (1. / s)).collect();
         let [least, most] = [f32::min, f32::max].map(|of| row.iter().copied().fold(0., of));
-        let step = (most - least) / 252.;
-        let scale = if step > 0. { 1. / step } else { 0. };
+        let step = most / 252. - least / 252.;
+        let scale = if step >= f32::MIN_POSITIVE { 1. / step } else { 0. };
         let offset = ((most + least) / 2. * scale).round_ties_even();
         let values = row.iter().map(|x| (x * scale).round_ties_even() as i32 - offset as i32);
         let values: Vec<i32> = values.collect();

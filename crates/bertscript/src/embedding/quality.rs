@@ -17,12 +17,13 @@ pub struct EmbeddingQuality {
     pub min_cosine: f64,
     /// The median of them
     pub median_cosine: f64,
-    /// Spearman's rank correlation of the similarities of all pairs of texts; 1 of fewer than
-    /// three texts
+    /// Spearman's rank correlation of the similarities of all pairs of texts; NaN where those
+    /// of one side are all equal, as of fewer than three texts
     pub spearman: f64,
     /// The share of texts whose nearest other text is the same
     pub nearest_kept: f64,
-    /// The share of the nearest 10 other texts that are among those of the reference
+    /// The share of the nearest 10 other texts that are among those of the reference; of 11
+    /// texts or fewer always 1
     pub top10_kept: f64,
 }
 
@@ -34,9 +35,12 @@ impl EmbeddingQuality {
     /// [`ErrorKind::InvalidInput`] if the shapes differ, or there is no embedding.
     pub fn new(found: impl AsRef<Tensor>, reference: impl AsRef<Tensor>) -> Result<Self> {
         let (found, reference) = (found.as_ref(), reference.as_ref());
-        if found.shape() != reference.shape() || found.shape().first() == Some(&0) {
+        let is_whole = matches!(reference.shape(), [texts, _] if *texts > 0);
+        if found.shape() != reference.shape() || !is_whole {
             let (found, expected) = (found.shape(), reference.shape());
-            let message = format!("found shape {found:?}, expected {expected:?} of some texts");
+            let message = format!(
+                "found shape {found:?}, expected that of the reference, {expected:?}, [N, D]"
+            );
             return Err(Error::new(ErrorKind::InvalidInput, message).at("embeddings"));
         }
         let similarities = |a: &Tensor, b: &Tensor| -> Result<Vec<f32>> {
@@ -60,13 +64,22 @@ impl EmbeddingQuality {
             whole => part as f64 / whole as f64,
         };
         Ok(Self {
-            min_cosine: f64::from(cosines[0]),
-            median_cosine: f64::from(cosines[texts / 2]),
+            // NaN is below and above everything.
+            min_cosine: f64::from(cosines.iter().copied().fold(f32::INFINITY, lesser)),
+            median_cosine: f64::midpoint(
+                cosines[(texts - 1) / 2].into(),
+                cosines[texts / 2].into(),
+            ),
             spearman: spearman(&pairs(&found, texts)?, &pairs(&reference, texts)?)?,
             nearest_kept: share(nearest, texts),
             top10_kept: share(kept, wanted),
         })
     }
+}
+
+/// The lesser of two numbers; NaN if one is.
+fn lesser(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a < b { a } else { b }
 }
 
 /// The nearest other texts, the nearest first; of equally near ones, the first.
@@ -96,7 +109,7 @@ fn spearman(a: &[f32], b: &[f32]) -> Result<f64> {
         a.iter().zip(b).map(|(a, b)| (a - middle) * (b - middle)).sum()
     };
     let variance = (product(&a, &a) * product(&b, &b)).sqrt();
-    Ok(if variance > 0. { product(&a, &b) / variance } else { 1. })
+    Ok(product(&a, &b) / variance)
 }
 
 /// The place of each value among all in order; equal values share the middle of theirs.
@@ -151,6 +164,29 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_that_are_lost_are_counted() {
+        // Fifteen texts on a quarter of a circle; the first moves to the other end.
+        let at = |degrees: &[f32]| {
+            let rows: Vec<_> = degrees.iter().map(|d| d.to_radians().sin_cos().into()).collect();
+            embeddings(&rows)
+        };
+        let reference: Vec<_> = (0..15).map(|i| i as f32 * 5. + (i * i) as f32 / 9.).collect();
+        let mut moved = reference.clone();
+        moved[0] = 170.;
+        let found = EmbeddingQuality::new(at(&moved), at(&reference)).unwrap();
+        // Ten of 1 to 14 had it among their ten, and the farthest four of it are others now.
+        assert!(found.top10_kept < 0.95 && found.top10_kept > 0.8, "{found:?}");
+        assert!(found.nearest_kept < 1., "{found:?}");
+    }
+
+    #[test]
+    fn nan_is_seen() {
+        let nan = embeddings(&[[1., 0.], [f32::NAN, 1.], [1., 1.]]);
+        let found = EmbeddingQuality::new(&nan, embeddings(&[[1., 0.], [0., 1.], [1., 1.]]));
+        assert!(found.unwrap().min_cosine.is_nan());
+    }
+
+    #[test]
     fn ties_share_a_rank() {
         assert_eq!(ranks(&[3., 1., 3., 2.]).unwrap(), [2.5, 0., 2.5, 1.]);
     }
@@ -159,7 +195,10 @@ mod tests {
     fn few_texts_are_compared_too() {
         let one = embeddings(&[[1., 2.]]);
         let found = EmbeddingQuality::new(&one, &one).unwrap();
-        assert_eq!((found.spearman, found.nearest_kept, found.top10_kept), (1., 1., 1.));
+        assert!(found.spearman.is_nan());
+        assert_eq!((found.nearest_kept, found.top10_kept), (1., 1.));
+        let scalar = Tensor::new([1_f32], []).unwrap();
+        assert!(EmbeddingQuality::new(&scalar, &scalar).is_err());
         assert!(EmbeddingQuality::new(embeddings(&[]), embeddings(&[])).is_err());
         assert!(EmbeddingQuality::new(&one, embeddings(&[[1., 2.], [2., 1.]])).is_err());
     }

@@ -42,9 +42,10 @@ pub enum Precision {
     F16,
     /// 8-bit integers in the encoder's linear layers: a weight is rounded with a scale for
     /// each output, an input with a scale and an offset for each token when it comes. When
-    /// such a module is first run, the model runs on random tokens before, to see which
-    /// dimensions of its hidden states are great (SmoothQuant). Faster, in less memory, and
-    /// less exact. The rest computes in the module's dtype.
+    /// such a module is first run, the model runs on random tokens before, in the module's
+    /// dtype, to see which dimensions of its hidden states are great (SmoothQuant): for that
+    /// time it takes the memory of that dtype. Then it is faster, in less memory, and less
+    /// exact. What is not a linear layer computes in the module's dtype.
     Int8,
 }
 

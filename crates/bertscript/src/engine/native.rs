@@ -70,11 +70,15 @@ impl NativeEngine {
                 weights.finish()?;
                 Ok(prepacked)
             };
-            match self.int8 {
-                false => load(None),
-                // The first one is gone when the second is loaded.
-                true => load(Some(&load(None)?.input_maxima(&spec)?)),
+            if !self.int8 {
+                return load(None);
             }
+            // What is loaded for the maxima is gone when the integers are.
+            let maxima = match source.prepacked.own() {
+                Some(own) => own.input_maxima(&spec)?,
+                None => load(None)?.input_maxima(&spec)?,
+            };
+            load(Some(&maxima))
         })
     }
 }

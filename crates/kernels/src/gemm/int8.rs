@@ -24,9 +24,12 @@ const INT8_MAX: f32 = 127.;
 /// end.
 const STEPS: f32 = 252.;
 
-/// How much smaller than the greatest a maximum may be: activations that calibration did not see are
-/// not divided by next to nothing.
-const LEAST_MAXIMUM: f32 = 1e-3;
+/// The least scale: its reciprocal is finite.
+const MIN_SCALE: f32 = f32::MIN_POSITIVE;
+
+/// The least maximum, as a share of the greatest: activations that calibration did not see are not
+/// divided by next to nothing.
+const MIN_MAXIMUM: f32 = 1e-3;
 
 /// B: one panel of NR columns after another.
 #[derive(Debug)]
@@ -172,10 +175,10 @@ fn smoothing<W: Element>(
     }
     let greatest = |values: &[f32]| values.iter().copied().fold(0., f32::max);
     let (of_inputs, of_weights) = (greatest(maxima), greatest(&weights));
-    let usable = |value: f32| value > 0. && value.is_finite();
+    let usable = |value: f32| value * MIN_MAXIMUM > f32::MIN_POSITIVE && value.is_finite();
     if usable(of_inputs) && usable(of_weights) {
         for ((smoothing, x), w) in smoothing.iter_mut().zip(maxima).zip(&weights) {
-            let (x, w) = (x.max(of_inputs * LEAST_MAXIMUM), w.max(of_weights * LEAST_MAXIMUM));
+            let (x, w) = (x.max(of_inputs * MIN_MAXIMUM), w.max(of_weights * MIN_MAXIMUM));
             *smoothing = (x / w).sqrt();
         }
     }
@@ -254,19 +257,21 @@ unsafe fn quantize<S: Simd, E: Element, I: Integer>(
 ) -> (f32, f32) {
     let count = reciprocals.len();
     let part = |column: usize| S::LANES.min(count - column);
-    let (mut least, mut greatest, mut zeros) = (s.zero(), s.zero(), s.zero());
+    let (mut min, mut max, mut zeros) = (s.zero(), s.zero(), s.zero());
     for column in (0..count).step_by(S::LANES) {
         // SAFETY: there are `count` values of both.
         let value = unsafe { smooth(s, from, reciprocals, column, part(column)) };
-        least = s.min(least, value);
-        greatest = s.max(greatest, value);
+        min = s.min(min, value);
+        max = s.max(max, value);
         // A maximum may overlook a NaN; a difference does not.
         zeros = s.add(zeros, s.sub(value, value));
     }
-    let (least, greatest) = (-s.reduce_max(s.sub(s.zero(), least)), s.reduce_max(greatest));
-    let scale = (greatest - least) / STEPS;
-    let reciprocal = if scale > 0. { 1. / scale } else { 0. };
-    let offset = round((greatest + least) / 2. * reciprocal);
+    let (min, max) = (-s.reduce_max(s.sub(s.zero(), min)), s.reduce_max(max));
+    // Of the greatest and the least float32, the difference is none.
+    let scale = max / STEPS - min / STEPS;
+    // Of a row of zeros, or of values so small that there is no reciprocal: they become zeros.
+    let reciprocal = if scale >= MIN_SCALE { 1. / scale } else { 0. };
+    let offset = round((max + min) / 2. * reciprocal);
     for column in (0..count).step_by(S::LANES) {
         // SAFETY: as above, and there is room for as many.
         unsafe {

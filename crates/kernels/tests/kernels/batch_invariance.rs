@@ -174,7 +174,8 @@ fn rows_depend_on_their_text_alone() {
         check_invariance_of_positions(isa);
         check_invariance_of_linear::<f32>(isa, Linear::new);
         check_invariance_of_linear::<f32>(isa, |isa, inputs, layers| {
-            Linear::int8(isa, inputs, layers, None)
+            let maxima: Vec<_> = (0..inputs).map(|input| 1. + (input % 5) as f32).collect();
+            Linear::int8(isa, inputs, layers, Some(&maxima))
         });
         if isa.has_bf16_dot() {
             check_invariance_of_linear::<Bf16>(isa, Linear::new);

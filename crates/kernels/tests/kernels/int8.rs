@@ -28,6 +28,9 @@ fn layers_of_int8_are_their_definition_to_the_bit() {
         // Nothing below zero, nothing above.
         x.values[5 * k..6 * k].iter_mut().for_each(|value| *value = value.abs());
         x.values[6 * k..7 * k].iter_mut().for_each(|value| *value = -value.abs());
+        // Values that have no reciprocal, and those whose difference is no float32.
+        x.values[7 * k..8 * k].iter_mut().for_each(|value| *value *= 1e-38);
+        x.values[8 * k..9 * k].iter_mut().for_each(|value| *value *= 3e38);
         let bias = random(1, n, 3);
         // Some inputs are 30 times as great as others, and one is not known.
         let mut maxima: Vec<_> = (0..k).map(|i| if i % 7 == 2 { 30. } else { 1. }).collect();

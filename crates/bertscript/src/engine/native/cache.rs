@@ -36,6 +36,11 @@ impl PrepackedCache {
         }
     }
 
+    /// Those of the dtype, if they are there.
+    pub(super) fn own(&self) -> Option<&Prepacked> {
+        self.own.get()
+    }
+
     /// The weights in a precision, prepacked when they are first wanted.
     pub(super) fn get(
         &self,

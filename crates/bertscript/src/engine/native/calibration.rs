@@ -4,7 +4,7 @@
 //! integers that are left. Kernels divide those and multiply their weights (SmoothQuant, Xiao et al.
 //! 2023, <https://arxiv.org/abs/2211.10438>), for which they are told the greatest magnitude of each
 //! dimension. It is a matter of weights, not of language: random tokens show it almost as text
-//! does. Of MiniLM with 300 texts, the least cosine to float32 was 0.9982 after 8 rows of random
+//! does. Simulated in PyTorch, of MiniLM with 300 texts, the least cosine to float32 was 0.9982 after 8 rows of random
 //! tokens, 0.9988 after 16 texts, and 0.9972 without either.
 
 use super::model::{Model, Seen};
@@ -39,6 +39,13 @@ pub(super) struct InputMaxima([Vec<f32>; 4]);
 impl InputMaxima {
     pub(super) fn of(&self, input: LayerInput) -> &[f32] {
         &self.0[input as usize]
+    }
+
+    /// Those of more rows that the same layer reads, too.
+    pub(super) fn raised<E: Element>(&self, input: LayerInput, rows: &Matrix<E>) -> Result<Self> {
+        let mut raised = self.clone();
+        raised.raise(input, rows)?;
+        Ok(raised)
     }
 
     /// As if no dimension were greater than another.

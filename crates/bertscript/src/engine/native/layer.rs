@@ -48,10 +48,15 @@ impl<E: Element> Layer<E> {
         vectors: Option<&Vectors<E>>,
         (isa, int8): (Isa, Option<&InputMaxima>),
     ) -> Result<Self> {
+        // The vectors of distances go through the query and key projections, too.
+        let int8 = match (int8, vectors) {
+            (Some(maxima), Some(vectors)) => Some(maxima.raised(LayerInput::Qkv, vectors)?),
+            (maxima, _) => maxima.cloned(),
+        };
         let (hidden, wide) = (encoder.hidden_size, encoder.intermediate_size);
         let linear = |specs: &[&spec::Linear], of: LayerInput, outputs: i64| {
             let inputs = if of == LayerInput::Output { wide } else { hidden };
-            match int8 {
+            match &int8 {
                 None => linear(isa, w, specs, inputs, outputs),
                 Some(maxima) => int8_linear(isa, w, specs, maxima.of(of), outputs),
             }
