@@ -21,7 +21,9 @@ use std::ffi::c_char;
 /// it: any archive; or `auto`, the first of them that can, as archives are loaded; NULL to
 /// keep it
 /// @param precision `f32`, `bf16` or `f16`, to which the weights are cast, or `int8`, linear
-/// layers of 8-bit integers, faster and less exact, by the engine `native`; NULL to keep it
+/// layers of 8-bit integers, faster and less exact, by the engine `native`: on the first run the
+/// weights are prepacked twice, and in between the model runs on 256 random tokens; NULL to keep
+/// it
 /// @param out the module
 ///
 /// Errors: `BERTSCRIPT_UNSUPPORTED` if the engine does not execute the archive, or not in
