@@ -18,7 +18,10 @@ type Automaton = DoubleArrayAhoCorasick<u32>;
 /// Characters of a word for which a call keeps memory; models say 100.
 const KEPT_WORD_CHARS: usize = 1 << 12;
 /// What the automata need for each byte of a vocabulary while they are built, about.
-const NEEDED_PER_BYTE: usize = 96;
+const NEEDED_PER_BYTE: usize = 160;
+/// Bytes of the tokens of a vocabulary that automata are made of: ten times those of the greatest
+/// ones in use.
+const TABLED_BYTES: usize = 16 << 20;
 
 /// How far a text was encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +138,14 @@ impl WordPieceIds {
 /// Automata of the tokens that begin a word and of those that continue one. None if no token begins
 /// a word, or there is not enough memory for them.
 fn automata(model: &WordPiece) -> Option<(Automaton, Option<Automaton>)> {
+    if model.get_vocab_size() > TABLED_BYTES / 4 {
+        return None;
+    }
     let vocab = model.get_vocab();
     let bytes: usize = vocab.keys().map(String::len).sum();
+    if bytes > TABLED_BYTES {
+        return None;
+    }
     check(HEADROOM + bytes * NEEDED_PER_BYTE).ok()?;
     let prefix = model.continuing_subword_prefix.as_str();
     let tokens = vocab.iter().map(|(token, id)| (token.as_str(), *id));
@@ -161,7 +170,7 @@ struct AddedTokens {
     automaton: Automaton,
     /// Bytes that one of them begins with
     starts: [bool; 256],
-    /// Ids of those that may be read as plain text
+    /// Ids of those that may be read as plain text, sorted
     special: Vec<u32>,
     are_all_special: bool,
 }
@@ -183,7 +192,8 @@ impl AddedTokens {
         first_bytes.for_each(|byte| starts[usize::from(byte)] = true);
         let special =
             tokens.iter().filter(|(_, token)| vocabulary.is_special_token(&token.content));
-        let special: Vec<_> = special.map(|(id, _)| *id).collect();
+        let mut special: Vec<_> = special.map(|(id, _)| *id).collect();
+        special.sort_unstable();
         let texts = tokens.iter().map(|(id, token)| (token.content.as_str(), *id));
         Some(Some(Self {
             automaton: automaton(texts)?,
@@ -205,7 +215,7 @@ impl AddedTokens {
         text: &'a str,
         is_literal: bool,
     ) -> impl Iterator<Item = (usize, usize, i64)> + 'a {
-        let is_found = move |id: &u32| !is_literal || !self.special.contains(id);
+        let is_found = move |id: &u32| !is_literal || self.special.binary_search(id).is_err();
         self.automaton
             .leftmost_find_iter(text)
             .filter(move |found| is_found(&found.value()))
