@@ -195,10 +195,13 @@ fn python_packages(bin: &Path) -> Vec<PathBuf> {
         .collect();
     // The same order every time: a directory may have several versions.
     versions.sort();
+    // A plug-in of another release would be refused, and the right one not looked for.
+    let release = concat!("bertscript_torch-", env!("CARGO_PKG_VERSION"), ".dist-info");
     // Debian has another name for what it did not package itself.
-    let packages =
-        ["site-packages", "dist-packages"].map(|name| Path::new(name).join("bertscript/lib"));
-    versions.iter().flat_map(|version| packages.iter().map(|name| version.join(name))).collect()
+    let packages = ["site-packages", "dist-packages"];
+    let packages = versions.iter().flat_map(|version| packages.map(|name| version.join(name)));
+    let packages = packages.filter(|packages| packages.join(release).is_dir());
+    packages.map(|packages| packages.join("bertscript/lib")).collect()
 }
 
 /// The folder of the library or the program that this is linked into: of the file that the code

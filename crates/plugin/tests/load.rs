@@ -66,15 +66,18 @@ fn plug_ins_are_loaded_or_refused_by_name() {
     assert!(message.starts_with("libbertscript_torch.so is not beside this library"), "{message}");
     assert!(message.contains("name it by BERTSCRIPT_TORCH"), "{message}");
     // In a Python environment it is in the package's directory; beside another folder than `bin`, `lib` may be anybody's.
-    for (place, bin, is_found) in [
-        ("lib/python3.11/site-packages", "bin", true),
-        ("lib64/python3.9/site-packages", "bin", true),
-        ("lib/python3.11/dist-packages", "bin", true),
-        ("lib/python3.11/site-packages", "build", false),
+    for (place, bin, release, is_found) in [
+        ("lib/python3.11/site-packages", "bin", "0.1.0", true),
+        ("lib64/python3.9/site-packages", "bin", "0.1.0", true),
+        ("lib/python3.11/dist-packages", "bin", "0.1.0", true),
+        ("lib/python3.11/site-packages", "build", "0.1.0", false),
+        ("lib/python3.11/site-packages", "bin", "0.0.9", false),
     ] {
         let environment = tempfile::tempdir().unwrap();
         let lib = environment.path().join(place).join("bertscript/lib");
         std::fs::create_dir_all(&lib).unwrap();
+        let release = format!("bertscript_torch-{release}.dist-info");
+        std::fs::create_dir(environment.path().join(place).join(release)).unwrap();
         std::fs::write(lib.join("libbertscript_torch.so"), "text").unwrap();
         let message = alone(&environment.path().join(bin));
         assert_eq!(message.contains(&format!("{place}/bertscript/lib")), is_found, "{message}");
