@@ -1,6 +1,7 @@
 //! What CI runs before the tests, in the order of what fails fastest.
 
 use crate::command::{cargo, run};
+use crate::target::Arch;
 use crate::{abi, announce, deny, header, setup, tidy};
 use anyhow::Result;
 
@@ -30,7 +31,7 @@ pub(crate) fn check() -> Result<()> {
         "bertscript-kernels",
         "--lib",
         "--target",
-        "aarch64-unknown-linux-gnu",
+        &Arch::Aarch64.installed()?,
         "--locked",
         "--",
         "-D",

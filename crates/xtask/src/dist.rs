@@ -47,7 +47,7 @@ pub(crate) struct Dist {
 impl Dist {
     pub(crate) fn execute(&self) -> Result<()> {
         if !self.without_deb {
-            deb::check_tools()?;
+            deb::check_tools(&deb::Architecture::of(self.target.arch()?.name())?)?;
         }
         if !self.without_torch && !self.target.runs_here()? {
             bail!("--arch: the plug-in is for this machine only; add --without-torch");

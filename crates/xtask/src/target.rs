@@ -4,7 +4,7 @@
 //! A program runs with the glibc it was linked to and newer ones. zig brings those of all versions
 //! and architectures; no compiler of another architecture is needed.
 
-use crate::command::{cargo, output};
+use crate::command::{cargo, output, run};
 use crate::{announce, python, root};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -45,6 +45,19 @@ impl Arch {
     fn triple(self) -> String {
         format!("{}-unknown-linux-gnu", self.name())
     }
+
+    /// The target for cargo, whose standard library rustup gets if it is missing.
+    pub(crate) fn installed(self) -> Result<String> {
+        let triple = self.triple();
+        let print = ["--print", "target-libdir", "--target", &triple];
+        let folder = output(Command::new("rustc").args(print).current_dir(root()));
+        if !folder.is_some_and(|folder| Path::new(&folder).is_dir()) {
+            announce(&format!("installing Rust's standard library for {}", self.name()));
+            run(Command::new("rustup").args(["target", "add", &triple]).current_dir(root()))
+                .with_context(|| format!("no standard library of Rust for {triple}"))?;
+        }
+        Ok(triple)
+    }
 }
 
 /// The machines that a build is for
@@ -84,7 +97,7 @@ impl Target {
             return Ok(cargo([subcommand]));
         }
         let zig = zig()?;
-        let triple = self.arch()?.triple();
+        let triple = self.arch()?.installed()?;
         let mut command = Command::new(zig.join("bin/cargo-zigbuild"));
         let glibc = self.glibc.as_deref().unwrap_or(GLIBC);
         command

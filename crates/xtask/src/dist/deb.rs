@@ -37,13 +37,26 @@ impl Architecture {
             _ => bail!("found {arch}, expected x86_64 or aarch64 for a Debian package"),
         }
     }
+
+    /// The program that strips its files.
+    fn strip(&self) -> String {
+        match self.triplet.starts_with(std::env::consts::ARCH) {
+            true => "strip".to_owned(),
+            false => format!("{}-strip", self.triplet),
+        }
+    }
 }
 
 /// Fails, before anything is built, if no Debian package can be made here.
-pub(crate) fn check_tools() -> Result<()> {
-    output(Command::new("dpkg-deb").arg("--version"))
-        .context("dpkg-deb, of dpkg, is not installed; --without-deb leaves out the Debian package")
-        .map(|_| ())
+pub(crate) fn check_tools(architecture: &Architecture) -> Result<()> {
+    for (tool, package) in [("dpkg-deb", "dpkg"), (&architecture.strip(), "binutils")] {
+        output(Command::new(tool).arg("--version")).with_context(|| {
+            format!(
+                "{tool}, of {package}, is not installed; --without-deb leaves out the Debian package"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes the package of a tree, which has its `usr` already.
@@ -62,10 +75,7 @@ pub(crate) fn deb(
     let mit = fs::read_to_string(root().join("LICENSE-MIT"))?;
     fs::write(documents.join("copyright"), copyright(&mit)?)?;
     fs::write(documents.join("changelog"), changelog(version))?;
-    let strip = match architecture.triplet.starts_with(std::env::consts::ARCH) {
-        true => "strip".to_owned(),
-        false => format!("{}-strip", architecture.triplet),
-    };
+    let strip = architecture.strip();
     for path in files_of(tree)? {
         let file = tree.join(&path);
         let is_command = path.starts_with("usr/bin");
@@ -104,13 +114,19 @@ fn control(tree: &Path, architecture: &Architecture, glibc: Glibc) -> Result<()>
     write("md5sums", sums.context("md5sum failed")? + "\n")?;
     write("triggers", "activate-noawait ldconfig\n".to_owned())?;
     let (whole, interface) = (version.whole, version.of_interface());
+    // Linked by zig, they have what they need of it.
+    let library = tree.join("usr/lib").join(architecture.triplet);
+    let library = library.join(format!("libbertscript.so.{whole}"));
+    let needed = output(Command::new("readelf").arg("-d").arg(library));
+    let needs_libgcc = needed.context("readelf failed")?.contains("[libgcc_s.so.1]");
+    let libgcc = if needs_libgcc { ", libgcc-s1 (>= 4.2)" } else { "" };
     write("shlibs", format!("libbertscript {interface} bertscript (>= {whole})\n"))?;
     write(
         "control",
         format!(
             "Package: bertscript\nVersion: {whole}\nArchitecture: {}\n\
              Maintainer: {MAINTAINER}\nInstalled-Size: {size}\n\
-             Depends: libc6 (>= 2.{glibc}), libgcc-s1 (>= 4.2)\n\
+             Depends: libc6 (>= 2.{glibc}){libgcc}\n\
              Section: science\nPriority: optional\n\
              Description: {}\n{DESCRIPTION}",
             architecture.name,
