@@ -106,6 +106,30 @@ pub(crate) trait Microkernel: Sized {
     }
 }
 
+/// What a microkernel has that reads rows of such activations as they are.
+macro_rules! reads_rows {
+    ($input:ty) => {
+        type Input = $input;
+        type A = $input;
+        type Workspace = ();
+
+        fn workspace(_: usize, _: usize) -> Result<(), $crate::memory::OutOfMemory> {
+            Ok(())
+        }
+
+        #[inline(always)]
+        unsafe fn pack_a(
+            (): &mut (),
+            (x, lda): (*const $input, usize),
+            rows: (usize, usize),
+            _: usize,
+        ) -> (*const $input, usize) {
+            (x.wrapping_add(rows.0 * lda), lda)
+        }
+    };
+}
+pub(crate) use reads_rows;
+
 /// Rows of A times a panel of B, or a part of both.
 pub(crate) struct TileCall<A, B> {
     pub(crate) rows: usize,

@@ -1,7 +1,6 @@
 //! The int8 microkernel of any CPU, of which compilers make the products of pairs that it has.
 
-use super::{L1_PANEL_BYTES, MAX_NR, Microkernel, TileCall};
-use crate::memory::OutOfMemory;
+use super::{L1_PANEL_BYTES, MAX_NR, Microkernel, TileCall, reads_rows};
 use crate::simd::Simd;
 use std::marker::PhantomData;
 
@@ -9,33 +8,17 @@ pub(crate) struct ScalarPairs<S>(PhantomData<S>);
 
 impl<S: Simd> Microkernel for ScalarPairs<S> {
     type Simd = S;
-    type Input = i16;
-    type A = i16;
     type B = i16;
-    type Workspace = ();
+    reads_rows!(i16);
 
     const MR: usize = S::MR;
     const K_STEP: usize = 2;
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(_: S, _: usize) -> Self {
         Self(PhantomData)
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const i16, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const i16, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]

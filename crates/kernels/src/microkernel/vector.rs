@@ -1,40 +1,23 @@
 //! The f32 microkernel over any vectors.
 
-use super::{L1_PANEL_BYTES, Microkernel, TileCall};
-use crate::memory::OutOfMemory;
+use super::{L1_PANEL_BYTES, Microkernel, TileCall, reads_rows};
 use crate::simd::Simd;
 
 pub(crate) struct VectorTile<S>(S);
 
 impl<S: Simd> Microkernel for VectorTile<S> {
     type Simd = S;
-    type Input = f32;
-    type A = f32;
     type B = f32;
-    type Workspace = ();
+    reads_rows!(f32);
 
     const MR: usize = S::MR;
     const K_STEP: usize = 1;
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(simd: S, _: usize) -> Self {
         Self(simd)
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const f32, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const f32, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]

@@ -6,8 +6,9 @@
 use super::Neon;
 use crate::arch::{Arch, Bf16Arch};
 use crate::bf16::Bf16;
-use crate::memory::OutOfMemory;
-use crate::microkernel::{L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows};
+use crate::microkernel::{
+    L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows, reads_rows,
+};
 use crate::simd::Simd;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -78,33 +79,17 @@ macro_rules! dot_microkernel {
 
         impl Microkernel for $name {
             type Simd = Neon;
-            type Input = $a;
-            type A = $a;
             type B = $b;
-            type Workspace = ();
+            reads_rows!($a);
 
             const MR: usize = Neon::MR;
             const K_STEP: usize = 4 / size_of::<$a>();
             const KC_BYTES: usize = L1_PANEL_BYTES;
             const OVERLAPS_EPILOGUE: bool = false;
 
-            fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-                Ok(())
-            }
-
             #[inline(always)]
             unsafe fn new(_: Neon, _: usize) -> Self {
                 Self(())
-            }
-
-            #[inline(always)]
-            unsafe fn pack_a(
-                (): &mut (),
-                (x, lda): (*const $a, usize),
-                rows: (usize, usize),
-                _: usize,
-            ) -> (*const $a, usize) {
-                (x.wrapping_add(rows.0 * lda), lda)
             }
 
             #[inline(always)]

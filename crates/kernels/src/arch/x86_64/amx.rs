@@ -13,8 +13,7 @@ use super::bf16x3::Bf16x3;
 use super::{Avx512, Avx512Bf16};
 use crate::arch::{Arch, Bf16Arch};
 use crate::bf16::Bf16;
-use crate::memory::OutOfMemory;
-use crate::microkernel::{Microkernel, TileCall};
+use crate::microkernel::{Microkernel, TileCall, reads_rows};
 pub(super) use hardware::Hardware;
 use std::marker::PhantomData;
 
@@ -111,10 +110,8 @@ pub(crate) struct InTiles<K> {
 
 impl<K: Kind> Microkernel for InTiles<K> {
     type Simd = Avx512;
-    type Input = K::A;
-    type A = K::A;
     type B = K::B;
-    type Workspace = ();
+    reads_rows!(K::A);
 
     const MR: usize = MR;
     const K_STEP: usize = ROW_BYTES / size_of::<K::A>();
@@ -122,24 +119,10 @@ impl<K: Kind> Microkernel for InTiles<K> {
     const KC_BYTES: usize = usize::MAX;
     const OVERLAPS_EPILOGUE: bool = true;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(_: Avx512, rows: usize) -> Self {
         // SAFETY: the CPU has tiles, by the caller's promise.
         Self { tiles: unsafe { Tiles::new(Hardware, rows) }, kind: PhantomData }
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const K::A, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const K::A, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]

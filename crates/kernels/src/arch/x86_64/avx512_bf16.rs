@@ -4,8 +4,9 @@ use super::avx512_vnni::Vnni;
 use super::{Avx512, Avx512Vnni};
 use crate::arch::{Arch, Bf16Arch};
 use crate::bf16::Bf16;
-use crate::memory::OutOfMemory;
-use crate::microkernel::{L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows};
+use crate::microkernel::{
+    L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows, reads_rows,
+};
 use crate::simd::Simd;
 use std::arch::x86_64::*;
 
@@ -34,33 +35,17 @@ pub(crate) struct DotBf16(());
 
 impl Microkernel for DotBf16 {
     type Simd = Avx512;
-    type Input = Bf16;
-    type A = Bf16;
     type B = Bf16;
-    type Workspace = ();
+    reads_rows!(Bf16);
 
     const MR: usize = Avx512::MR;
     const K_STEP: usize = 2;
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(_: Avx512, _: usize) -> Self {
         Self(())
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const Bf16, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const Bf16, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]

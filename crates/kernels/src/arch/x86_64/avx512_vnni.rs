@@ -2,8 +2,9 @@
 
 use super::Avx512;
 use crate::arch::Arch;
-use crate::memory::OutOfMemory;
-use crate::microkernel::{L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows};
+use crate::microkernel::{
+    L1_PANEL_BYTES, Microkernel, TileCall, VectorTile, match_rows, reads_rows,
+};
 use crate::simd::Simd;
 use std::arch::x86_64::*;
 
@@ -27,33 +28,17 @@ pub(crate) struct Vnni(());
 
 impl Microkernel for Vnni {
     type Simd = Avx512;
-    type Input = u8;
-    type A = u8;
     type B = i8;
-    type Workspace = ();
+    reads_rows!(u8);
 
     const MR: usize = Avx512::MR;
     const K_STEP: usize = 4;
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(_: Avx512, _: usize) -> Self {
         Self(())
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const u8, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const u8, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]

@@ -3,8 +3,7 @@
 //! `vpmaddubsw` takes four times 8 bits, but saturates: two products of unsigned and signed values
 //! do not fit into 16 bits.
 
-use crate::memory::OutOfMemory;
-use crate::microkernel::{L1_PANEL_BYTES, Microkernel, TileCall, match_rows};
+use crate::microkernel::{L1_PANEL_BYTES, Microkernel, TileCall, match_rows, reads_rows};
 use crate::simd::Simd;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -14,10 +13,8 @@ pub(crate) struct Madd<S>(PhantomData<S>);
 
 impl<S: Simd> Microkernel for Madd<S> {
     type Simd = S;
-    type Input = i16;
-    type A = i16;
     type B = i16;
-    type Workspace = ();
+    reads_rows!(i16);
 
     /// 12 accumulators, of 16 registers.
     const MR: usize = 12 / (S::NR / 8);
@@ -25,23 +22,9 @@ impl<S: Simd> Microkernel for Madd<S> {
     const KC_BYTES: usize = L1_PANEL_BYTES;
     const OVERLAPS_EPILOGUE: bool = false;
 
-    fn workspace(_: usize, _: usize) -> Result<(), OutOfMemory> {
-        Ok(())
-    }
-
     #[inline(always)]
     unsafe fn new(_: S, _: usize) -> Self {
         Self(PhantomData)
-    }
-
-    #[inline(always)]
-    unsafe fn pack_a(
-        (): &mut (),
-        (x, lda): (*const i16, usize),
-        rows: (usize, usize),
-        _: usize,
-    ) -> (*const i16, usize) {
-        (x.wrapping_add(rows.0 * lda), lda)
     }
 
     #[inline(always)]
