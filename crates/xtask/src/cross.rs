@@ -4,6 +4,7 @@ use crate::command::{cargo, run};
 use crate::target::Target;
 use crate::{announce, demo, root, setup};
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -59,8 +60,11 @@ pub(crate) fn cross() -> Result<()> {
 /// All values of a file of embeddings, a row a line.
 fn embeddings(file: &Path) -> Result<Vec<f64>> {
     let text = fs::read_to_string(file)?;
-    let rows = text.lines().map(serde_json::from_str::<Vec<f64>>);
-    let rows = rows.collect::<Result<Vec<_>, _>>();
+    let rows = text.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).ok()?;
+        row["embedding"].as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()
+    });
+    let rows: Option<Vec<_>> = rows.collect();
     Ok(rows.with_context(|| format!("{} is not understood", file.display()))?.concat())
 }
 
