@@ -77,7 +77,8 @@ fn check_invariance_of_linear<E: Element>(isa: Isa, new: New<E>) {
         let [weight, bias] =
             [random(outputs, inputs, 3), random(1, outputs, 4)].map(|of| of.values);
         let layer = new(isa, inputs, &[(&weight[..], &bias[..])]).unwrap();
-        for number in 0..3 {
+        // Many rows with one of them only, which takes minutes where a CPU is emulated.
+        for number in if rows > 500 { 2..3 } else { 0..3 } {
             let what = format!("{isa:?} [{rows},{inputs}] -> {outputs}");
             check_invariance(&what, lengths, |team, rows, _| {
                 let thens = [Then::Keep, Then::Gelu, Then::Add(more.rows(rows.clone()))];
