@@ -57,15 +57,18 @@ pub(crate) fn cross() -> Result<()> {
     Ok(())
 }
 
-/// All values of a file of embeddings, a row a line.
+/// All values of a file of embeddings, one text per line.
 fn embeddings(file: &Path) -> Result<Vec<f64>> {
     let text = fs::read_to_string(file)?;
+    values(&text).with_context(|| format!("{} is not understood", file.display()))
+}
+
+fn values(text: &str) -> Option<Vec<f64>> {
     let rows = text.lines().map(|line| {
         let row: Value = serde_json::from_str(line).ok()?;
         row["embedding"].as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()
     });
-    let rows: Option<Vec<_>> = rows.collect();
-    Ok(rows.with_context(|| format!("{} is not understood", file.display()))?.concat())
+    Some(rows.collect::<Option<Vec<_>>>()?.concat())
 }
 
 /// The greatest difference; none of NaN is small.
@@ -79,7 +82,14 @@ fn farthest(expected: &[f64], found: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::farthest;
+    use super::{farthest, values};
+
+    #[test]
+    fn embeddings_are_read() {
+        let text = "{\"embedding\":[0.5,-1.0]}\n{\"embedding\":[2.0,3e-1]}\n";
+        assert_eq!(values(text), Some(vec![0.5, -1., 2., 0.3]));
+        assert_eq!(values("{\"error\":\"\"}"), None);
+    }
 
     #[test]
     fn differences_are_found() {
