@@ -81,7 +81,7 @@ fn flat<E: Element>(matrix: &Matrix<E>) -> Vec<f32> {
     (0..matrix.len()).flat_map(|row| matrix.row(row).iter().map(|value| value.to_f32())).collect()
 }
 
-/// All values to the last bit, the sign of zero too.
+/// The bits of all values, the sign of zero too.
 fn bits<E: Element>(matrix: &Matrix<E>) -> Vec<u32> {
     flat(matrix).into_iter().map(f32::to_bits).collect()
 }
