@@ -17,6 +17,7 @@ mod header;
 mod install;
 mod limits;
 mod miri;
+mod newest_torch;
 mod nightly;
 mod oracles;
 mod python;
@@ -73,6 +74,8 @@ enum Command {
     Miri,
     /// Run what asks no libtorch on another architecture (aarch64), emulated by qemu
     Cross,
+    /// Load exported files in the newest torch, of which .newest (12 GB) is made
+    NewestTorch,
     /// Run what has threads under the sanitizer of races, of a nightly Rust
     Tsan,
     Fuzz(fuzz::Fuzz),
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Header { check } => header::header(check),
         Command::Miri => miri::miri(),
         Command::Cross => cross::cross(),
+        Command::NewestTorch => newest_torch::newest_torch(),
         Command::Tsan => tsan::tsan(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Soak { rounds } => soak::soak(rounds),
