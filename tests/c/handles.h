@@ -60,12 +60,9 @@ static void on_release(void *user) {
     sink = user != NULL;
 }
 
-static bertscript_module *open_module(const char *directory, const bertscript_build_options *options) {
-    bertscript_model *model = NULL;
+static bertscript_module *open_module(const char *path) {
     bertscript_module *module = NULL;
-    MUST(bertscript_model_from_pretrained(directory, options, &model, NULL));
-    MUST(bertscript_model_trace(model, NULL, &module, NULL));
-    bertscript_model_free(model);
+    MUST(bertscript_module_load(path, NULL, &module, NULL));
     return module;
 }
 
@@ -138,9 +135,9 @@ static void read_archive(const char *path) {
     fclose(file);
 }
 
-/* The fixtures' folders: sentence, classifier, entities, masked, next sentence. */
-static void make_handles(char **fixtures) {
-    checkpoint = fixtures[0];
+/* The archives are in the folder that the program runs in. */
+static void make_handles(const char *checkpoint_given) {
+    checkpoint = checkpoint_given;
     memset(long_text, 'a', sizeof long_text - 1);
     MUST(bertscript_set_num_threads(1, NULL));
     usual_run_options = bertscript_run_options_new();
@@ -150,20 +147,16 @@ static void make_handles(char **fixtures) {
     MUST(bertscript_encode_options_set_padding(usual_encode_options, "longest", NULL));
     usual_build_options = bertscript_build_options_new();
 
-    MUST(bertscript_model_from_pretrained(checkpoint, NULL, &usual_model, NULL));
-    MUST(bertscript_model_export(usual_model, NULL, "sentence.pt", NULL));
-    MUST(bertscript_module_load("sentence.pt", NULL, &usual_module, NULL));
+    if (!alone) {
+        MUST(bertscript_model_from_pretrained(checkpoint, NULL, &usual_model, NULL));
+    }
+    usual_module = open_module("sentence.pt");
     read_archive("sentence.pt");
-    classifier = open_module(fixtures[1], NULL);
-    tagger = open_module(fixtures[2], NULL);
-    filler = open_module(fixtures[3], NULL);
-    pair_scorer = open_module(fixtures[4], NULL);
-    /* No fixture answers questions: its head is made of random numbers. */
-    bertscript_build_options *head = bertscript_build_options_new();
-    MUST(bertscript_build_options_set_architecture(head, "BertForQuestionAnswering", NULL));
-    MUST(bertscript_build_options_set_random_init(head, 1, NULL));
-    answerer = open_module(checkpoint, head);
-    bertscript_build_options_free(head);
+    classifier = open_module("classifier.pt");
+    tagger = open_module("tagger.pt");
+    filler = open_module("filler.pt");
+    pair_scorer = open_module("pair_scorer.pt");
+    answerer = open_module("answerer.pt");
 
     MUST(bertscript_tokenizer_load(checkpoint, &usual_tokenizer, NULL));
     usual_tensor = new_tensor(BERTSCRIPT_INT64, two_by_three, numbers, 48);

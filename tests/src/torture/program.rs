@@ -5,7 +5,7 @@ use super::{Function, Parameter};
 use std::collections::BTreeSet;
 
 /// A program that calls every function with everything that may go wrong. It
-/// takes the file for its report, and the folders of the fixtures.
+/// takes the file for its report, a checkpoint, and `alone` where there is no libtorch.
 pub fn program(functions: &[Function]) -> String {
     let names: BTreeSet<_> = functions.iter().map(|function| function.name.as_str()).collect();
     let bodies = functions.iter().map(|function| Body { function, names: &names }.text());
@@ -16,10 +16,11 @@ pub fn program(functions: &[Function]) -> String {
 #include "uses.h"
 {bodies}
 int main(int argc, char **argv) {{
-    if (argc < 7 || (report = fopen(argv[1], "w")) == NULL) {{
+    if (argc < 3 || (report = fopen(argv[1], "w")) == NULL) {{
         return 2;
     }}
-    make_handles(argv + 2);
+    alone = argc > 3 && strcmp(argv[3], "alone") == 0;
+    make_handles(argv[2]);
     canary();
 {calls}    damage();
     canary();
