@@ -7,8 +7,10 @@ Every side is a process of its own, which loads its model once. Sides take turns
 meets all; one runs at a time, and the others are frozen. All cut texts at the same length, pool by the mean of the
 tokens and normalise. Peers get texts sorted by length, and the batch size that was best on a sample; bertscript cuts
 batches as it does by itself. Beside every speed stands the minimum cosine to what transformers computes in float32, one
-text at a time. A peer that fills all texts up to one length gets few of them, as each costs the same. A side that fails
-is a row with its reason. With `--random` the model has the shape of a published one, and random weights.
+text at a time, and in a table of its own what bfloat16 and int8 cost: median cosine and neighbours kept. Peers that
+calibrate do so with texts that follow those of the measurement in the file. A peer that fills all texts up to one
+length gets few of them, as each costs the same. A side that fails is a row with its reason. With `--random` the model
+has the shape of a published one, and random weights.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 import bench_models
 import bench_report
 import bench_texts
+from bench_rows import read, write
 from bench_sides import OURS, Side, attempt
 from bench_work import Latency, Throughput
 from peers import PEERS
@@ -29,6 +32,8 @@ from peers import PEERS
 NAMES = [OURS, *PEERS]
 # Texts that a measurement of latency looks at, for accuracy alone.
 FEW = 64
+# Texts after those, with which peers may calibrate: as many as NNCF asks for.
+CALIBRATION = 300
 
 
 def parse():
@@ -67,7 +72,8 @@ def prepare(arguments, folder):
     if archive is None:
         archive = folder / "ours.pt"
         subprocess.run([arguments.side, "--export", checkpoint, archive], check=True)
-    paths = dict(side=arguments.side, checkpoint=checkpoint, archive=archive, folder=folder)
+    calibration = folder / "calibration.txt"
+    paths = dict(side=arguments.side, checkpoint=checkpoint, archive=archive, folder=folder, calibration=calibration)
     others = dict(threads=arguments.threads, limit=arguments.limit, model=described(arguments))
     return {name: str(path.resolve()) for name, path in paths.items()} | others
 
@@ -77,14 +83,15 @@ def described(arguments):
 
 
 def work(arguments, settings):
-    # Not splitlines: it breaks at U+2028 too.
-    lines = arguments.texts.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    lines = read(arguments.texts)
     texts = [" ".join(lines[at : at + arguments.join]) for at in range(0, len(lines), arguments.join)]
+    count = FEW if arguments.latency else arguments.count
+    write(settings["calibration"], texts[count:][:CALIBRATION])
     if arguments.latency is None:
-        return Throughput(texts[: arguments.count], settings, arguments.rounds)
+        return Throughput(texts[:count], settings, arguments.rounds)
     vocabulary = json.loads(Path(settings["checkpoint"], "config.json").read_text())["vocab_size"]
     lengths = [int(length) for length in arguments.latency.split(",")]
-    return Latency(texts[:FEW], settings, arguments.rounds, lengths, vocabulary)
+    return Latency(texts[:count], settings, arguments.rounds, lengths, vocabulary)
 
 
 def takes_part(name, dtype, arguments):
@@ -124,6 +131,11 @@ def main():
     bench_report.title(machine)
     table = bench_report.latency if arguments.latency else bench_report.throughput
     table(sides, asked)
+    if not arguments.latency:
+        if arguments.random:
+            print("\nRandom weights are rounded more kindly than trained ones: no neighbours are compared.")
+        else:
+            bench_report.quality(sides, asked)
     bench_report.summary(sides)
     if arguments.json:
         bench_report.write(arguments.json, bench_report.everything(sides, asked, machine))

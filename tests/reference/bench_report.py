@@ -5,12 +5,14 @@ import importlib.metadata
 import json
 import os
 import statistics
-from pathlib import Path
 
 from bench_sides import OURS
+from peer import cpu
 
 FLAGS = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"]
 DTYPES = ["f32", "bf16", "int8"]
+# What restricts a library to less than the instruction set of the CPU.
+MASKS = ["BERTSCRIPT_MAX_ISA", "ONEDNN_MAX_CPU_ISA", "CT2_FORCE_CPU_ISA", "ATEN_CPU_CAPABILITY"]
 
 
 def throughput(sides, work):
@@ -25,19 +27,36 @@ def throughput(sides, work):
         "peak MB",
         "batch",
     )
-    for side in ranked(sides, lambda side: statistics.median(map(seconds, side.rounds))):
+    for side in ranked(sides, lambda side: -speed(side)):
         speeds = [1 / seconds(found) for found in side.rounds]
         inside = [1 / rest for rest in map(without_tokenizing, side.rounds) if rest]
         ratios = paired(side, sides, seconds)
         row(
             side,
-            f"{figure(statistics.median(speeds))} ({figure(min(speeds))} to {figure(max(speeds))})",
+            f"{figure(speed(side))} ({figure(min(speeds))} to {figure(max(speeds))})",
             figure(statistics.median(inside)) if inside else "–",
-            f"{tokens * statistics.median(speeds):.0f}",
+            f"{tokens * speed(side):.0f}",
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "–",
-            f"{side.least:.6f}",
+            f"{side.quality['min_cosine']:.6f}",
             f"{side.peak:.0f}",
             side.batch or "its own",
+        )
+
+
+def quality(sides, work):
+    """What a dtype of fewer bits costs, beside what it gains: as `bertscript bench --text` states it."""
+    sides = [side for side in sides if side.dtype != "f32" and not side.failure]
+    if not sides:
+        return
+    print(f"\nThe same embeddings beside those of transformers in float32, {len(work.reference)} texts:")
+    heading("texts per second", "minimum cosine", "median cosine", "nearest kept", "top 10 kept")
+    for side in ranked(sides, lambda side: -speed(side)):
+        found = side.quality
+        row(
+            side,
+            figure(speed(side)),
+            *(f"{found[name]:.5f}" for name in ["min_cosine", "median_cosine"]),
+            *(f"{found[name] * 100:.1f} %" for name in ["nearest_kept", "top10_kept"]),
         )
 
 
@@ -52,12 +71,17 @@ def latency(sides, work):
             ratios = paired(side, sides, lambda found: statistics.median(found[length]))
             ratio = f"{statistics.median(ratios):.2f}" if ratios else "–"
             cells.append(f"{statistics.median(found):.2f} ({found[len(found) * 9 // 10]:.2f}); {ratio}")
-        row(side, *cells, f"{side.least:.6f}", f"{side.peak:.0f}")
+        row(side, *cells, f"{side.quality['min_cosine']:.6f}", f"{side.peak:.0f}")
 
 
 def seconds(found):
     """Of a text."""
     return found["seconds"] / found["texts"]
+
+
+def speed(side):
+    """Texts per second, the median of the rounds."""
+    return statistics.median(1 / seconds(found) for found in side.rounds)
 
 
 def without_tokenizing(found):
@@ -102,7 +126,8 @@ def row(side, *cells):
 def title(machine):
     # One side alone makes a load of about its threads; more is somebody else's.
     cores = f"{machine['threads']} of {machine['cores']} cores, load {machine['load']:.1f}"
-    print(f"\n{machine['model']}, on {machine['cpu']}, {cores}, {', '.join(machine['flags'])}")
+    masks = "".join(f", {name}={value}" for name, value in machine["masks"].items())
+    print(f"\n{machine['model']}, on {machine['cpu']}, {cores}, {', '.join(machine['flags'])}{masks}")
 
 
 def summary(sides):
@@ -111,14 +136,13 @@ def summary(sides):
 
 
 def machine(settings):
-    cpu = Path("/proc/cpuinfo").read_text().splitlines()
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpu)}
-    flags = values.get("flags", "").split()
+    name, flags = cpu()
     return {
-        "cpu": values.get("model name"),
+        "cpu": name,
         "cores": os.cpu_count(),
         "threads": settings["threads"],
         "flags": [flag for flag in FLAGS if flag in flags],
+        "masks": {mask: os.environ[mask] for mask in MASKS if mask in os.environ},
         "model": settings["model"],
         "load": os.getloadavg()[0],
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -139,7 +163,7 @@ def everything(sides, work, machine):
 
 def described(side):
     tried = [dict(variant=variant, batch=batch, seconds=spent) for (variant, batch), spent in side.tried.items()]
-    names = ["name", "dtype", "variant", "batch", "failure", "load", "peak", "least", "mean", "rounds"]
+    names = ["name", "dtype", "variant", "batch", "failure", "load", "peak", "quality", "rounds"]
     return {name: getattr(side, name) for name in names} | {"tried": tried, "left_out": side.left_out}
 
 

@@ -29,14 +29,14 @@ class Side:
         self.peer = PEERS.get(name)
         self.variant, self.batch, self.failure, self.process = "", None, None, None
         self.tried, self.left_out = {}, {}
-        self.load = self.peak = self.least = self.mean = None
+        self.load = self.peak = self.quality = None
         self.rounds = []
 
     def __str__(self):
         return f"{self.name}{f', {self.variant}' if self.variant else ''}"
 
     def spec(self):
-        return {**self.settings, "peer": self.name, "name": self.name, "dtype": self.dtype, "variant": self.variant}
+        return {**self.settings, "name": self.name, "dtype": self.dtype, "variant": self.variant}
 
     def command(self, what):
         if self.peer is None:

@@ -5,7 +5,9 @@ import statistics
 
 import numpy
 
+from bench_quality import quality
 from bench_report import figure
+from bench_rows import write
 from bench_sides import Failed, Side
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64]
@@ -29,10 +31,7 @@ class Work:
         self.reference, self.lengths = self.embed_one_by_one(settings)
 
     def write(self, name, texts):
-        path = f"{self.folder}/{name}.txt"
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(f"{text}\n" for text in texts)
-        return path
+        return write(f"{self.folder}/{name}.txt", texts)
 
     def embed_one_by_one(self, settings):
         side = Side("transformers", "f32", settings)
@@ -40,7 +39,7 @@ class Work:
         file = f"{self.folder}/reference.npy"
         found = side.ask("reference", texts=self.texts, count=self.count, most=MEASURED, file=file)
         side.stop()
-        return numpy.load(file).astype(numpy.float64), found["lengths"]
+        return numpy.load(file), found["lengths"]
 
     def choose(self, side):
         """Tries every variant in a process of its own: what it leaves behind burdens nobody."""
@@ -74,16 +73,13 @@ class Work:
         side.stop()
         return spent
 
-    def accuracy(self, side, count):
-        """The least and the mean cosine to the reference, of the embeddings found last."""
+    def accuracy(self, side):
+        """How near the embeddings found last are to the reference."""
         file = f"{self.folder}/found.npy"
         side.ask("save", file=file)
-        found = numpy.load(file).astype(numpy.float64)[:count]
-        reference = self.reference[: len(found)]
-        norms = numpy.linalg.norm(found, axis=1) * numpy.linalg.norm(reference, axis=1)
-        cosines = (found * reference).sum(1) / norms
-        side.least, side.mean = float(cosines.min()), float(cosines.mean())
-        if not math.isfinite(side.mean):
+        found = numpy.load(file)[:MEASURED]
+        side.quality = quality(found, self.reference[: len(found)])
+        if not math.isfinite(side.quality["mean_cosine"]):
             raise Failed("an embedding is not a number")
 
     def finish(self, side):
@@ -139,7 +135,7 @@ class Throughput(Work):
 
     def warm_up(self, side):
         self.embed(side)
-        self.accuracy(side, MEASURED)
+        self.accuracy(side)
 
     def round(self, side):
         side.rounds.append(self.embed(side))
@@ -174,7 +170,7 @@ class Latency(Work):
 
     def warm_up(self, side):
         side.ask("embed", texts=self.texts, count=self.count, batch=BATCHES[0])
-        self.accuracy(side, MEASURED)
+        self.accuracy(side)
         self.calls(side, UNCOUNTED)
 
     def round(self, side):

@@ -12,59 +12,44 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import numpy
 
+from bench_rows import Rows, read
 from peers import PEERS
 
 
 class Worker:
     def __init__(self, spec):
-        from tokenizers import Tokenizer
-
-        self.peer = PEERS[spec["peer"]](spec)
-        self.tokenizer = Tokenizer.from_file(str(Path(spec["checkpoint"], "tokenizer.json")))
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(spec["limit"])
-        self.pad = json.loads(Path(spec["checkpoint"], "config.json").read_text())["pad_token_id"]
+        self.peer = PEERS[spec["name"]](spec)
+        self.rows = Rows(spec)
 
     def embed(self, request):
-        texts = read(request)
+        texts = read(request["texts"], request["count"])
         start = time.perf_counter()
         if hasattr(self.peer, "encode"):
             self.found = self.peer.encode(texts, request["batch"])
             return {"seconds": time.perf_counter() - start, "tokenizing": None}
-        rows = self.rows(texts)
+        rows = self.rows.of(texts)
         tokenized = time.perf_counter()
         # The longest first: rows of a batch are of about one length.
         order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
         cuts = range(0, len(order), request["batch"])
-        batches = (self.filled([rows[row] for row in order[at : at + request["batch"]]]) for at in cuts)
+        batches = (self.padded([rows[row] for row in order[at : at + request["batch"]]]) for at in cuts)
         pooled = numpy.concatenate(self.peer.embed(batches))
         self.found = numpy.empty_like(pooled)
         self.found[order] = pooled / numpy.linalg.norm(pooled, axis=1, keepdims=True)
         return {"seconds": time.perf_counter() - start, "tokenizing": tokenized - start}
 
-    def rows(self, texts):
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
-
-    def filled(self, rows):
-        """Ids and mask, filled up to the longest row."""
-        length = self.peer.length or max(map(len, rows))
-        ids = numpy.full((len(rows), length), self.pad, numpy.int64)
-        mask = numpy.zeros_like(ids)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = row
-            mask[at, : len(row)] = 1
-        return ids, mask
+    def padded(self, rows):
+        return self.rows.padded(rows, self.peer.length)
 
     def save(self, request):
         numpy.save(request["file"], self.found)
         return {}
 
     def latency(self, request):
-        ids, mask = self.filled([request["ids"]])
+        ids, mask = self.padded([request["ids"]])
         times = []
         for _ in range(request["calls"]):
             start = time.perf_counter()
@@ -74,14 +59,10 @@ class Worker:
 
     def reference(self, request):
         """Every text's length, and the embeddings of the first few, each run by itself."""
-        rows = self.rows(read(request))
-        pooled = numpy.concatenate(self.peer.embed(self.filled([row]) for row in rows[: request["most"]]))
+        rows = self.rows.of(read(request["texts"], request["count"]))
+        pooled = numpy.concatenate(self.peer.embed(self.padded([row]) for row in rows[: request["most"]]))
         numpy.save(request["file"], pooled / numpy.linalg.norm(pooled, axis=1, keepdims=True))
         return {"lengths": list(map(len, rows))}
-
-
-def read(request):
-    return Path(request["texts"]).read_text(encoding="utf-8").split("\n")[: request["count"]]
 
 
 def serve(spec, answer):
@@ -104,7 +85,7 @@ def main():
 
     try:
         if what == "prepare":
-            PEERS[spec["peer"]].prepare(spec)
+            PEERS[spec["name"]].prepare(spec)
         else:
             serve(spec, answer)
     except Exception as error:

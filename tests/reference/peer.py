@@ -4,6 +4,8 @@ A peer is converted once, by `prepare`, in a process of its own: the process tha
 are imported where they are needed, so that each process holds its own alone.
 """
 
+from pathlib import Path
+
 import numpy
 
 
@@ -39,6 +41,13 @@ class Peer:
 def mean(hidden, mask):
     mask = mask.astype(numpy.float32)
     return (mask[:, None] @ hidden)[:, 0] / mask.sum(1, keepdims=True)
+
+
+def cpu():
+    """The name of the CPU, and its flags."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return values.get("model name"), values.get("flags", "").split()
 
 
 def load_model(spec, attention=None, dtype=None):
