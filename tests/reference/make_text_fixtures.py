@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import (
     BertForMaskedLM,
     BertForNextSentencePrediction,
@@ -112,6 +113,26 @@ def embeddings(root):
     expect(directory, texts=TEXTS, **found)
 
 
+def sparse_embeddings(root):
+    directory, source = root / "sparse", root / "source"
+    write(source, build(BertForMaskedLM, 37, hidden_act="gelu"))
+    modules = [Transformer(str(source), transformer_task="fill-mask", max_seq_length=32), SpladePooling("max")]
+    prompts = {"query": "who is ", "document": ""}
+    model = SparseEncoder(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(directory), create_model_card=False)
+    for file in source.iterdir():
+        file.unlink()
+    source.rmdir()
+    model = SparseEncoder(str(directory), device="cpu")
+    found = {}
+    for name, most in [("query", None), ("document", None), ("top", 7)]:
+        prompt = "document" if name == "top" else name
+        rows = model.encode(TEXTS, prompt_name=prompt, max_active_dims=most, convert_to_tensor=False)
+        rows = [row.coalesce() for row in rows]
+        found[name] = [[row.indices()[0].tolist(), row.values().tolist()] for row in rows]
+    expect(directory, texts=TEXTS, **found)
+
+
 def labels(root):
     options = dict(hidden_act="gelu", id2label={0: "bad", 1: "fair", 2: "good"})
     for name, seed, problem in [("single", 32, "single_label_classification"), ("multi", 33, "multi_label_classification")]:
@@ -154,6 +175,7 @@ def main(root):
     directory = root / "masked"
     expect(directory, **json.loads((directory / "expected.json").read_text()), **filled)
     embeddings(root)
+    sparse_embeddings(root)
     labels(root)
 
 

@@ -7,10 +7,14 @@ mod pipeline;
 mod pooling;
 mod quality;
 mod similarity;
+mod sparse_rows;
+mod splade;
 mod stage;
 
 pub use pipeline::{EmbeddingPipeline, Prompts, Similarity};
 pub use pooling::PoolingMode;
 pub(crate) use pooling::{pool_rows, pooled_tokens};
 pub use quality::EmbeddingQuality;
+pub(crate) use sparse_rows::SparseRows;
+pub(crate) use splade::{SpladePooler, SpladePooling};
 pub(crate) use stage::normalize;

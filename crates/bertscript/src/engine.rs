@@ -25,8 +25,8 @@ pub(crate) use rows::BatchOutput;
 pub(crate) use source::Source;
 
 use crate::batch::{Batch, CheckedInputs};
-use crate::embedding::PoolingMode;
-use crate::error::Result;
+use crate::embedding::{PoolingMode, SparseRows, SpladePooler, SpladePooling};
+use crate::error::{Error, ErrorKind, Result};
 use bertscript_kernels::Team;
 use std::fmt;
 use std::ops::Range;
@@ -66,6 +66,22 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
 
     /// What is wanted of a batch.
     fn forward(&self, batch: &Batch, want: &Want<'_>, team: &dyn Team) -> Result<Vec<BatchOutput>>;
+
+    /// The logits of a batch, which are an output of tokens, pooled to a row for each sequence.
+    fn splade(
+        &self,
+        batch: &Batch,
+        output: usize,
+        pooling: SpladePooling,
+        team: &dyn Team,
+    ) -> Result<SparseRows> {
+        let missing = || Error::new(ErrorKind::Archive, "the model lacks an output");
+        let logits = self.forward(batch, &Want::Outputs(&[output]), team)?.pop();
+        let logits = logits.ok_or_else(missing)?.into_matrix()?;
+        let mut pooler = SpladePooler::new(pooling, batch.cu_seqlens(), logits.width())?;
+        pooler.add(&logits)?;
+        Ok(pooler.finish())
+    }
 
     /// Cuts sequences of these lengths, the longest first, into batches that suit the
     /// device, of at most `max_tokens` tokens where they have several sequences, and calls

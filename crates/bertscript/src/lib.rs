@@ -73,7 +73,7 @@
 //!
 //! An archive carries the checkpoint's tokenizer, its labels, and the pipeline of
 //! sentence-transformers. So text goes in, and answers come out: see
-//! [`Module::embed`], [`Module::classify`], [`Module::entities`],
+//! [`Module::embed`], [`Module::embed_sparse`], [`Module::classify`], [`Module::entities`],
 //! [`Module::answer`], [`Module::fill_mask`] and [`Module::next_sentence`]. Any
 //! number of texts may be given; they are sorted by length and cut into batches.
 //!
@@ -217,8 +217,8 @@ pub use shapes::{FixedShape, Shapes};
 pub use survey::Survey;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
-    EmbedOptions, Embeddings, Entities, EntitiesOptions, Entity, FillMaskOptions, Filling,
-    Fillings, FunctionToApply, LabelScore, LongTexts,
+    EmbedOptions, EmbedSparseOptions, Embeddings, Entities, EntitiesOptions, Entity,
+    FillMaskOptions, Filling, Fillings, FunctionToApply, LabelScore, LongTexts, SparseEmbeddings,
 };
 pub use tensor::{Element, ElementType, Tensor};
 pub use text::{

@@ -25,6 +25,6 @@ mod word_piece_ids;
 
 pub(crate) use encoding::unknown;
 pub use encoding::{EncodeOptions, Encoding, Padding, Text, Truncation};
-pub(crate) use limits::check_padded;
 pub use limits::{MAX_PADDED_LENGTH, MAX_TEXT_BYTES};
+pub(crate) use limits::{SentenceConfig, check_padded};
 pub use tokenizer::Tokenizer;

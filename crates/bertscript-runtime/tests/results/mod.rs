@@ -1,8 +1,8 @@
 //! What archives compute, as text, to be compared with what another build computes.
 
 use crate::bertscript::{
-    ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions, Inputs, Module, Result,
-    Tensor, weights_sha256,
+    ClassifyOptions, EmbedOptions, EmbedSparseOptions, EntitiesOptions, FillMaskOptions, Inputs,
+    Module, Result, Tensor, weights_sha256,
 };
 use std::fmt::Write;
 use std::fs;
@@ -41,6 +41,8 @@ pub(crate) fn results(module: &Module) -> Result<String> {
         let embedded = module.embed(texts, &EmbedOptions::default());
         let embedded = embedded.map(|found| found.row(1).to_vec());
         writeln!(found, "{embedded:?}").unwrap();
+        let sparse = module.embed_sparse(texts, &EmbedSparseOptions::default());
+        writeln!(found, "{sparse:?}").unwrap();
         writeln!(found, "{:?}", module.classify(texts, &ClassifyOptions::default())).unwrap();
         writeln!(found, "{:?}", module.entities(texts, &EntitiesOptions::default())).unwrap();
         let filled = module.fill_mask([texts[0]], &FillMaskOptions::default());

@@ -1,16 +1,17 @@
 //! What sentence-transformers makes of hidden states: `modules.json` and the
 //! files it names.
 //!
-//! Sources: `Pooling` and `SentenceTransformer` of
+//! Sources: `Pooling`, `SentenceTransformer` and `SparseEncoder` of
 //! <https://github.com/huggingface/sentence-transformers/tree/v6.2.0/sentence_transformers>
 
 use super::module_files::Arguments;
 use super::pooling::PoolingMode;
+use super::splade::SpladePooling;
 use super::stage::{Features, PipelineStage, apply};
 use crate::assets::Assets;
 use crate::checkpoint::{MODULES_FILE, ModuleEntry, read_modules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::text::unknown;
+use crate::text::{SentenceConfig, unknown};
 use bertscript_kernels::{Matrix, Team};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,12 +27,16 @@ pub struct EmbeddingPipeline {
     pooling: Pooling,
     /// The functions of what was pooled.
     of_texts: Vec<PipelineStage>,
+    /// What makes sparse embeddings of logits, in place of the stages above.
+    splade: Option<SpladePooling>,
     /// What is put before a text.
     pub prompts: Prompts,
     /// How two embeddings are compared.
     pub similarity: Similarity,
     /// How many dimensions are kept, if not all.
     pub truncate_dim: Option<usize>,
+    /// How many dimensions of a sparse embedding are kept, if not all that are not zero.
+    pub max_active_dims: Option<usize>,
 }
 
 /// From the hidden states of tokens to one vector for a text.
@@ -82,15 +87,20 @@ impl EmbeddingPipeline {
             prompts: Prompts,
             similarity_fn_name: Option<String>,
             truncate_dim: Option<usize>,
+            max_active_dims: Option<usize>,
         }
         #[derive(Default, Deserialize)]
         struct Model {
             hidden_size: Option<usize>,
         }
         let Some(modules) = assets.get(MODULES_FILE) else { return Ok(None) };
+        let modules = read_modules(modules)?;
         let model: Model = assets.json("config.json")?.unwrap_or_default();
         let hidden_size = model.hidden_size.unwrap_or(768);
-        let mut pipeline = Self::read(&read_modules(modules)?, hidden_size, assets)?;
+        let mut pipeline = match Self::read_sparse(&modules, assets)? {
+            Some(sparse) => sparse,
+            None => Self::read(&modules, hidden_size, assets)?,
+        };
         let file = "config_sentence_transformers.json";
         let settings: Settings = assets.json(file)?.unwrap_or_default();
         if let Some(name) = settings.similarity_fn_name {
@@ -98,7 +108,31 @@ impl EmbeddingPipeline {
         }
         pipeline.prompts = settings.prompts;
         pipeline.truncate_dim = settings.truncate_dim;
+        pipeline.max_active_dims = settings.max_active_dims;
         Ok(Some(pipeline))
+    }
+
+    /// The modules of a `SparseEncoder`: a model with a head for masked language modelling,
+    /// and `SpladePooling`; none of another model.
+    fn read_sparse(modules: &[ModuleEntry], assets: &Assets) -> Result<Option<Self>> {
+        let unsupported =
+            |message: String| Err(Error::new(ErrorKind::Unsupported, message).at(MODULES_FILE));
+        let is_splade = |module: &&ModuleEntry| module.class() == "SpladePooling";
+        let Some(splade) = modules.iter().find(is_splade) else { return Ok(None) };
+        let [model, _] = modules else {
+            let classes: Vec<_> = modules.iter().map(ModuleEntry::class).collect();
+            let found = classes.join(", ");
+            return unsupported(format!("found {found}, expected a model and SpladePooling alone"));
+        };
+        if !has_logits(model, assets)? {
+            let found = model.class();
+            let message = format!(
+                "found SpladePooling after a {found} that gives no logits, expected an MLMTransformer, or a Transformer whose transformer_task is \"fill-mask\""
+            );
+            return unsupported(message);
+        }
+        let splade = Some(SpladePooling::read(splade, assets)?);
+        Ok(Some(Self { splade, similarity: Similarity::Dot, ..Self::default() }))
     }
 
     /// The modules after the model, whose hidden states have a width. Each Pooling begins
@@ -149,13 +183,24 @@ impl EmbeddingPipeline {
         Self { pooling: Pooling { modes, include_prompt: true }, ..Self::default() }
     }
 
-    /// The width of an embedding, `D`, of hidden states of width `hidden_size`.
+    /// The width of an embedding, `D`, of hidden states of width `hidden_size`. A sparse one has
+    /// the vocabulary's instead.
     pub fn dimension(&self, hidden_size: i64) -> i64 {
         let outputs =
             |stages: &[PipelineStage]| stages.iter().rev().find_map(PipelineStage::outputs);
         let of_token = outputs(&self.of_tokens).unwrap_or(hidden_size as usize);
         let pooled = of_token * self.pooling.modes.len();
         outputs(&self.of_texts).unwrap_or(pooled) as i64
+    }
+
+    /// Whether embeddings are sparse, with a dimension for each token of the vocabulary.
+    pub fn is_sparse(&self) -> bool {
+        self.splade.is_some()
+    }
+
+    /// How logits become sparse embeddings, if they do.
+    pub(crate) fn splade(&self) -> Option<SpladePooling> {
+        self.splade
     }
 
     /// Whether embeddings have length 1.
@@ -198,11 +243,24 @@ impl EmbeddingPipeline {
 impl fmt::Display for EmbeddingPipeline {
     /// The stages in a few words: `mean pooling, Dense, Normalize`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(splade) = &self.splade {
+            return splade.fmt(f);
+        }
         self.of_tokens.iter().try_for_each(|stage| write!(f, "{} of tokens, ", stage.name()))?;
         let modes: Vec<_> = self.pooling.modes.iter().map(|mode| mode.name()).collect();
         write!(f, "{} pooling", modes.join(" + "))?;
         self.of_texts.iter().try_for_each(|stage| write!(f, ", {}", stage.name()))
     }
+}
+
+/// Whether the first module of a `SparseEncoder` gives logits.
+fn has_logits(model: &ModuleEntry, assets: &Assets) -> Result<bool> {
+    let task = SentenceConfig::read(assets)?.transformer_task;
+    Ok(match model.class() {
+        "MLMTransformer" => task.is_none_or(|task| task == "fill-mask"),
+        "Transformer" => task.is_some_and(|task| task == "fill-mask"),
+        _ => false,
+    })
 }
 
 const MODE: &str = "pooling_mode";

@@ -26,7 +26,7 @@ use super::{BatchOutput, EachBatch, Engine, Outputs, Source, Want};
 use crate::archive::OutputInfo;
 use crate::batch::{Batch, CheckedInputs, Unpadded};
 use crate::device::{Device, Dtype};
-use crate::embedding::{PoolingMode, pool_rows, pooled_tokens};
+use crate::embedding::{PoolingMode, SparseRows, SpladePooling, pool_rows, pooled_tokens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
 use crate::memory::collect;
@@ -124,6 +124,16 @@ impl Engine for NativeEngine {
         Ok(collect(rows.into_iter().map(BatchOutput::Host))?)
     }
 
+    fn splade(
+        &self,
+        batch: &Batch,
+        output: usize,
+        pooling: SpladePooling,
+        team: &dyn Team,
+    ) -> Result<SparseRows> {
+        self.model()?.splade(batch, output, pooling, team)
+    }
+
     fn for_each_batch(
         &self,
         lengths: &[usize],
@@ -190,6 +200,20 @@ impl Prepacked {
         match self {
             Self::F32(model) => model.tokens(batch, output, tokens, team),
             Self::Bf16(model) => model.tokens(batch, output, tokens, team),
+        }
+    }
+
+    /// The logits of an output of tokens, pooled to `[N,V]`.
+    fn splade(
+        &self,
+        batch: &Batch,
+        output: usize,
+        pooling: SpladePooling,
+        team: &dyn Team,
+    ) -> Result<SparseRows> {
+        match self {
+            Self::F32(model) => model.splade(batch, output, pooling, team),
+            Self::Bf16(model) => model.splade(batch, output, pooling, team),
         }
     }
 

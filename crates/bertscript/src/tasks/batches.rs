@@ -2,6 +2,7 @@
 
 use super::options::{Cancel, LongTexts};
 use crate::batch::Batch;
+use crate::embedding::{SparseRows, SpladePooling};
 use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::spec::Positions;
@@ -116,6 +117,11 @@ impl BatchOf<'_> {
         let found: Vec<_> = found.map(BatchOutput::into_matrix).collect::<Result<_>>()?;
         let missing = |_| Error::new(ErrorKind::Archive, "the model lacks an output");
         found.try_into().map_err(missing)
+    }
+
+    /// An output's logits of each token, pooled to a row for each sequence.
+    pub(super) fn splade(&self, output: usize, pooling: SpladePooling) -> Result<SparseRows> {
+        self.module.executor().splade(self.batch, output, pooling, self.team)
     }
 
     /// The only one of what is wanted.

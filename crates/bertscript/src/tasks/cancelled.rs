@@ -1,7 +1,8 @@
 //! Every task, cancelled at every place where it looks.
 
 use super::{
-    AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
+    AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EmbedSparseOptions, EntitiesOptions,
+    FillMaskOptions,
 };
 use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
@@ -28,6 +29,11 @@ type Task = fn(&Module, Cancel) -> Result<Answer>;
 fn embed(module: &Module, cancel: Cancel) -> Result<Answer> {
     let options = EmbedOptions { batch_tokens: BATCH, cancel, ..EmbedOptions::default() };
     Ok((String::new(), module.embed(TEXTS, &options)?.as_slice().to_vec()))
+}
+
+fn embed_sparse(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = EmbedSparseOptions { batch_tokens: BATCH, cancel, ..Default::default() };
+    Ok((String::new(), module.embed_sparse(TEXTS, &options)?.values().to_vec()))
 }
 
 fn classify(module: &Module, cancel: Cancel) -> Result<Answer> {
@@ -65,8 +71,9 @@ fn fill_mask(module: &Module, cancel: Cancel) -> Result<Answer> {
     Ok(fillings.map(|found| (found.token_str.as_str(), found.score)).unzip())
 }
 
-const TASKS: [(&str, &str, Task); 6] = [
+const TASKS: [(&str, &str, Task); 7] = [
     ("sentence", "BertModel", embed),
+    ("sparse", "BertForMaskedLM", embed_sparse),
     ("classify-single", "BertForSequenceClassification", classify),
     ("next-sentence", "BertForNextSentencePrediction", next_sentence),
     ("entities", "BertForTokenClassification", entities),

@@ -8,11 +8,11 @@ use super::options::{Cancel, LongTexts};
 use crate::embedding::{EmbeddingPipeline, PoolingMode, normalize, pool_rows, pooled_tokens};
 use crate::engine::{BatchOutput, Want};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{collect, copied, filled, try_collect};
+use crate::memory::{collect, copied, filled};
 use crate::module::Module;
 use crate::tensor::Tensor;
 use crate::text::{EncodeOptions, Encoding, Text};
-use bertscript_kernels::{Matrix, OutOfMemory, Solo};
+use bertscript_kernels::{Matrix, Solo};
 
 /// How to embed.
 #[derive(Debug, Clone, Default)]
@@ -161,19 +161,29 @@ impl Module {
     /// # Errors
     /// Those of [`Self::embed`], but for the ones of texts.
     pub fn embedding_dim(&self, options: &EmbedOptions) -> Result<usize> {
-        let [_output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(EmbeddingPipeline::pooling);
-        let pipeline = self.chosen_pipeline(chosen.as_ref())?;
-        self.prompt(options)?;
+        let (_output, pipeline) = self.pooled_output(chosen.as_ref())?;
+        self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
         self.tokenizer()?;
         Ok(self.dimensions(pipeline, options)?.1)
     }
 
-    fn chosen_pipeline<'a>(
+    /// The output that is pooled, and the pipeline: the chosen one, or the file's.
+    fn pooled_output<'a>(
         &'a self,
         chosen: Option<&'a EmbeddingPipeline>,
-    ) -> Result<&'a EmbeddingPipeline> {
-        chosen.map_or_else(|| self.pipeline()?.ok_or_else(no_pipeline), Ok)
+    ) -> Result<(usize, &'a EmbeddingPipeline)> {
+        let pipeline = chosen.map_or_else(|| self.pipeline(), |chosen| Ok(Some(chosen)));
+        if let Ok(Some(sparse)) = &pipeline
+            && sparse.is_sparse()
+        {
+            let message = format!(
+                "embed makes dense embeddings, but the file makes sparse ones ({sparse}); embed_sparse makes them"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let [output] = self.outputs_of(&EMBED)?;
+        Ok((output, pipeline?.ok_or_else(no_pipeline)?))
     }
 
     /// How many dimensions a pipeline gives, and how many of them are kept.
@@ -198,29 +208,19 @@ impl Module {
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,
     ) -> Result<Rows> {
-        let [output] = self.outputs_of(&EMBED)?;
         let chosen = options.pooling.clone().map(EmbeddingPipeline::pooling);
-        let pipeline = self.chosen_pipeline(chosen.as_ref())?;
+        let (output, pipeline) = self.pooled_output(chosen.as_ref())?;
         let (width, kept) = self.dimensions(pipeline, options)?;
-        let prompt = self.prompt(options)?;
+        let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref())?;
         let texts: Vec<Text<'a>> = collect(texts.into_iter().map(Into::into))?;
-        let prompted: Vec<String>;
-        let texts = match prompt.as_str() {
-            "" => texts,
-            prompt => {
-                prompted = try_collect(texts.iter().map(|text| joined(prompt, text.text)))?;
-                let pairs = texts.iter().map(|text| text.text_pair);
-                let prompted = prompted.iter().map(String::as_str).zip(pairs);
-                collect(prompted.map(|(text, text_pair)| Text { text, text_pair }))?
-            }
-        };
         let encode = EncodeOptions {
             split_special_tokens: options.split_special_tokens,
             max_length: options.max_length,
             details: false,
             ..EncodeOptions::default()
         };
-        let encodings = self.encode_for_task(&texts, options.long_texts, encode.clone())?;
+        let encodings =
+            self.encode_prompted(&prompt, &texts, options.long_texts, encode.clone())?;
         let prompt_length = self.prompt_length(&prompt, encode)?;
 
         // Of several windows of a text, the first begins with the prompt.
@@ -279,44 +279,6 @@ impl Module {
         let pipeline = self.pipeline().ok().flatten();
         pipeline.map(|pipeline| pipeline.similarity).unwrap_or_default().of(a, b)
     }
-
-    fn prompt(&self, options: &EmbedOptions) -> Result<String> {
-        if options.prompt.is_some() && options.prompt_name.is_some() {
-            let message = "found prompt_name too, expected one of the two";
-            return Err(Error::new(ErrorKind::InvalidInput, message).at("prompt"));
-        }
-        if let Some(prompt) = &options.prompt {
-            return Ok(prompt.clone());
-        }
-        let none = crate::embedding::Prompts::default();
-        let known = match self.pipeline() {
-            Ok(Some(pipeline)) => &pipeline.prompts,
-            _ => &none,
-        };
-        let Some(name) = options.prompt_name.as_ref().or(known.default_prompt_name.as_ref()) else {
-            return Ok(String::new());
-        };
-        known.prompts.get(name).cloned().ok_or_else(|| {
-            let names = match known.prompts.is_empty() {
-                true => "it has none".to_owned(),
-                false => known.prompts.keys().cloned().collect::<Vec<_>>().join(", "),
-            };
-            let message = format!("the file has no prompt {name:?}, expected one of: {names}");
-            Error::new(ErrorKind::InvalidInput, message).at("prompt_name")
-        })
-    }
-
-    /// How many tokens at the start of every sequence are the prompt's.
-    fn prompt_length(&self, prompt: &str, encode: EncodeOptions) -> Result<usize> {
-        if prompt.is_empty() {
-            return Ok(0);
-        }
-        let encoding = self.encode_for_task(&[prompt.into()], LongTexts::Truncate, encode)?;
-        let length = encoding[0].len();
-        // What closes a sequence does not stand after the prompt.
-        let last = encoding[0].input_ids.last().copied();
-        Ok(if last == self.tokenizer()?.sep_token_id() { length - 1 } else { length })
-    }
 }
 
 /// Pools what the stages before pooling make of the hidden states of tokens.
@@ -331,15 +293,6 @@ fn pool_stages(
     let tokens = pooled_tokens(batch.batch.ranges(), modes, skipped)?;
     let rows = pipeline.before_pooling(batch.team, hidden)?;
     pool_rows(&rows, &tokens, modes, skipped)
-}
-
-fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
-    let bytes = prompt.len() + text.len();
-    let mut joined = String::new();
-    joined.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
-    joined.push_str(prompt);
-    joined.push_str(text);
-    Ok(joined)
 }
 
 fn no_pipeline() -> Error {

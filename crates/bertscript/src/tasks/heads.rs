@@ -16,6 +16,8 @@ pub(super) struct Reads<const N: usize = 1> {
 pub(super) const EMBED: Reads =
     Reads { name: "embed", outputs: &[(Task::Model, ["last_hidden_state"])] };
 
+pub(super) const EMBED_SPARSE: Reads = Reads { name: "embed_sparse", outputs: FILL_MASK.outputs };
+
 pub(super) const CLASSIFY: Reads =
     Reads { name: "classify", outputs: &[(Task::SequenceClassification, ["logits"])] };
 

@@ -65,14 +65,16 @@ pub(crate) fn check_padded(rows: usize, length: usize) -> Result<()> {
 
 /// What sentence-transformers sets of its Transformer.
 #[derive(Default, Deserialize)]
-pub(super) struct SentenceConfig {
+pub(crate) struct SentenceConfig {
     max_seq_length: Option<f64>,
     pub(super) do_lower_case: Option<bool>,
+    /// What the model is loaded for: `feature-extraction` or `fill-mask`
+    pub(crate) transformer_task: Option<String>,
 }
 
 impl SentenceConfig {
     /// That of the first file that says anything.
-    pub(super) fn read(assets: &Assets) -> Result<Self> {
+    pub(crate) fn read(assets: &Assets) -> Result<Self> {
         for name in SENTENCE_FILES {
             let values: Map<String, Value> = assets.json(name)?.unwrap_or_default();
             if !values.is_empty() {

@@ -11,6 +11,10 @@ use crate::memory::with_capacity;
 use crate::weights::{Init, Weights};
 use bertscript_kernels::{Element, Isa, Keys, LayerNorm, Linear, Matrix, Team, Then};
 
+/// Rows of logits that are there at once where they are pooled: enough that reading the
+/// weights of a vocabulary costs little.
+const BLOCK: usize = 128;
+
 /// What is computed of the encoder's hidden states.
 #[derive(Debug)]
 pub(super) struct Heads<E> {
@@ -25,7 +29,7 @@ pub(super) struct Heads<E> {
 }
 
 #[derive(Debug)]
-struct Head<E> {
+pub(super) struct Head<E> {
     pooling: Pooling,
     transforms: Vec<Transform<E>>,
     last: Linear<E>,
@@ -61,6 +65,16 @@ impl<E: Element> Heads<E> {
     /// Whether an output has a row for each token.
     pub(super) fn is_per_token(&self, output: usize) -> bool {
         self.per_token.get(output).copied().unwrap_or(false)
+    }
+
+    /// The head whose logits of each token are an output.
+    pub(super) fn of_tokens(&self, output: usize) -> Option<&Head<E>> {
+        let mut first = 0;
+        self.heads.iter().find(|head| {
+            let is_output = output == first;
+            first += head.num_outputs();
+            is_output && head.form == OutputForm::Logits && head.pooling == Pooling::None
+        })
     }
 
     /// Whether an output needs the hidden states of all tokens.
@@ -147,15 +161,45 @@ impl<E: Element> Head<E> {
         }
     }
 
-    /// `[N,H]` -> its outputs, `[N,..]`
-    fn forward(&self, team: &dyn Team, rows: &Matrix<E>) -> Result<Vec<Matrix<f32>>> {
-        let mut logits = Matrix::new(self.last.outputs());
-        logits.set_rows(rows.len())?;
+    /// The number of logits of a row.
+    pub(super) fn width(&self) -> usize {
+        self.last.outputs()
+    }
+
+    /// What the last layer reads of rows `[N,H]`; the rows, if none.
+    fn transform(&self, team: &dyn Team, rows: &Matrix<E>) -> Result<Option<Matrix<E>>> {
         let mut transformed: Option<Matrix<E>> = None;
         for transform in &self.transforms {
             let x = transformed.as_ref().unwrap_or(rows);
             transformed = Some(transform.forward(team, x)?);
         }
+        Ok(transformed)
+    }
+
+    /// Shows the logits of rows `[N,H]`, some rows after the other.
+    pub(super) fn logits_in_blocks(
+        &self,
+        team: &dyn Team,
+        rows: &Matrix<E>,
+        mut each: impl FnMut(&Matrix<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let transformed = self.transform(team, rows)?;
+        let x = transformed.as_ref().unwrap_or(rows);
+        let mut logits = Matrix::new(self.width());
+        for start in (0..x.len()).step_by(BLOCK) {
+            let block = start..x.len().min(start + BLOCK);
+            logits.set_rows(block.len())?;
+            self.last.forward(team, x.rows(block), Then::Keep, logits.all_mut())?;
+            each(&logits)?;
+        }
+        Ok(())
+    }
+
+    /// `[N,H]` -> its outputs, `[N,..]`
+    fn forward(&self, team: &dyn Team, rows: &Matrix<E>) -> Result<Vec<Matrix<f32>>> {
+        let mut logits = Matrix::new(self.width());
+        logits.set_rows(rows.len())?;
+        let transformed = self.transform(team, rows)?;
         let x = transformed.as_ref().unwrap_or(rows);
         self.last.forward(team, x.all(), Then::Keep, logits.all_mut())?;
         Ok(match self.form {

@@ -9,6 +9,7 @@ use super::linear::{copy, optional_norm};
 use super::rotations::RopeTables;
 use super::scratch::Scratch;
 use crate::batch::Batch;
+use crate::embedding::{SparseRows, SpladePooler, SpladePooling};
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::model::ModelSpec;
 use crate::memory::copied;
@@ -133,10 +134,7 @@ impl<E: Element> Model<E> {
         tokens: &[usize],
         team: &dyn Team,
     ) -> Result<Matrix<f32>> {
-        let missing = || {
-            let message = format!("the output {output} of the model is not one of tokens");
-            Error::new(ErrorKind::Unsupported, message)
-        };
+        let missing = || not_of_tokens(output);
         if !self.heads.is_per_token(output) {
             return Err(missing());
         }
@@ -146,6 +144,24 @@ impl<E: Element> Model<E> {
             let found = self.heads.forward(&[], None, &only, scratch, team)?;
             found.into_iter().nth(output).flatten().ok_or_else(missing)
         })
+    }
+
+    /// See [`super::Prepacked::splade`]. Logits are pooled as they come: those of all tokens
+    /// are many times what the model holds otherwise.
+    pub(super) fn splade(
+        &self,
+        batch: &Batch,
+        output: usize,
+        pooling: SpladePooling,
+        team: &dyn Team,
+    ) -> Result<SparseRows> {
+        let head = self.heads.of_tokens(output).ok_or_else(|| not_of_tokens(output))?;
+        let mut pooler = SpladePooler::new(pooling, batch.cu_seqlens(), head.width())?;
+        self.with_scratch(|scratch| {
+            self.encode(batch, None, scratch, team, |_| Ok(()))?;
+            head.logits_in_blocks(team, &scratch.copied, |logits| pooler.add(logits))
+        })?;
+        Ok(pooler.finish())
     }
 
     fn with_scratch<R>(&self, run: impl FnOnce(&mut Scratch<E>) -> Result<R>) -> Result<R> {
@@ -216,4 +232,9 @@ impl<E: Element> Model<E> {
         }
         Ok(())
     }
+}
+
+fn not_of_tokens(output: usize) -> Error {
+    let message = format!("the output {output} of the model is not one of tokens");
+    Error::new(ErrorKind::Unsupported, message)
 }
