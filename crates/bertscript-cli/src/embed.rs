@@ -3,9 +3,13 @@
 use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
-use crate::sink::{Sink, Target};
-use crate::stream::{self, Chunks};
-use bertscript::{Cancel, EmbedOptions, ErrorKind, LongTexts, Module, PoolingMode};
+use crate::sink::{Row, Sink, Target};
+use crate::stream::{self, Chunk, Chunks};
+use anyhow::bail;
+use bertscript::{
+    Cancel, EmbedOptions, EmbedSparseOptions, EmbeddingPipeline, ErrorKind, LongTexts, Module,
+    PoolingMode,
+};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +19,9 @@ use std::time::Instant;
 ///
 /// Texts are read one a line and embedded as they come, so the input may be of
 /// any size. Where the checkpoint was a sentence-transformers model, its pipeline
-/// (pooling, dense layers, normalisation, prompts) is followed. Ctrl-C stops,
-/// and what is done is kept.
+/// (pooling, dense layers, normalisation, prompts) is followed. Where it was a
+/// SparseEncoder (SPLADE), embeddings are sparse: indices and values of the
+/// dimensions that are not zero. Ctrl-C stops, and what is done is kept.
 #[derive(Args)]
 pub(crate) struct Embed {
     /// The exported file
@@ -24,8 +29,9 @@ pub(crate) struct Embed {
     /// The texts, one a line [default: standard input]
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Where the embeddings go: .npy, .safetensors or .jsonl; or - or
-    /// /dev/stdout, which get JSON lines [default: -]
+    /// Where the embeddings go: .npy, .safetensors or .jsonl; sparse ones to .npz, which
+    /// scipy.sparse.load_npz reads, or .jsonl; or - or /dev/stdout, which get JSON lines
+    /// [default: -]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Each line of the input is JSON: a string, or an object with text
@@ -47,8 +53,12 @@ pub(crate) struct Embed {
     /// Keep only the first dimensions
     #[arg(long, value_name = "N")]
     truncate_dim: Option<usize>,
-    /// The budget of a batch, in tokens with padding [default: 4096 on the CPU, 32768
-    /// on a CUDA device]
+    /// Of sparse embeddings, keep only so many dimensions, those of the largest values
+    /// [default: as the file says]
+    #[arg(long, value_name = "N")]
+    max_active_dims: Option<usize>,
+    /// The budget of a batch, in tokens with padding [default: 4096; 32768 on a CUDA
+    /// device, unless embeddings are sparse]
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
     /// What becomes of texts longer than the model takes: truncate, refuse or
@@ -80,23 +90,18 @@ impl Embed {
         let progress = Progress::start("loading");
         let module = self.options.load(&self.file)?;
         let cancel = cancel_on_interrupt()?;
-        let options = EmbedOptions {
-            pooling: self.pooling.clone(),
-            normalize: self.normalize,
-            prompt: self.prompt.clone(),
-            prompt_name: self.prompt_name.clone(),
-            truncate_dim: self.truncate_dim,
-            long_texts: self.long_texts,
-            split_special_tokens: self.split_special_tokens,
-            max_length: self.max_length,
-            batch_tokens: self.batch_tokens,
-            cancel: cancel.clone(),
+        let task = self.task(&module, &cancel)?;
+        target.check_form(matches!(task, Task::Sparse(_)))?;
+        let width = match &task {
+            Task::Dense(options) => module.embedding_dim(options)?,
+            Task::Sparse(options) => module.sparse_embedding_dim(options)?,
         };
-        let width = module.embedding_dim(&options)?;
         let mut sink = target.open(width as u64)?;
         progress.stage("embedding");
         let mut done = Done::default();
-        let result = self.run(&module, &options, &mut sink, &mut done, &progress);
+        let chunks = Chunks::open(self.input.as_deref(), self.jsonl, cancel.clone());
+        let result =
+            chunks.and_then(|chunks| task.run(&module, chunks, &mut sink, &mut done, &progress));
         let closed = matches!(&result, Err(error) if is_closed_pipe(error));
         // Whatever stopped it, what is done is kept; all but what cannot be written.
         sink.finish()?;
@@ -118,28 +123,105 @@ impl Embed {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What the file makes, unless a pooling is asked for, which makes dense embeddings.
+    fn task(&self, module: &Module, cancel: &Cancel) -> anyhow::Result<Task> {
+        // Of an archive of another program, it is said what it is.
+        let is_sparse = self.pooling.is_none()
+            && module.metadata().is_some()
+            && module.pipeline()?.is_some_and(EmbeddingPipeline::is_sparse);
+        if !is_sparse {
+            if self.max_active_dims.is_some() {
+                bail!("--max-active-dims is for sparse embeddings, and these are dense");
+            }
+            return Ok(Task::Dense(EmbedOptions {
+                pooling: self.pooling.clone(),
+                normalize: self.normalize,
+                prompt: self.prompt.clone(),
+                prompt_name: self.prompt_name.clone(),
+                truncate_dim: self.truncate_dim,
+                long_texts: self.long_texts,
+                split_special_tokens: self.split_special_tokens,
+                max_length: self.max_length,
+                batch_tokens: self.batch_tokens,
+                cancel: cancel.clone(),
+            }));
+        }
+        let dense =
+            [("--normalize", self.normalize), ("--truncate-dim", self.truncate_dim.is_some())];
+        if let Some((option, _)) = dense.iter().find(|(_, is_given)| *is_given) {
+            bail!("{option} is for dense embeddings, and those of the file are sparse");
+        }
+        Ok(Task::Sparse(EmbedSparseOptions {
+            max_active_dims: self.max_active_dims,
+            prompt: self.prompt.clone(),
+            prompt_name: self.prompt_name.clone(),
+            long_texts: self.long_texts,
+            split_special_tokens: self.split_special_tokens,
+            max_length: self.max_length,
+            batch_tokens: self.batch_tokens,
+            cancel: cancel.clone(),
+        }))
+    }
+}
+
+/// The embeddings that are made, and how.
+enum Task {
+    Dense(EmbedOptions),
+    Sparse(EmbedSparseOptions),
+}
+
+impl Task {
     fn run(
         &self,
         module: &Module,
-        options: &EmbedOptions,
+        chunks: Chunks,
         sink: &mut Sink,
         done: &mut Done,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        for chunk in Chunks::open(self.input.as_deref(), self.jsonl, options.cancel.clone())? {
+        for chunk in chunks {
             let chunk = chunk?;
-            let embeddings = match module.embed(chunk.texts(), options) {
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Ok(()),
-                other => other.map_err(|error| chunk.blame(error))?,
+            let truncated = match self.embed(module, &chunk, sink)? {
+                Some(truncated) => truncated,
+                None => return Ok(()),
             };
-            sink.write(embeddings.rows())?;
-            done.texts += embeddings.len();
-            done.truncated += embeddings.truncated().len();
+            done.texts += chunk.texts.len();
+            done.truncated += truncated;
             let speed = done.texts as f64 / started.elapsed().as_secs_f64();
             progress.say(format!("embedding: {} texts, {speed:.0} a second", done.texts));
         }
         Ok(())
+    }
+
+    /// Embeds a chunk, and says how many texts were truncated; none if it was cancelled.
+    fn embed(
+        &self,
+        module: &Module,
+        chunk: &Chunk,
+        sink: &mut Sink,
+    ) -> anyhow::Result<Option<usize>> {
+        let blame = |error: bertscript::Error| match error.kind() {
+            ErrorKind::Cancelled => Ok(None),
+            _ => Err(chunk.blame(error)),
+        };
+        match self {
+            Self::Dense(options) => match module.embed(chunk.texts(), options) {
+                Err(error) => blame(error),
+                Ok(found) => {
+                    sink.write(found.rows().map(|embedding| Row::Dense { embedding }))?;
+                    Ok(Some(found.truncated().len()))
+                }
+            },
+            Self::Sparse(options) => match module.embed_sparse(chunk.texts(), options) {
+                Err(error) => blame(error),
+                Ok(found) => {
+                    let rows = found.rows();
+                    sink.write(rows.map(|(indices, values)| Row::Sparse { indices, values }))?;
+                    Ok(Some(found.truncated().len()))
+                }
+            },
+        }
     }
 }
 

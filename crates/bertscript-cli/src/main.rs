@@ -6,6 +6,7 @@ mod embed;
 mod export;
 mod generate;
 mod inspect;
+mod npz;
 mod options;
 mod output;
 mod predict;

@@ -1,15 +1,26 @@
-//! Where embeddings go: JSON lines, NumPy or safetensors, row by row.
+//! Where embeddings go: JSON lines, NumPy or safetensors, row by row; sparse ones as JSON
+//! lines or for SciPy.
 
+use crate::npz::Csr;
 use crate::output;
 use crate::stream::STDOUT;
 use anyhow::{Context, bail};
 use bertscript::{WholeFile, check_output};
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Stdout, Write};
 use std::path::Path;
 
 /// Room for the longest header; both formats allow blanks in it.
 const HEADER: usize = 256;
+
+/// An embedding.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Row<'a> {
+    Dense { embedding: &'a [f32] },
+    Sparse { indices: &'a [u32], values: &'a [f32] },
+}
 
 /// A destination of rows of numbers, of any count.
 pub(crate) struct Sink {
@@ -25,6 +36,8 @@ enum Output {
     Lines(File, u64),
     /// A binary file, which appears when it is finished.
     Binary { file: BufWriter<WholeFile>, format: Format, rows: u64, width: u64 },
+    /// A file of sparse rows, which appears when it is finished.
+    Npz { file: BufWriter<WholeFile>, rows: Csr },
     /// A binary file that could not be written: it will not appear.
     Lost,
 }
@@ -41,6 +54,7 @@ pub(crate) enum Target<'a> {
     Stdout,
     Lines(&'a Path),
     Binary(&'a Path, Format),
+    Npz(&'a Path),
 }
 
 impl<'a> Target<'a> {
@@ -52,19 +66,36 @@ impl<'a> Target<'a> {
         Ok(match path.extension().and_then(|ending| ending.to_str()) {
             Some("npy") => Self::Binary(path, Format::Npy),
             Some("safetensors") => Self::Binary(path, Format::Safetensors),
+            Some("npz") => Self::Npz(path),
             Some("jsonl") => Self::Lines(path),
             _ => {
                 let name = path.display();
-                bail!("{name}: unknown ending, expected .npy, .safetensors or .jsonl")
+                bail!("{name}: unknown ending, expected .npy, .npz, .safetensors or .jsonl")
             }
         })
+    }
+
+    /// Checks that its form is one of dense or of sparse embeddings.
+    pub(crate) fn check_form(&self, is_sparse: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Binary(path, _) if is_sparse => {
+                bail!("{}: the embeddings are sparse, expected .npz or .jsonl", path.display())
+            }
+            Self::Npz(path) if !is_sparse => bail!(
+                "{}: the embeddings are dense, expected .npy, .safetensors or .jsonl",
+                path.display()
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that it can be written, and is none of `inputs`.
     pub(crate) fn check(&self, inputs: [&Path; 2]) -> anyhow::Result<()> {
         match self {
             Self::Stdout => output::require_stdout(),
-            Self::Lines(path) | Self::Binary(path, _) => Ok(check_output(path, inputs)?),
+            Self::Lines(path) | Self::Binary(path, _) | Self::Npz(path) => {
+                Ok(check_output(path, inputs)?)
+            }
         }
     }
 
@@ -84,6 +115,10 @@ impl<'a> Target<'a> {
                 header.with_context(|| format!("cannot write {name}"))?;
                 (Output::Binary { file, format, rows: 0, width }, name)
             }
+            Self::Npz(path) => {
+                let file = BufWriter::with_capacity(1 << 16, WholeFile::create(path)?);
+                (Output::Npz { file, rows: Csr::new(width) }, path.display().to_string())
+            }
         };
         Ok(Sink { output, name })
     }
@@ -99,12 +134,10 @@ fn open_lines(path: &Path) -> io::Result<File> {
 impl Sink {
     /// Appends rows. Of a binary file that cannot be written nothing will appear; of
     /// lines, those before stay.
-    pub(crate) fn write<'a>(
-        &mut self,
-        rows: impl Iterator<Item = &'a [f32]>,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn write<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> anyhow::Result<()> {
         let written = self.output.write(rows);
-        if written.is_err() && matches!(self.output, Output::Binary { .. }) {
+        let appears_whole = matches!(self.output, Output::Binary { .. } | Output::Npz { .. });
+        if written.is_err() && appears_whole {
             self.output = Output::Lost;
         }
         written.with_context(|| format!("cannot write {}", self.name))
@@ -112,20 +145,28 @@ impl Sink {
 
     /// Completes the file, which now appears.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let Output::Binary { file, format, rows, width } = self.output else { return Ok(()) };
         let complete = || {
-            let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(&format.header(rows, width))?;
-            Ok::<_, io::Error>(file)
+            let whole = |file: BufWriter<WholeFile>| {
+                file.into_inner().map_err(io::IntoInnerError::into_error)
+            };
+            Ok::<_, io::Error>(match self.output {
+                Output::Binary { file, format, rows, width } => {
+                    let mut file = whole(file)?;
+                    file.seek(SeekFrom::Start(0))?;
+                    file.write_all(&format.header(rows, width))?;
+                    Some(file)
+                }
+                Output::Npz { file, rows } => Some(whole(rows.write(file)?)?),
+                Output::Stdout(_) | Output::Lines(..) | Output::Lost => None,
+            })
         };
         let file = complete().with_context(|| format!("cannot write {}", self.name))?;
-        Ok(file.finish()?)
+        Ok(file.map_or(Ok(()), WholeFile::finish)?)
     }
 }
 
 impl Output {
-    fn write<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) -> io::Result<()> {
+    fn write<'a>(&mut self, mut rows: impl Iterator<Item = Row<'a>>) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
                 for row in rows {
@@ -150,21 +191,26 @@ impl Output {
             Self::Binary { file, rows: count, .. } => {
                 let mut bytes = Vec::new();
                 for row in rows {
+                    let (Row::Dense { embedding: values } | Row::Sparse { values, .. }) = row;
                     bytes.clear();
-                    bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+                    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
                     file.write_all(&bytes)?;
                     *count += 1;
                 }
                 Ok(())
             }
+            Self::Npz { rows: all, .. } => rows.try_for_each(|row| match row {
+                Row::Dense { embedding } => all.push(&[], embedding),
+                Row::Sparse { indices, values } => all.push(indices, values),
+            }),
             Self::Lost => Ok(()),
         }
     }
 }
 
 /// A row as a line of JSON.
-fn line(row: &[f32]) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&serde_json::json!({ "embedding": row }))?;
+fn line(row: Row<'_>) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&row)?;
     line.push(b'\n');
     Ok(line)
 }
@@ -212,13 +258,17 @@ mod tests {
         }
     }
 
+    fn dense(embedding: &[f32]) -> Row<'_> {
+        Row::Dense { embedding }
+    }
+
     #[test]
     fn a_safetensors_file_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.safetensors");
         let mut sink = Target::new(Some(&path)).unwrap().open(2).unwrap();
-        sink.write([1., 2., 3., 4.].chunks(2)).unwrap();
-        sink.write([5., 6.].chunks(2)).unwrap();
+        sink.write([1., 2., 3., 4.].chunks(2).map(dense)).unwrap();
+        sink.write([5., 6.].chunks(2).map(dense)).unwrap();
         assert!(!path.exists());
         sink.finish().unwrap();
         let tensors = bertscript::read_safetensors(&path).unwrap();

@@ -29,19 +29,34 @@ pub(crate) fn describe(
         }
         Err(error) => ("warning", format!("the tokenizer cannot be used: {error}")),
     });
-    if architecture.map(Architecture::task) != Some(Task::Model) {
-        return lines;
-    }
+    let (is_plain, has_logits) = match architecture.map(Architecture::task) {
+        Some(Task::Model) => (true, false),
+        Some(Task::MaskedLM | Task::PreTraining) => (false, true),
+        _ => return lines,
+    };
     match EmbeddingPipeline::from_assets(assets) {
-        Ok(Some(pipeline)) => {
-            let width = pipeline.dimension(config.hidden_size());
-            lines.push(("embeds", format!("{pipeline}, to {width} dimensions")));
+        Ok(Some(pipeline)) if pipeline.is_sparse() == has_logits => {
+            let (width, most) = match pipeline.is_sparse() {
+                true => (config.vocab_size(), pipeline.max_active_dims),
+                false => (pipeline.dimension(config.hidden_size()), None),
+            };
+            let most = most.map(|most| format!(", at most {most} of them not zero"));
+            let most = most.unwrap_or_default();
+            lines.push(("embeds", format!("{pipeline}, to {width} dimensions{most}")));
             if !pipeline.prompts.prompts.is_empty() {
                 let names: Vec<_> = pipeline.prompts.prompts.keys().map(String::as_str).collect();
                 lines.push(("prompts", names.join(", ")));
             }
         }
-        Ok(None) => lines.push(("embeds", "no pipeline: `embed` needs --pooling".to_owned())),
+        Ok(None) if is_plain => {
+            lines.push(("embeds", "no pipeline: `embed` needs --pooling".to_owned()));
+        }
+        // A head for another task, trained on a model that embeds.
+        Ok(_) if !is_plain => {}
+        Ok(_) => {
+            let message = "the pipeline makes sparse embeddings, of a class ..ForMaskedLM";
+            lines.push(("warning", message.to_owned()));
+        }
         Err(error) => lines.push(("warning", format!("the pipeline cannot be followed: {error}"))),
     }
     lines
