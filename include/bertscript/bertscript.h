@@ -178,6 +178,15 @@ typedef struct bertscript_module bertscript_module;
 typedef struct bertscript_run_options bertscript_run_options;
 
 /**
+ * Sparse embeddings of texts: of each the values that are not zero, and their indices, which
+ * are token ids.
+ *
+ * Ownership: the caller frees it.
+ * Thread safety: it never changes; any thread may read it.
+ */
+typedef struct bertscript_sparse_embeddings bertscript_sparse_embeddings;
+
+/**
  * How a task treats its texts. What is not set is as in transformers and
  * sentence-transformers; setting what a task does not have is an error of the
  * task.
@@ -2196,8 +2205,8 @@ BERTSCRIPT_NOEXCEPT;
  * Sets the budget of a batch, for every task: more is faster on large machines
  * and takes more memory.
  *
- * @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and 32768 on
- *        a CUDA device
+ * @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and for
+ *        sparse embeddings, and 32768 on a CUDA device
  *
  * Thread safety: one thread at a time.
  */
@@ -2414,6 +2423,20 @@ bertscript_status bertscript_task_options_set_truncate_dim(bertscript_task_optio
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * Keeps some dimensions of sparse embeddings only, those of the largest values, and of equal
+ * values those of the lower indices.
+ *
+ * @param max_active_dims how many, at least 1; as the file says unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_max_active_dims(bertscript_task_options *options,
+                                                              size_t max_active_dims,
+                                                              bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * Chooses what makes scores of logits, to classify.
  *
  * @param function_to_apply `sigmoid`, `softmax` or `none`; unless set, what the file
@@ -2582,6 +2605,113 @@ bertscript_status bertscript_module_similarity(const bertscript_module *module,
                                                const bertscript_tensor *b,
                                                bertscript_tensor **out,
                                                bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Embeds texts sparsely, as the file's `SparseEncoder` of sentence-transformers (SPLADE) says:
+ * a value for each token of the vocabulary, most of them zero.
+ *
+ * @param texts the texts, UTF-8, `count` of them
+ * @param lengths the length of each in bytes; NULL if they are NUL-terminated
+ * @param count how many texts there are; 0 is accepted
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`,
+ *        `max_length`, `prompt` or `prompt_name`, `max_active_dims`; NULL for none
+ * @param out gets the embeddings, in the texts' order
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no `..ForMaskedLM`, has no
+ * `SpladePooling` in its pipeline, or has no tokenizer; `BERTSCRIPT_INVALID_UTF8`
+ * with the text's number; `BERTSCRIPT_CANCELLED`.
+ * Ownership: the caller frees the embeddings; the caller may free the texts after the call.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_embed_sparse(const bertscript_module *module,
+                                                 const char *const *texts,
+                                                 const size_t *lengths,
+                                                 size_t count,
+                                                 const bertscript_task_options *options,
+                                                 bertscript_sparse_embeddings **out,
+                                                 bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How many texts there were; 0 if `embeddings` is NULL.
+ *
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+size_t bertscript_sparse_embeddings_count(const bertscript_sparse_embeddings *embeddings)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The dimension of the embeddings, the size of the vocabulary; 0 if `embeddings` is NULL.
+ *
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+size_t bertscript_sparse_embeddings_dimension(const bertscript_sparse_embeddings *embeddings)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How many values of a text are not zero; 0 if `embeddings` is NULL or there is no such text.
+ *
+ * @param text its number, from 0
+ *
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+size_t bertscript_sparse_embeddings_size(const bertscript_sparse_embeddings *embeddings,
+                                         size_t text)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The indices of a text's values, ascending, as many as `bertscript_sparse_embeddings_size`
+ * says; NULL if `embeddings` is NULL or there is no such text.
+ *
+ * @param text its number, from 0
+ *
+ * Ownership: borrowed, until the embeddings are freed.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const uint32_t *bertscript_sparse_embeddings_indices(const bertscript_sparse_embeddings *embeddings,
+                                                     size_t text)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The values of a text, as many as `bertscript_sparse_embeddings_size` says; NULL if
+ * `embeddings` is NULL or there is no such text.
+ *
+ * @param text its number, from 0
+ *
+ * Ownership: borrowed, until the embeddings are freed.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const float *bertscript_sparse_embeddings_values(const bertscript_sparse_embeddings *embeddings,
+                                                 size_t text)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Whether a text was truncated: 0 or 1; 0 if `embeddings` is NULL.
+ *
+ * @param text its number, from 0
+ *
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+int32_t bertscript_sparse_embeddings_truncated(const bertscript_sparse_embeddings *embeddings,
+                                               size_t text)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Frees embeddings. NULL is accepted.
+ *
+ * Ownership: takes the handle.
+ * Thread safety: any thread, once.
+ */
+BERTSCRIPT_API
+void bertscript_sparse_embeddings_free(bertscript_sparse_embeddings *embeddings)
 BERTSCRIPT_NOEXCEPT;
 
 /**

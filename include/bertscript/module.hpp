@@ -171,6 +171,15 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
         return with_options<std::size_t, std::size_t>(options, call, [](std::size_t dim) { return dim; });
     }
 
+    /// Embeds texts sparsely: of each, the values that are not zero.
+    Outcome<std::vector<SparseEmbedding>> embed_sparse(const Texts &texts, const TaskOptions &options = {}) const {
+        return results<SparseEmbedding, bertscript_sparse_embeddings>(
+            options, [&](auto chosen, auto out, auto error) {
+                return bertscript_module_embed_sparse(get(), texts.pointers(), texts.lengths(), texts.size(), chosen,
+                                                      out, error);
+            });
+    }
+
     /// How similar embeddings `[N, D]` and `[M, D]` are: `[N, M]`.
     Outcome<Tensor> similarity(const Tensor &a, const Tensor &b) const {
         bertscript_tensor *tensor = nullptr;

@@ -81,7 +81,7 @@ struct TraceOptions {
 /// does not have is an error.
 struct TaskOptions {
     std::optional<CancelToken> cancel_token;
-    std::optional<std::size_t> batch_tokens, max_length, top_k, truncate_dim, stride;
+    std::optional<std::size_t> batch_tokens, max_length, top_k, truncate_dim, max_active_dims, stride;
     std::optional<std::size_t> max_answer_len, max_seq_len, doc_stride;
     std::optional<std::string> long_texts, prompt, prompt_name, function_to_apply, aggregation_strategy;
     std::optional<bool> split_special_tokens, normalize, handle_impossible_answer, align_to_words;
@@ -182,6 +182,7 @@ inline FilledTask fill(const TaskOptions &chosen) {
     filled.set(chosen.prompt, bertscript_task_options_set_prompt);
     filled.set(chosen.prompt_name, bertscript_task_options_set_prompt_name);
     filled.set(chosen.truncate_dim, bertscript_task_options_set_truncate_dim);
+    filled.set(chosen.max_active_dims, bertscript_task_options_set_max_active_dims);
     filled.set(chosen.function_to_apply, bertscript_task_options_set_function_to_apply);
     filled.set(chosen.aggregation_strategy, bertscript_task_options_set_aggregation_strategy);
     filled.set(chosen.ignore_labels, bertscript_task_options_set_ignore_labels);

@@ -30,6 +30,16 @@ struct Classification {
     bool truncated;
 };
 
+/// The sparse embedding of a text: the values that are not zero.
+struct SparseEmbedding {
+    /// Token ids, ascending.
+    std::vector<std::uint32_t> indices;
+    /// As many values.
+    std::vector<float> values;
+    /// Whether the text was truncated.
+    bool truncated;
+};
+
 /// An entity, or a token with its label; places in bytes and in characters.
 struct Entity {
     std::string entity;
@@ -88,6 +98,20 @@ inline std::vector<Classification> copy(bertscript_classifications *found) {
             const bertscript_label *label = bertscript_classifications_get(found, text, i);
             texts[text].labels.push_back({label->label, label->score});
         }
+    }
+    return texts;
+}
+
+inline std::vector<SparseEmbedding> copy(bertscript_sparse_embeddings *found) {
+    const Unique<bertscript_sparse_embeddings, bertscript_sparse_embeddings_free> owner(found);
+    std::vector<SparseEmbedding> texts(bertscript_sparse_embeddings_count(found));
+    for (std::size_t text = 0; text < texts.size(); text++) {
+        const std::size_t size = bertscript_sparse_embeddings_size(found, text);
+        const std::uint32_t *indices = bertscript_sparse_embeddings_indices(found, text);
+        const float *values = bertscript_sparse_embeddings_values(found, text);
+        texts[text].indices.assign(indices, indices + size);
+        texts[text].values.assign(values, values + size);
+        texts[text].truncated = bertscript_sparse_embeddings_truncated(found, text) != 0;
     }
     return texts;
 }

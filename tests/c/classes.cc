@@ -173,6 +173,20 @@ int main(int, char **argv) {
     }
     CHECK(labels.classify({"good"})[0].labels.size() == 3);
     CHECK(status_of([&] { labels.classify_pairs({"good"}, {}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    const Module sparse = Model(fixtures + "/text/sparse").trace();
+    options = {};
+    options.max_active_dims = 5;
+    options.prompt_name = "query";
+    std::printf("\n");
+    const auto embedded = sparse.embed_sparse({"the cat", many}, options);
+    for (const SparseEmbedding &text : embedded) {
+        for (std::size_t i = 0; i < text.indices.size(); i++) {
+            std::printf("%u %.9g ", (unsigned)text.indices[i], text.values[i]);
+        }
+        std::printf("%d ", text.truncated ? 1 : 0);
+    }
+    CHECK(embedded.size() == 2 && embedded[0].values.size() == 5);
+    CHECK(status_of([&] { labels.embed_sparse({"a"}); }) == BERTSCRIPT_UNSUPPORTED);
     const Module next = Model(fixtures + "/text/next-sentence").trace();
     CHECK(next.next_sentence({"a"}, {"b"})[0].labels.size() == 2);
 

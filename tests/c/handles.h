@@ -2,12 +2,13 @@
 
 static const char *checkpoint;
 static bertscript_model *usual_model;
-static bertscript_module *usual_module, *classifier, *tagger, *filler, *pair_scorer, *answerer;
+static bertscript_module *usual_module, *classifier, *tagger, *filler, *pair_scorer, *answerer, *sparse_embedder;
 static bertscript_tokenizer *usual_tokenizer;
 static bertscript_tensor *usual_tensor, *empty_tensor, *float_tensor, *row_tensor;
 static bertscript_encoding *usual_encoding;
 static bertscript_classifications *usual_classifications;
 static bertscript_entities *usual_entities;
+static bertscript_sparse_embeddings *usual_sparse_embeddings;
 static bertscript_answers *usual_answers;
 static bertscript_fillings *usual_fillings;
 static bertscript_error *usual_error;
@@ -102,6 +103,12 @@ static bertscript_entities *fresh_entities(void) {
     return found;
 }
 
+static bertscript_sparse_embeddings *fresh_sparse_embeddings(void) {
+    bertscript_sparse_embeddings *found = NULL;
+    MUST(bertscript_module_embed_sparse(sparse_embedder, two_texts, NULL, 2, NULL, &found, NULL));
+    return found;
+}
+
 static bertscript_answers *fresh_answers(void) {
     bertscript_answers *found = NULL;
     MUST(bertscript_module_answer(answerer, two_texts, NULL, two_contexts, NULL, 2, NULL, &found, NULL));
@@ -157,6 +164,7 @@ static void make_handles(const char *checkpoint_given) {
     filler = open_module("filler.pt");
     pair_scorer = open_module("pair_scorer.pt");
     answerer = open_module("answerer.pt");
+    sparse_embedder = open_module("sparse_embedder.pt");
 
     MUST(bertscript_tokenizer_load(checkpoint, &usual_tokenizer, NULL));
     usual_tensor = new_tensor(BERTSCRIPT_INT64, two_by_three, numbers, 48);
@@ -173,6 +181,7 @@ static void make_handles(const char *checkpoint_given) {
     rowless_encoding = new_encoding(0, NULL);
     usual_classifications = fresh_classifications();
     usual_entities = fresh_entities();
+    usual_sparse_embeddings = fresh_sparse_embeddings();
     usual_answers = fresh_answers();
     usual_fillings = fresh_fillings();
     usual_error = fresh_error();
@@ -186,7 +195,8 @@ static void make_handles(const char *checkpoint_given) {
 }
 
 static void free_handles(void) {
-    bertscript_module *modules[] = {usual_module, classifier, tagger, filler, pair_scorer, answerer};
+    bertscript_module *modules[] = {usual_module, classifier, tagger,   filler,
+                                    pair_scorer,  answerer,   sparse_embedder};
     bertscript_tensor *tensors[] = {usual_tensor, empty_tensor, float_tensor, row_tensor};
     size_t i;
     for (i = 0; i < sizeof modules / sizeof *modules; i++) {
@@ -203,6 +213,7 @@ static void free_handles(void) {
     bertscript_encoding_free(rowless_encoding);
     bertscript_classifications_free(usual_classifications);
     bertscript_entities_free(usual_entities);
+    bertscript_sparse_embeddings_free(usual_sparse_embeddings);
     bertscript_answers_free(usual_answers);
     bertscript_fillings_free(usual_fillings);
     bertscript_error_free(usual_error);

@@ -20,6 +20,8 @@ static void use_bertscript_task_options(const bertscript_task_options *options) 
         bertscript_module_classify(classifier, texts, NULL, NULL, NULL, 2, options, out, NULL));
     USE("then entities", bertscript_entities,
         bertscript_module_entities(tagger, texts, NULL, 2, options, out, NULL));
+    USE("then embed_sparse", bertscript_sparse_embeddings,
+        bertscript_module_embed_sparse(sparse_embedder, texts, NULL, 2, options, out, NULL));
     USE("then answer", bertscript_answers,
         bertscript_module_answer(answerer, short_texts, NULL, texts, NULL, 2, options, out, NULL));
     USE("then fill_mask", bertscript_fillings,

@@ -2,8 +2,8 @@
 //! and without.
 
 use bertscript::{
-    Archive, Checkpoint, ClassifyOptions, EmbedOptions, EntitiesOptions, FillMaskOptions,
-    LoadOptions, Module, PreTrained, Shapes,
+    Archive, Checkpoint, ClassifyOptions, EmbedOptions, EmbedSparseOptions, EntitiesOptions,
+    FillMaskOptions, LoadOptions, Module, PreTrained, Shapes,
 };
 use bertscript_tests::{CProgram, fixture, installed, root, scratch};
 use std::fmt::Write;
@@ -40,6 +40,20 @@ fn expected() -> String {
             write!(text, "{} {} ", label.label, label.score).unwrap();
         }
     }
+    text += "\n";
+    let options = EmbedSparseOptions {
+        max_active_dims: Some(5),
+        prompt_name: Some("query".to_owned()),
+        ..EmbedSparseOptions::default()
+    };
+    let found = in_rust("text/sparse").embed_sparse(["the cat", &many], &options).unwrap();
+    for (number, (indices, values)) in found.rows().enumerate() {
+        for (index, value) in indices.iter().zip(values) {
+            write!(text, "{index} {value} ").unwrap();
+        }
+        write!(text, "{number} ").unwrap();
+    }
+    assert_eq!(found.truncated(), [1]);
     text += "\n";
     let options = EntitiesOptions {
         aggregation_strategy: "none".parse().unwrap(),

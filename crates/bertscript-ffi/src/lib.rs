@@ -37,6 +37,7 @@ mod encoding;
 mod task_options;
 
 mod embed;
+mod sparse_embeddings;
 
 mod classifications;
 mod entities;
@@ -67,6 +68,7 @@ pub use model::*;
 pub use module::*;
 pub use run::*;
 pub use runtime::*;
+pub use sparse_embeddings::*;
 pub use status::*;
 pub use task_options::*;
 pub use tensor::*;
@@ -86,6 +88,7 @@ const _: fn() = || {
     any_thread::<bertscript_fillings>();
     any_thread::<bertscript_model>();
     any_thread::<bertscript_module>();
+    any_thread::<bertscript_sparse_embeddings>();
     any_thread::<bertscript_tensor>();
     any_thread::<bertscript_tokenizer>();
 };

@@ -36,6 +36,7 @@ pub struct bertscript_task_options {
     pub(crate) prompt: Option<String>,
     pub(crate) prompt_name: Option<String>,
     pub(crate) truncate_dim: Option<usize>,
+    pub(crate) max_active_dims: Option<usize>,
     pub(crate) function_to_apply: Option<FunctionToApply>,
     pub(crate) aggregation_strategy: Option<AggregationStrategy>,
     pub(crate) ignore_labels: Option<Vec<String>>,
@@ -59,6 +60,7 @@ impl bertscript_task_options {
             ("prompt", self.prompt.is_some()),
             ("prompt_name", self.prompt_name.is_some()),
             ("truncate_dim", self.truncate_dim.is_some()),
+            ("max_active_dims", self.max_active_dims.is_some()),
             ("function_to_apply", self.function_to_apply.is_some()),
             ("aggregation_strategy", self.aggregation_strategy.is_some()),
             ("ignore_labels", self.ignore_labels.is_some()),
@@ -116,8 +118,8 @@ pub unsafe extern "C" fn bertscript_task_options_set_cancel_token(
 /// Sets the budget of a batch, for every task: more is faster on large machines
 /// and takes more memory.
 ///
-/// @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and 32768 on
-///        a CUDA device
+/// @param batch_tokens tokens, with padding, at least 1; unless set, 4096 on the CPU and for
+///        sparse embeddings, and 32768 on a CUDA device
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]

@@ -41,6 +41,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("text/masked", c"BertForMaskedLM"),
         ("text/next-sentence", c"BertForNextSentencePrediction"),
         ("text/sentence", c"BertForQuestionAnswering"),
+        ("text/sparse", c"BertForMaskedLM"),
     ];
     Modules(heads.map(|(name, head)| unsafe { module(name, head) }).to_vec())
 });

@@ -96,6 +96,7 @@ fn usual_handle(function: &str, name: &str, handle: &str) -> String {
         ("bertscript_module_classify", "module") => "classifier".to_owned(),
         ("bertscript_module_next_sentence", "module") => "pair_scorer".to_owned(),
         ("bertscript_module_entities", "module") => "tagger".to_owned(),
+        ("bertscript_module_embed_sparse", "module") => "sparse_embedder".to_owned(),
         ("bertscript_module_answer", "module") => "answerer".to_owned(),
         ("bertscript_module_fill_mask", "module") => "filler".to_owned(),
         ("bertscript_module_similarity", "a" | "b") => "float_tensor".to_owned(),

@@ -118,3 +118,24 @@ pub unsafe extern "C" fn bertscript_task_options_set_truncate_dim(
         })
     }
 }
+
+/// Keeps some dimensions of sparse embeddings only, those of the largest values, and of equal
+/// values those of the lower indices.
+///
+/// @param max_active_dims how many, at least 1; as the file says unless set
+///
+/// Thread safety: one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bertscript_task_options_set_max_active_dims(
+    options: *mut bertscript_task_options,
+    max_active_dims: usize,
+    err: *mut *mut bertscript_error,
+) -> bertscript_status {
+    // SAFETY: by the contract of the function.
+    unsafe {
+        set(options, err, |options| {
+            options.max_active_dims = Some(positive(max_active_dims, "max_active_dims")?);
+            Ok(())
+        })
+    }
+}

@@ -7,6 +7,7 @@ mod handles;
 mod log;
 mod mistakes;
 mod models;
+mod sparse_embeddings;
 mod tasks;
 mod tensors;
 mod weights;

@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr::{null, null_mut};
 
 /// The same fixture in the Rust library.
-fn in_rust(name: &str) -> bertscript::Module {
+pub(crate) fn in_rust(name: &str) -> bertscript::Module {
     let directory = fixture(name);
     let checkpoint = bertscript::Checkpoint::open(directory.to_str().unwrap()).unwrap();
     let options = bertscript::LoadOptions::default();
@@ -20,7 +20,7 @@ fn pointers<const N: usize>(texts: [&CStr; N]) -> [*const c_char; N] {
 }
 
 /// A task's results from C: `call` gets the places of the results and the error.
-fn ok<T>(
+pub(crate) fn ok<T>(
     call: impl FnOnce(*mut *mut T, *mut *mut bertscript_error) -> bertscript_status,
 ) -> *mut T {
     let (mut out, mut error) = (null_mut(), null_mut());

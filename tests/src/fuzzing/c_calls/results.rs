@@ -42,7 +42,7 @@ macro_rules! read_results {
 
 impl Sequence<'_> {
     /// The tasks, and options of none before them.
-    pub(super) const TASKS: [fn(&mut Self) -> Result<()>; 8] = [
+    pub(super) const TASKS: [fn(&mut Self) -> Result<()>; 9] = [
         Self::embed,
         Self::similarity,
         Self::classify,
@@ -51,6 +51,7 @@ impl Sequence<'_> {
         Self::fill_mask,
         Self::next_sentence,
         Self::renew_options,
+        Self::embed_sparse,
     ];
 
     fn texts(&mut self, count: usize) -> Result<Texts> {
@@ -240,6 +241,33 @@ impl Sequence<'_> {
                 bertscript_entities_json,
                 bertscript_entities_free
             );
+        }
+        Ok(())
+    }
+
+    fn embed_sparse(&mut self) -> Result<()> {
+        let (module, count, options) = (self.module()?, self.count()?, self.task_options);
+        let texts = self.texts(count)?;
+        let mut found = null_mut();
+        if self.call(|err| unsafe {
+            let (texts, lengths) = (texts.pointers(), texts.lengths());
+            let found = &raw mut found;
+            bertscript_module_embed_sparse(module, texts, lengths, count, options, found, err)
+        }) {
+            unsafe {
+                assert!(bertscript_sparse_embeddings_dimension(found) > 0);
+                for text in 0..=bertscript_sparse_embeddings_count(found) {
+                    let size = bertscript_sparse_embeddings_size(found, text);
+                    let indices = bertscript_sparse_embeddings_indices(found, text);
+                    let values = bertscript_sparse_embeddings_values(found, text);
+                    if size > 0 {
+                        let last = size - 1;
+                        assert!(*indices.add(last) as usize >= last && *values.add(last) != 0.);
+                    }
+                    bertscript_sparse_embeddings_truncated(found, text);
+                }
+                bertscript_sparse_embeddings_free(found);
+            }
         }
         Ok(())
     }

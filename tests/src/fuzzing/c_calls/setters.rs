@@ -32,7 +32,7 @@ impl Sequence<'_> {
         let words = [self.word()?, self.word()?];
         let words = words.each_ref().map(|word| word.as_ptr());
         let count = self.input.int_in_range(0..=words.len())?;
-        let which = self.input.int_in_range(0..=19)?;
+        let which = self.input.int_in_range(0..=20)?;
         let (word, words) = (words[0], words.as_ptr());
         self.call(|err| unsafe {
             match which {
@@ -54,6 +54,7 @@ impl Sequence<'_> {
                 15 => bertscript_task_options_set_ignore_labels(options, words, count, err),
                 16 => bertscript_task_options_set_targets(options, words, count, err),
                 17 => bertscript_task_options_set_stride(options, size, err),
+                19 => bertscript_task_options_set_max_active_dims(options, size, err),
                 18 => bertscript_task_options_set_split_special_tokens(options, flag, err),
                 _ => bertscript_task_options_set_max_length(options, size, err),
             }
