@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.sparse_encoder.modules import SpladePooling
@@ -159,6 +159,31 @@ def labels(root):
     expect(directory, pairs=pairs, scores=scores)
 
 
+def rankings(root):
+    directory, query = root / "reranker", "who saw the cat?"
+    model = decisive(build(BertForSequenceClassification, 37, hidden_act="gelu", id2label={0: "answers"}), "classifier")
+    model.config.sentence_transformers = {"version": "6.2.0"}
+    write(directory, model)
+    ranked = CrossEncoder(str(directory), device="cpu").rank(query, TEXTS)
+    expect(directory, query=query, texts=TEXTS, ranked=json.loads(json.dumps(ranked, default=float)))
+
+
+def inferences(root):
+    directory = root / "inference"
+    names = {0: "entailment", 1: "neutral", 2: "contradiction"}
+    ids = {name: index for index, name in names.items()}
+    options = dict(hidden_act="gelu", id2label=names, label2id=ids)
+    write(directory, decisive(build(BertForSequenceClassification, 38, **options), "classifier"))
+    oracle = pipeline("zero-shot-classification", str(directory))
+    texts, labels = [text for text in TEXTS if text.strip()], ["a cat", "big city", "not good"]
+    found = {
+        "one": oracle(texts, labels, hypothesis_template="it is {}."),
+        "many": oracle(texts, labels, hypothesis_template="it is {}.", multi_label=True),
+        "alone": oracle(texts, labels[:1], hypothesis_template="it is {}."),
+    }
+    expect(directory, texts=texts, labels=labels, **found)
+
+
 def masks(root):
     directory = root / "masked"
     write(directory, decisive(build(BertForMaskedLM, 36, hidden_act="gelu"), "cls.predictions.transform"))
@@ -177,6 +202,8 @@ def main(root):
     embeddings(root)
     sparse_embeddings(root)
     labels(root)
+    rankings(root)
+    inferences(root)
 
 
 if __name__ == "__main__":

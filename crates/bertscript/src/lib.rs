@@ -73,7 +73,8 @@
 //!
 //! An archive carries the checkpoint's tokenizer, its labels, and the pipeline of
 //! sentence-transformers. So text goes in, and answers come out: see
-//! [`Module::embed`], [`Module::embed_sparse`], [`Module::classify`], [`Module::entities`],
+//! [`Module::embed`], [`Module::embed_sparse`], [`Module::classify`], [`Module::zero_shot`],
+//! [`Module::rank`], [`Module::entities`],
 //! [`Module::answer`], [`Module::fill_mask`] and [`Module::next_sentence`]. Any
 //! number of texts may be given; they are sorted by length and cut into batches.
 //!
@@ -204,7 +205,10 @@ pub use compare::{Comparison, tolerance};
 pub use config::Config;
 pub use device::{CudaDevice, Device, Devices, Dtype, allow_tf32, load_torch};
 pub use eager::PreTrained;
-pub use embedding::{EmbeddingPipeline, EmbeddingQuality, PoolingMode, Prompts, Similarity};
+pub use embedding::{
+    EmbeddingPipeline, EmbeddingPrecision, EmbeddingQuality, EmbeddingRanges, PoolingMode, Prompts,
+    Quantizer, Similarity,
+};
 pub use engine::{EngineKind, Outputs, Precision};
 pub use error::{Error, ErrorKind, Result};
 pub use export::export;
@@ -218,7 +222,8 @@ pub use survey::Survey;
 pub use tasks::{
     AggregationStrategy, Answer, AnswerOptions, Answers, Cancel, Classification, ClassifyOptions,
     EmbedOptions, EmbedSparseOptions, Embeddings, Entities, EntitiesOptions, Entity,
-    FillMaskOptions, Filling, Fillings, FunctionToApply, LabelScore, LongTexts, SparseEmbeddings,
+    FillMaskOptions, Filling, Fillings, FunctionToApply, LabelScore, LongTexts, RankOptions,
+    RankedText, SparseEmbeddings, ZeroShotOptions,
 };
 pub use tensor::{Element, ElementType, Tensor};
 pub use text::{

@@ -15,6 +15,9 @@ mod heads;
 mod math;
 mod options;
 mod prompt;
+mod quantize;
+mod rank;
+mod zero_shot;
 
 pub use answer::{Answer, AnswerOptions, Answers};
 pub use classify::{Classification, ClassifyOptions, FunctionToApply, LabelScore};
@@ -23,3 +26,5 @@ pub use embed_sparse::{EmbedSparseOptions, SparseEmbeddings};
 pub use entities::{AggregationStrategy, Entities, EntitiesOptions, Entity};
 pub use fill_mask::{FillMaskOptions, Filling, Fillings};
 pub use options::{Cancel, LongTexts};
+pub use rank::{RankOptions, RankedText};
+pub use zero_shot::ZeroShotOptions;

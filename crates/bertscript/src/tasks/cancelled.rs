@@ -2,7 +2,7 @@
 
 use super::{
     AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EmbedSparseOptions, EntitiesOptions,
-    FillMaskOptions,
+    FillMaskOptions, RankOptions, ZeroShotOptions,
 };
 use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
@@ -50,6 +50,22 @@ fn next_sentence(module: &Module, cancel: Cancel) -> Result<Answer> {
     Ok(labels.map(|found| (found.label.as_str(), found.score)).unzip())
 }
 
+fn rank(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = RankOptions { batch_tokens: BATCH, cancel, ..RankOptions::default() };
+    let found = module.rank("a cat", TEXTS, &options)?;
+    // Int8 and float16 round, so that the order of near scores is theirs.
+    let mut scores: Vec<_> = found.iter().map(|found| (found.index, found.score)).collect();
+    scores.sort_by_key(|(index, _)| *index);
+    Ok((String::new(), scores.into_iter().map(|(_, score)| score).collect()))
+}
+
+fn zero_shot(module: &Module, cancel: Cancel) -> Result<Answer> {
+    let options = ZeroShotOptions { batch_tokens: BATCH, cancel, ..ZeroShotOptions::default() };
+    let found = module.zero_shot(TEXTS, &["cat", "a dog"], &options)?;
+    let labels = found.iter().flat_map(|found| &found.labels);
+    Ok((String::new(), labels.map(|found| found.score).collect()))
+}
+
 fn entities(module: &Module, cancel: Cancel) -> Result<Answer> {
     let options = EntitiesOptions { batch_tokens: BATCH, cancel, ..EntitiesOptions::default() };
     let found = module.entities(TEXTS, &options)?;
@@ -71,10 +87,13 @@ fn fill_mask(module: &Module, cancel: Cancel) -> Result<Answer> {
     Ok(fillings.map(|found| (found.token_str.as_str(), found.score)).unzip())
 }
 
-const TASKS: [(&str, &str, Task); 7] = [
+const TASKS: [(&str, &str, Task); 10] = [
     ("sentence", "BertModel", embed),
     ("sparse", "BertForMaskedLM", embed_sparse),
     ("classify-single", "BertForSequenceClassification", classify),
+    ("reranker", "BertForSequenceClassification", rank),
+    ("sentence", "BertModel", rank),
+    ("inference", "BertForSequenceClassification", zero_shot),
     ("next-sentence", "BertForNextSentencePrediction", next_sentence),
     ("entities", "BertForTokenClassification", entities),
     ("masked", "BertForQuestionAnswering", answer),

@@ -11,7 +11,7 @@ use crate::activation::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{HEADROOM, check, collect, filled, try_collect};
 use crate::module::Module;
-use crate::text::{EncodeOptions, Text};
+use crate::text::{EncodeOptions, Encoding, Text};
 use serde::Serialize;
 use std::str::FromStr;
 
@@ -95,6 +95,21 @@ pub struct Classification {
     pub truncated: bool,
 }
 
+impl Classification {
+    pub(super) fn new(mut labels: Vec<LabelScore>, top_k: Option<usize>, truncated: bool) -> Self {
+        labels.sort_by(|a, b| b.score.total_cmp(&a.score));
+        labels.truncate(top_k.unwrap_or(usize::MAX));
+        Self { labels, truncated }
+    }
+}
+
+/// The logits of a text; of several windows their mean, weighted by their tokens.
+pub(super) struct LogitsOf {
+    pub(super) logits: Vec<f32>,
+    /// Whether the text was truncated.
+    pub(super) truncated: bool,
+}
+
 impl Module {
     /// Scores the labels of texts, or of pairs of texts.
     ///
@@ -108,10 +123,7 @@ impl Module {
     ) -> Result<Vec<Classification>> {
         let [output] = self.outputs_of(&CLASSIFY)?;
         let labels = self.metadata().map_or(&[][..], |metadata| &metadata.labels);
-        let activation = match options.function_to_apply {
-            Some(function) => function.activation(),
-            None => self.default_activation(labels.len())?,
-        };
+        let activation = self.activation(options.function_to_apply, labels.len())?;
         self.score(texts, labels, activation, output, options)
     }
 
@@ -158,11 +170,30 @@ impl Module {
             ..EncodeOptions::default()
         };
         let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
-        // Of each text: the sum over its windows, and their tokens.
-        let none = || -> Result<_> { Ok((filled(labels.len(), 0_f64)?, 0_f64)) };
-        let mut sums = try_collect(texts.iter().map(|_| none()))?;
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |_, batch| batch.outputs([output]))?;
+        let found = self.logits_of_texts(&encodings, texts.len(), labels.len(), output, &pass)?;
+        let classify = |LogitsOf { logits, truncated }| -> Result<_> {
+            check(HEADROOM)?;
+            let scores = labels.iter().cloned().zip(activation.row(&logits)?);
+            let labels = collect(scores.map(|(label, score)| LabelScore { label, score }))?;
+            Ok(Classification::new(labels, options.top_k, truncated))
+        };
+        try_collect(found.into_iter().map(classify))
+    }
+
+    /// The `width` logits of each of `texts` texts.
+    pub(super) fn logits_of_texts(
+        &self,
+        encodings: &[Encoding],
+        texts: usize,
+        width: usize,
+        output: usize,
+        pass: &Pass<'_>,
+    ) -> Result<Vec<LogitsOf>> {
+        // Of each text: the sum over its windows, and their tokens.
+        let none = || -> Result<_> { Ok((filled(width, 0_f64)?, 0_f64)) };
+        let mut sums = try_collect((0..texts).map(|_| none()))?;
+        let batches = self.run_batches(encodings, pass, |_, batch| batch.outputs([output]))?;
         for (indices, [logits]) in batches {
             for (row, index) in indices.iter().enumerate() {
                 let weight = encodings[*index].len() as f64;
@@ -173,23 +204,26 @@ impl Module {
                 *weights += weight;
             }
         }
-        let mut truncated = filled(texts.len(), false)?;
-        for encoding in &encodings {
+        let mut truncated = filled(texts, false)?;
+        for encoding in encodings {
             truncated[encoding.sample] |= encoding.truncated;
         }
-        let classify = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| -> Result<_> {
-            check(HEADROOM)?;
+        let mean = |((sum, weights), truncated): ((Vec<f64>, f64), bool)| -> Result<_> {
             let logits = collect(sum.iter().map(|sum| (sum / weights) as f32))?;
-            let scores = labels.iter().cloned().zip(activation.row(&logits)?);
-            let mut labels = collect(scores.map(|(label, score)| LabelScore { label, score }))?;
-            labels.sort_by(|a, b| b.score.total_cmp(&a.score));
-            labels.truncate(options.top_k.unwrap_or(usize::MAX));
-            Ok(Classification { labels, truncated })
+            Ok(LogitsOf { logits, truncated })
         };
-        try_collect(sums.into_iter().zip(truncated).map(classify))
+        try_collect(sums.into_iter().zip(truncated).map(mean))
     }
 
-    fn default_activation(&self, labels: usize) -> Result<Activation> {
+    /// What makes scores of logits: what was chosen, or what the file says.
+    pub(super) fn activation(
+        &self,
+        chosen: Option<FunctionToApply>,
+        labels: usize,
+    ) -> Result<Activation> {
+        if let Some(function) = chosen {
+            return Ok(function.activation());
+        }
         if let Some(archive) = self.archive()
             && let Some(activation) = cross_encoder::activation(archive.assets(), labels)?
         {

@@ -111,10 +111,10 @@ impl AsRef<Tensor> for Embeddings {
 }
 
 /// What [`Embeddings`] are made of.
-struct Rows {
-    values: Vec<f32>,
+pub(super) struct Rows {
+    pub(super) values: Vec<f32>,
     width: usize,
-    truncated: Vec<usize>,
+    pub(super) truncated: Vec<usize>,
 }
 
 impl Module {
@@ -203,7 +203,7 @@ impl Module {
         Ok((width, kept))
     }
 
-    fn embed_rows<'a, T: Into<Text<'a>>>(
+    pub(super) fn embed_rows<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,
         options: &EmbedOptions,

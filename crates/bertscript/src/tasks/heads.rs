@@ -21,6 +21,14 @@ pub(super) const EMBED_SPARSE: Reads = Reads { name: "embed_sparse", outputs: FI
 pub(super) const CLASSIFY: Reads =
     Reads { name: "classify", outputs: &[(Task::SequenceClassification, ["logits"])] };
 
+pub(super) const ZERO_SHOT: Reads =
+    Reads { name: "zero_shot", outputs: &[(Task::SequenceClassification, ["logits"])] };
+
+pub(super) const RANK: Reads = Reads {
+    name: "rank",
+    outputs: &[(Task::SequenceClassification, ["logits"]), (Task::Model, ["last_hidden_state"])],
+};
+
 pub(super) const NEXT_SENTENCE: Reads = Reads {
     name: "next_sentence",
     outputs: &[

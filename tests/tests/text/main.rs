@@ -1,5 +1,8 @@
 //! Text in: tokens, and answers, equal to those of the oracles.
 
+mod ranking;
+mod zero_shot;
+
 use bertscript::{
     AggregationStrategy, Checkpoint, ClassifyOptions, Device, EmbedOptions, EncodeOptions,
     EntitiesOptions, ErrorKind, FillMaskOptions, Inputs, LoadOptions, LongTexts, Module, Padding,
@@ -7,6 +10,7 @@ use bertscript::{
 };
 use bertscript_tests::{fixture, scratch, torch};
 use serde_json::Value;
+use std::path::Path;
 
 /// What the oracle said of a fixture.
 fn expected(name: &str) -> Value {
@@ -16,7 +20,12 @@ fn expected(name: &str) -> Value {
 
 /// The file that is exported from a fixture, loaded from a folder of its own.
 fn module(name: &str) -> Module {
-    let checkpoint = Checkpoint::open(fixture("text").join(name)).unwrap();
+    module_of(&fixture("text").join(name))
+}
+
+/// The same of any checkpoint.
+fn module_of(directory: &Path) -> Module {
+    let checkpoint = Checkpoint::open(directory).unwrap();
     let model = PreTrained::from_checkpoint(&checkpoint, &LoadOptions::default()).unwrap();
     let scratch = scratch();
     let path = scratch.path().join("alone.pt");
