@@ -170,6 +170,14 @@ typedef struct bertscript_model bertscript_model;
 typedef struct bertscript_module bertscript_module;
 
 /**
+ * Texts sorted by descending score.
+ *
+ * Ownership: the caller frees it.
+ * Thread safety: it never changes; any thread may read it.
+ */
+typedef struct bertscript_ranking bertscript_ranking;
+
+/**
  * How a module runs.
  *
  * Ownership: the caller frees them; a call that takes them copies them.
@@ -288,6 +296,24 @@ typedef struct {
    */
   int64_t index;
 } bertscript_entity;
+
+/**
+ * A text of a ranking. Later versions may add members at the end.
+ */
+typedef struct {
+  /**
+   * Its number among the texts that were ranked, from 0.
+   */
+  size_t index;
+  /**
+   * Its score.
+   */
+  float score;
+  /**
+   * Whether it, or the query with it, was truncated: 0 or 1.
+   */
+  int32_t truncated;
+} bertscript_ranked_text;
 
 /**
  * A part of a context that answers a question. Later versions may add members
@@ -2264,10 +2290,10 @@ bertscript_status bertscript_task_options_set_max_length(bertscript_task_options
 BERTSCRIPT_NOEXCEPT;
 
 /**
- * Sets how many results are returned, by descending score: to classify, to answer and
- * to fill masks.
+ * Sets how many results are returned, by descending score: to classify, to rank, to answer
+ * and to fill masks.
  *
- * @param top_k at least 1; unless set all labels, 1 answer, 5 fillings
+ * @param top_k at least 1; unless set all labels or texts, 1 answer, 5 fillings
  *
  * Thread safety: one thread at a time.
  */
@@ -2508,6 +2534,65 @@ bertscript_status bertscript_task_options_set_targets(bertscript_task_options *o
 BERTSCRIPT_NOEXCEPT;
 
 /**
+ * Chooses the format that embeddings are stored in, for `bertscript_module_embed_quantized`.
+ *
+ * @param embedding_precision `float32`, `float16`, `int8` or `uint8`, which need ranges, or
+ *        `binary` or `ubinary`, a bit for each dimension; `float32` unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_embedding_precision(bertscript_task_options *options,
+                                                                  const char *embedding_precision,
+                                                                  bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Sets the range of each dimension, which the embedding precisions `int8` and `uint8` divide
+ * into 256 parts; see `bertscript_embedding_ranges`.
+ *
+ * @param ranges the min of each dimension, then the max of each, `count` of them; they are
+ *        copied
+ * @param count twice the dimension of the embeddings
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_ranges(bertscript_task_options *options,
+                                                     const float *ranges,
+                                                     size_t count,
+                                                     bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Sets what a model of natural language inference is asked about a label.
+ *
+ * @param hypothesis_template UTF-8 with `{}` once, where the label goes; `This example is {}.`
+ *        unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_hypothesis_template(bertscript_task_options *options,
+                                                                  const char *hypothesis_template,
+                                                                  bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Chooses whether several of the labels that are given may be true: then each is scored by
+ * itself, otherwise all scores of a text add up to 1.
+ *
+ * @param multi_label 0 or 1; 0 unless set
+ *
+ * Thread safety: one thread at a time.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_task_options_set_multi_label(bertscript_task_options *options,
+                                                          int32_t multi_label,
+                                                          bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
  * Embeds texts, as the file's sentence-transformers pipeline says.
  *
  * @param texts the texts, UTF-8, `count` of them
@@ -2605,6 +2690,119 @@ bertscript_status bertscript_module_similarity(const bertscript_module *module,
                                                const bertscript_tensor *b,
                                                bertscript_tensor **out,
                                                bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Embeds texts as `bertscript_module_embed` does, and writes the embeddings to memory of the
+ * caller's as they are stored: equal to `quantize_embeddings` of sentence-transformers.
+ *
+ * @param texts the texts, UTF-8, `count` of them
+ * @param lengths the length of each in bytes; NULL if they are NUL-terminated
+ * @param count how many texts there are; 0 is accepted
+ * @param options as of `bertscript_module_embed`, `embedding_precision`, and `ranges`, for `int8`
+ *        and `uint8`; NULL for none
+ * @param destination gets a row for each text, of as many bytes as
+ *        `bertscript_module_embedding_bytes` says; bytes between rows stay as they are
+ * @param row_stride from the start of a row to the start of the next, in bytes; 0 for rows one
+ *        after the other
+ * @param capacity the room there, in bytes
+ * @param written gets the number of bytes, also if the room is too small
+ *        (`BERTSCRIPT_BUFFER_TOO_SMALL`, and nothing is embedded); may be NULL
+ * @param truncated gets 1 for each text that was truncated, and 0 for the
+ *        others, `count` of them; may be NULL
+ *
+ * Errors: those of `bertscript_module_embed`; `BERTSCRIPT_INVALID_ARGUMENT` for missing ranges,
+ * or ranges of another dimension.
+ * Ownership: the memory stays the caller's; the caller may free the texts after the call.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_embed_quantized(const bertscript_module *module,
+                                                    const char *const *texts,
+                                                    const size_t *lengths,
+                                                    size_t count,
+                                                    const bertscript_task_options *options,
+                                                    void *destination,
+                                                    size_t row_stride,
+                                                    size_t capacity,
+                                                    size_t *written,
+                                                    int32_t *truncated,
+                                                    bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How many bytes a row has that `bertscript_module_embed_quantized` writes.
+ *
+ * @param options as of `bertscript_module_embed_quantized`; NULL for none
+ * @param bytes gets the number
+ *
+ * Errors: those of `bertscript_module_embed_quantized`, but for the ones of texts.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_embedding_bytes(const bertscript_module *module,
+                                                    const bertscript_task_options *options,
+                                                    size_t *bytes,
+                                                    bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Writes embeddings that are there already as they are stored: what
+ * `bertscript_module_embed_quantized` writes of the embeddings of texts.
+ *
+ * @param embeddings `count` rows of `dim` floats, one after the other
+ * @param count how many embeddings there are; 0 is accepted
+ * @param dim the dimension of each, at least 1
+ * @param embedding_precision as of `bertscript_task_options_set_embedding_precision`
+ * @param ranges the min of each dimension, then the max of each, for `int8` and `uint8`; NULL
+ *        if `embedding_precision` is another
+ * @param destination as of `bertscript_module_embed_quantized`
+ * @param row_stride from the start of a row to the start of the next, in bytes; 0 for rows one
+ *        after the other
+ * @param capacity the room there, in bytes
+ * @param written gets the number of bytes, also if the room is too small
+ *        (`BERTSCRIPT_BUFFER_TOO_SMALL`); may be NULL
+ *
+ * Errors: `BERTSCRIPT_INVALID_ARGUMENT` for ranges that are none, or that the precision has not.
+ * Ownership: the memory stays the caller's.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_quantize_embeddings(const float *embeddings,
+                                                 size_t count,
+                                                 size_t dim,
+                                                 const char *embedding_precision,
+                                                 const float *ranges,
+                                                 void *destination,
+                                                 size_t row_stride,
+                                                 size_t capacity,
+                                                 size_t *written,
+                                                 bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * The range of each dimension of embeddings, for the embedding precisions `int8` and `uint8`.
+ * Those of a sample of a hundred embeddings or more suit others; values outside of a range
+ * become the nearest inside.
+ *
+ * @param embeddings `count` rows of `dim` floats, one after the other, all finite
+ * @param count how many embeddings there are, at least 1
+ * @param dim the dimension of each, at least 1
+ * @param ranges gets the min of each dimension, then the max of each, `2 * dim` floats
+ * @param capacity the room there, in floats
+ *
+ * Errors: `BERTSCRIPT_BUFFER_TOO_SMALL`; `BERTSCRIPT_INVALID_ARGUMENT` for embeddings that are
+ * not finite.
+ * Ownership: the memory stays the caller's.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_embedding_ranges(const float *embeddings,
+                                              size_t count,
+                                              size_t dim,
+                                              float *ranges,
+                                              size_t capacity,
+                                              bertscript_error **err)
 BERTSCRIPT_NOEXCEPT;
 
 /**
@@ -2937,6 +3135,106 @@ BERTSCRIPT_NOEXCEPT;
  * Thread safety: any thread, once.
  */
 BERTSCRIPT_API void bertscript_entities_free(bertscript_entities *entities) BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Ranks texts by how well they answer a query: by a cross-encoder of one label, which scores
+ * the query with each text, or by the similarity of embeddings, with the file's prompts for
+ * queries and documents. Equal scores keep the order of the texts.
+ *
+ * @param query the query, UTF-8
+ * @param texts the texts, UTF-8, `count` of them
+ * @param lengths the length of each in bytes; NULL if they are NUL-terminated
+ * @param count how many texts there are; 0 is accepted
+ * @param options of `batch_tokens`, `long_texts` (of a cross-encoder, the score of a text is
+ *        the max of its windows'), `split_special_tokens`, `max_length`, `top_k`,
+ *        `function_to_apply` (of a cross-encoder); NULL for none
+ * @param out gets the ranking
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that has several labels, no tokenizer, no pipeline
+ * or another head; `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
+ * Ownership: the caller frees the ranking; the caller may free the texts after the call.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_rank(const bertscript_module *module,
+                                         const char *query,
+                                         const char *const *texts,
+                                         const size_t *lengths,
+                                         size_t count,
+                                         const bertscript_task_options *options,
+                                         bertscript_ranking **out,
+                                         bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * How many texts a ranking has; 0 if `ranking` is NULL.
+ *
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+size_t bertscript_ranking_count(const bertscript_ranking *ranking)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * A text of a ranking; NULL if `ranking` is NULL or there is no such item.
+ *
+ * @param rank 0 for the text with the highest score
+ *
+ * Ownership: borrowed, until the ranking is freed.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const bertscript_ranked_text *bertscript_ranking_get(const bertscript_ranking *ranking,
+                                                     size_t rank)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * All of it as JSON: an array with an object for each text.
+ *
+ * Ownership: borrowed, until the ranking is freed; NULL if `ranking` is NULL.
+ * Thread safety: any thread.
+ */
+BERTSCRIPT_API
+const char *bertscript_ranking_json(const bertscript_ranking *ranking)
+BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Frees a ranking. NULL is accepted.
+ *
+ * Ownership: takes the handle.
+ * Thread safety: any thread, once.
+ */
+BERTSCRIPT_API void bertscript_ranking_free(bertscript_ranking *ranking) BERTSCRIPT_NOEXCEPT;
+
+/**
+ * Scores how well labels that are given suit texts, by a model of natural language inference:
+ * a `..ForSequenceClassification` with one label that begins with `entail`.
+ *
+ * @param texts the texts, UTF-8, `count` of them
+ * @param lengths the length of each in bytes; NULL if they are NUL-terminated
+ * @param count how many texts there are; 0 is accepted
+ * @param candidate_labels the labels, NUL-terminated UTF-8, `label_count` of them
+ * @param label_count how many labels there are, at least 1
+ * @param options of `batch_tokens`, `long_texts`, `split_special_tokens`, `max_length`, `top_k`,
+ *        `hypothesis_template`, `multi_label`; NULL for none
+ * @param out gets the labels of each text
+ *
+ * Errors: `BERTSCRIPT_UNSUPPORTED` of a file that is no such model or has no tokenizer;
+ * `BERTSCRIPT_INVALID_UTF8` with the text's number; `BERTSCRIPT_CANCELLED`.
+ * Ownership: the caller frees the labels; the caller may free the texts after the call.
+ * Thread safety: any number of threads at once.
+ */
+BERTSCRIPT_API
+bertscript_status bertscript_module_zero_shot(const bertscript_module *module,
+                                              const char *const *texts,
+                                              const size_t *lengths,
+                                              size_t count,
+                                              const char *const *candidate_labels,
+                                              size_t label_count,
+                                              const bertscript_task_options *options,
+                                              bertscript_classifications **out,
+                                              bertscript_error **err)
+BERTSCRIPT_NOEXCEPT;
 
 /**
  * Answers questions, each from its own context.

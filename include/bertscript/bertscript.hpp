@@ -21,6 +21,7 @@
 #include <bertscript/model.hpp>
 #include <bertscript/module.hpp>
 #include <bertscript/options.hpp>
+#include <bertscript/quantize.hpp>
 #include <bertscript/results.hpp>
 #include <bertscript/tensor.hpp>
 #include <bertscript/tokenizer.hpp>

@@ -180,6 +180,30 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
             });
     }
 
+    /// Embeds texts to `capacity` bytes at `destination` as `embedding_precision` of the options has them, a row
+    /// every `row_stride` bytes, or one after the other of 0; the number of bytes written.
+    Outcome<std::size_t> embed_quantized(const Texts &texts, void *destination, std::size_t row_stride,
+                                         std::size_t capacity, const TaskOptions &options = {},
+                                         std::vector<bool> *truncated = nullptr) const {
+        std::vector<std::int32_t> cut(texts.size());
+        const auto call = [&](auto chosen, auto written, auto error) {
+            return bertscript_module_embed_quantized(get(), texts.pointers(), texts.lengths(), texts.size(), chosen,
+                                                     destination, row_stride, capacity, written, cut.data(), error);
+        };
+        return with_options<std::size_t, std::size_t>(options, call, [&](std::size_t written) {
+            give(cut, truncated);
+            return written;
+        });
+    }
+
+    /// The bytes of a row that `embed_quantized` writes by the same options.
+    Outcome<std::size_t> embedding_bytes(const TaskOptions &options = {}) const {
+        const auto call = [&](auto chosen, auto bytes, auto error) {
+            return bertscript_module_embedding_bytes(get(), chosen, bytes, error);
+        };
+        return with_options<std::size_t, std::size_t>(options, call, [](std::size_t bytes) { return bytes; });
+    }
+
     /// How similar embeddings `[N, D]` and `[M, D]` are: `[N, M]`.
     Outcome<Tensor> similarity(const Tensor &a, const Tensor &b) const {
         bertscript_tensor *tensor = nullptr;
@@ -200,6 +224,33 @@ class Module : public detail::Shared<bertscript_module, bertscript_module_free, 
     Outcome<std::vector<Classification>> classify_pairs(const Texts &texts, const Texts &pairs,
                                                         const TaskOptions &options = {}) const {
         return of_pairs<Classification, bertscript_classifications>(bertscript_module_classify, texts, pairs, options);
+    }
+
+    /// Ranks texts by how well they answer a query, by descending score.
+    Outcome<std::vector<RankedText>> rank(const std::string &query, const Texts &texts,
+                                          const TaskOptions &options = {}) const {
+        if (auto refused = detail::find_nul({{"query", query}})) {
+            return detail::fail<std::vector<RankedText>>(*refused);
+        }
+        return results<RankedText, bertscript_ranking>(options, [&](auto chosen, auto out, auto error) {
+            return bertscript_module_rank(get(), query.c_str(), texts.pointers(), texts.lengths(), texts.size(),
+                                          chosen, out, error);
+        });
+    }
+
+    /// Scores how well labels that are given suit texts, by a model of natural language inference.
+    Outcome<std::vector<Classification>> zero_shot(const Texts &texts, const std::vector<std::string> &candidate_labels,
+                                                   const TaskOptions &options = {}) const {
+        for (const std::string &label : candidate_labels) {
+            if (auto refused = detail::find_nul({{"candidate_labels", label}})) {
+                return detail::fail<std::vector<Classification>>(*refused);
+            }
+        }
+        const Texts labels(candidate_labels);
+        return results<Classification, bertscript_classifications>(options, [&](auto chosen, auto out, auto error) {
+            return bertscript_module_zero_shot(get(), texts.pointers(), texts.lengths(), texts.size(),
+                                               labels.pointers(), labels.size(), chosen, out, error);
+        });
     }
 
     /// Scores whether the second text of each pair follows the first.

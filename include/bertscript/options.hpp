@@ -84,8 +84,11 @@ struct TaskOptions {
     std::optional<std::size_t> batch_tokens, max_length, top_k, truncate_dim, max_active_dims, stride;
     std::optional<std::size_t> max_answer_len, max_seq_len, doc_stride;
     std::optional<std::string> long_texts, prompt, prompt_name, function_to_apply, aggregation_strategy;
-    std::optional<bool> split_special_tokens, normalize, handle_impossible_answer, align_to_words;
+    std::optional<std::string> embedding_precision, hypothesis_template;
+    std::optional<bool> split_special_tokens, normalize, handle_impossible_answer, align_to_words, multi_label;
     std::optional<std::vector<std::string>> pooling, ignore_labels, targets;
+    /// The min of each dimension, then the max of each: see bertscript_embedding_ranges.
+    std::optional<std::vector<float>> ranges;
 };
 
 /// How texts are encoded: see bertscript_encode_options_set_truncation and so on.
@@ -118,6 +121,8 @@ template <typename T, auto Free> struct Filled {
                 }
             }
             status = setter(options.get(), Texts(*value).pointers(), value->size(), &error);
+        } else if constexpr (std::is_same_v<Value, std::vector<float>>) {
+            status = setter(options.get(), value->data(), value->size(), &error);
         } else {
             status = setter(options.get(), *value, &error);
         }
@@ -183,6 +188,10 @@ inline FilledTask fill(const TaskOptions &chosen) {
     filled.set(chosen.prompt_name, bertscript_task_options_set_prompt_name);
     filled.set(chosen.truncate_dim, bertscript_task_options_set_truncate_dim);
     filled.set(chosen.max_active_dims, bertscript_task_options_set_max_active_dims);
+    filled.set(chosen.embedding_precision, bertscript_task_options_set_embedding_precision);
+    filled.set(chosen.ranges, bertscript_task_options_set_ranges);
+    filled.set(chosen.hypothesis_template, bertscript_task_options_set_hypothesis_template);
+    filled.set(chosen.multi_label, bertscript_task_options_set_multi_label);
     filled.set(chosen.function_to_apply, bertscript_task_options_set_function_to_apply);
     filled.set(chosen.aggregation_strategy, bertscript_task_options_set_aggregation_strategy);
     filled.set(chosen.ignore_labels, bertscript_task_options_set_ignore_labels);

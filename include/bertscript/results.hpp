@@ -40,6 +40,15 @@ struct SparseEmbedding {
     bool truncated;
 };
 
+/// A text of a ranking.
+struct RankedText {
+    /// Its number among the texts that were ranked, from 0.
+    std::size_t index;
+    float score;
+    /// Whether it, or the query with it, was truncated.
+    bool truncated;
+};
+
 /// An entity, or a token with its label; places in bytes and in characters.
 struct Entity {
     std::string entity;
@@ -112,6 +121,16 @@ inline std::vector<SparseEmbedding> copy(bertscript_sparse_embeddings *found) {
         texts[text].indices.assign(indices, indices + size);
         texts[text].values.assign(values, values + size);
         texts[text].truncated = bertscript_sparse_embeddings_truncated(found, text) != 0;
+    }
+    return texts;
+}
+
+inline std::vector<RankedText> copy(bertscript_ranking *found) {
+    const Unique<bertscript_ranking, bertscript_ranking_free> owner(found);
+    std::vector<RankedText> texts;
+    for (std::size_t rank = 0; rank < bertscript_ranking_count(found); rank++) {
+        const bertscript_ranked_text *text = bertscript_ranking_get(found, rank);
+        texts.push_back({text->index, text->score, text->truncated != 0});
     }
     return texts;
 }

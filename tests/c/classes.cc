@@ -145,6 +145,31 @@ int main(int, char **argv) {
     CHECK(truncated == (std::vector<bool>{false, true}));
     CHECK(status_of([&] { sentence.embed_into(strings, room.data(), 31); }) == BERTSCRIPT_BUFFER_TOO_SMALL);
 
+    // The same as they are stored: a bit for each dimension, or a part of its range.
+    const std::vector<float> ranges = embedding_ranges(expected.data(), 2, 16);
+    CHECK(ranges.size() == 32 && ranges[3] <= expected[3] && ranges[16 + 3] >= expected[16 + 3]);
+    for (const char *precision : {"binary", "uint8"}) {
+        TaskOptions stored;
+        stored.embedding_precision = precision;
+        if (*precision == 'u') {
+            stored.ranges = ranges;
+        }
+        const std::size_t row = sentence.embedding_bytes(stored);
+        CHECK(row == (*precision == 'u' ? 16 : 2));
+        std::vector<unsigned char> bytes(2 * row + 1), again(2 * row);
+        CHECK(sentence.embed_quantized(strings, bytes.data(), row + 1, bytes.size(), stored, &truncated) == bytes.size());
+        CHECK(truncated == (std::vector<bool>{false, true}));
+        CHECK(quantize_embeddings(expected.data(), 2, 16, precision, stored.ranges.value_or(std::vector<float>()),
+                                  again.data(), 0, again.size()) == again.size());
+        CHECK(std::memcmp(bytes.data(), again.data(), row) == 0);
+        CHECK(std::memcmp(bytes.data() + row + 1, again.data() + row, row) == 0);
+        CHECK(status_of([&] { sentence.embed_quantized(strings, bytes.data(), 0, row, stored); }) ==
+              BERTSCRIPT_BUFFER_TOO_SMALL);
+        CHECK(status_of([&] { sentence.embed(strings, stored); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    }
+    CHECK(status_of([&] { quantize_embeddings(expected.data(), 2, 16, "int8", {0, 1}, room.data(), 0, 32); }) ==
+          BERTSCRIPT_INVALID_ARGUMENT);
+
     // A prompt is text of any kind but for NUL, at which C would end it.
     options = {};
     options.prompt = std::string("query: \0", 8);
@@ -173,6 +198,20 @@ int main(int, char **argv) {
     }
     CHECK(labels.classify({"good"})[0].labels.size() == 3);
     CHECK(status_of([&] { labels.classify_pairs({"good"}, {}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    const Module reranker = Model(fixtures + "/text/reranker").trace();
+    for (const RankedText &text : reranker.rank("who saw the cat?", {"the cat", "a dog ran", many})) {
+        std::printf("%zu %.9g %d ", text.index, text.score, text.truncated ? 1 : 0);
+    }
+    const Module inference = Model(fixtures + "/text/inference").trace();
+    options = {};
+    options.hypothesis_template = "it is {}.";
+    options.multi_label = true;
+    const auto scored = inference.zero_shot({"the cat sat"}, {"a cat", "the city"}, options);
+    for (const Label &label : scored[0].labels) {
+        std::printf("%s %.9g ", label.label.c_str(), label.score);
+    }
+    CHECK(status_of([&] { inference.zero_shot({"a"}, {std::string("b\0c", 3)}); }) == BERTSCRIPT_INVALID_ARGUMENT);
+    CHECK(status_of([&] { reranker.rank(std::string("b\0c", 3), {"a"}); }) == BERTSCRIPT_INVALID_ARGUMENT);
     const Module sparse = Model(fixtures + "/text/sparse").trace();
     options = {};
     options.max_active_dims = 5;

@@ -2,7 +2,7 @@
 
 static const char *checkpoint;
 static bertscript_model *usual_model;
-static bertscript_module *usual_module, *classifier, *tagger, *filler, *pair_scorer, *answerer, *sparse_embedder;
+static bertscript_module *usual_module, *classifier, *tagger, *filler, *pair_scorer, *answerer, *sparse_embedder, *inferrer;
 static bertscript_tokenizer *usual_tokenizer;
 static bertscript_tensor *usual_tensor, *empty_tensor, *float_tensor, *row_tensor;
 static bertscript_encoding *usual_encoding;
@@ -11,6 +11,7 @@ static bertscript_entities *usual_entities;
 static bertscript_sparse_embeddings *usual_sparse_embeddings;
 static bertscript_answers *usual_answers;
 static bertscript_fillings *usual_fillings;
+static bertscript_ranking *usual_ranking;
 static bertscript_error *usual_error;
 static bertscript_encoding *ragged_encoding, *rowless_encoding;
 static bertscript_cancel_token *usual_cancel_token, *cancelled_token;
@@ -27,6 +28,9 @@ static const int64_t zeros[] = ALL(0), ones[] = ALL(1), minus_ones[] = ALL(-1);
 static const int64_t least[] = ALL(INT64_MIN), most[] = ALL(INT64_MAX);
 static const int64_t two_by_three[128] = {2, 3}, row_strides[128] = {3, 1}, column_strides[128] = {1, 2}, backward_strides[128] = {3, -1};
 static const int64_t some_ids[128] = {2, 9, 3, 0, 2, 8, 9, 3};
+/* Ascending, so that they are ranges, too. */
+static float some_floats[128];
+static const float no_floats[128] = {0, NAN};
 static int64_t numbers[128] = {2, 9, 3, 2, 8, 3};
 static const size_t lengths_of_two[] = {7, 3}, no_lengths[] = {0, 0}, huge_lengths[] = {SIZE_MAX, SIZE_MAX};
 
@@ -121,6 +125,12 @@ static bertscript_fillings *fresh_fillings(void) {
     return found;
 }
 
+static bertscript_ranking *fresh_ranking(void) {
+    bertscript_ranking *found = NULL;
+    MUST(bertscript_module_rank(usual_module, "the cat", two_texts, NULL, 2, NULL, &found, NULL));
+    return found;
+}
+
 static managed_tensor *fresh_managed(void) {
     managed_tensor *managed = NULL;
     MUST(bertscript_tensor_to_dlpack(usual_tensor, &managed, NULL));
@@ -144,7 +154,11 @@ static void read_archive(const char *path) {
 
 /* The archives are in the folder that the program runs in. */
 static void make_handles(const char *checkpoint_given) {
+    size_t i;
     checkpoint = checkpoint_given;
+    for (i = 0; i < sizeof some_floats / sizeof *some_floats; i++) {
+        some_floats[i] = (float)i;
+    }
     memset(long_text, 'a', sizeof long_text - 1);
     MUST(bertscript_set_num_threads(1, NULL));
     usual_run_options = bertscript_run_options_new();
@@ -165,6 +179,7 @@ static void make_handles(const char *checkpoint_given) {
     pair_scorer = open_module("pair_scorer.pt");
     answerer = open_module("answerer.pt");
     sparse_embedder = open_module("sparse_embedder.pt");
+    inferrer = open_module("inferrer.pt");
 
     MUST(bertscript_tokenizer_load(checkpoint, &usual_tokenizer, NULL));
     usual_tensor = new_tensor(BERTSCRIPT_INT64, two_by_three, numbers, 48);
@@ -184,6 +199,7 @@ static void make_handles(const char *checkpoint_given) {
     usual_sparse_embeddings = fresh_sparse_embeddings();
     usual_answers = fresh_answers();
     usual_fillings = fresh_fillings();
+    usual_ranking = fresh_ranking();
     usual_error = fresh_error();
     usual_cancel_token = bertscript_cancel_token_new();
     cancelled_token = bertscript_cancel_token_new();
@@ -195,8 +211,8 @@ static void make_handles(const char *checkpoint_given) {
 }
 
 static void free_handles(void) {
-    bertscript_module *modules[] = {usual_module, classifier, tagger,   filler,
-                                    pair_scorer,  answerer,   sparse_embedder};
+    bertscript_module *modules[] = {usual_module, classifier, tagger,          filler,
+                                    pair_scorer,  answerer,   sparse_embedder, inferrer};
     bertscript_tensor *tensors[] = {usual_tensor, empty_tensor, float_tensor, row_tensor};
     size_t i;
     for (i = 0; i < sizeof modules / sizeof *modules; i++) {
@@ -216,6 +232,7 @@ static void free_handles(void) {
     bertscript_sparse_embeddings_free(usual_sparse_embeddings);
     bertscript_answers_free(usual_answers);
     bertscript_fillings_free(usual_fillings);
+    bertscript_ranking_free(usual_ranking);
     bertscript_error_free(usual_error);
     bertscript_cancel_token_free(usual_cancel_token);
     bertscript_cancel_token_free(cancelled_token);

@@ -62,6 +62,15 @@ int main(int, char **argv) {
     CHECK(truncated.size() == 3);
     CHECK(module->embed_into({"a"}, room, 33, {}, &truncated).value() == 16 && truncated == std::vector<bool>{false});
     CHECK(module->embedding_dim().value() == 16);
+    options = {};
+    options.embedding_precision = "ubinary";
+    CHECK(module->embedding_bytes(options).value() == 2);
+    CHECK(module->embed_quantized({"a"}, room, 0, 1, options).error().status() == BERTSCRIPT_BUFFER_TOO_SMALL);
+    CHECK(module->embed_quantized({"a"}, room, 0, 2, options).value() == 2);
+    CHECK(embedding_ranges(room, 1, 3)->size() == 6 && !embedding_ranges(room, 0, 3));
+    CHECK(quantize_embeddings(room, 1, 8, "binary", {}, room + 8, 0, 1).value() == 1);
+    CHECK(module->rank("who", {"a", "b"})->size() == 2 && !module->rank("who", {"a"}, options));
+    CHECK(module->zero_shot({"a"}, {"b"}).error().status() == BERTSCRIPT_UNSUPPORTED);
     CHECK(Tensor::copy_from({2}, std::vector<bool>{true, false})->values<bool>().value()[0]);
 
     const Result<Tensor> ids = Tensor::copy_from({1, 3}, std::vector<std::int64_t>{2, 9, 3});

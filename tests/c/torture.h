@@ -4,6 +4,7 @@
 #define _DEFAULT_SOURCE
 #include <ATen/dlpack.h>
 #include <bertscript/bertscript.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -18,6 +18,17 @@ static void use_bertscript_task_options(const bertscript_task_options *options) 
         bertscript_module_embed(usual_module, texts, NULL, 2, options, out, NULL, NULL));
     USE("then classify", bertscript_classifications,
         bertscript_module_classify(classifier, texts, NULL, NULL, NULL, 2, options, out, NULL));
+    USE("then rank", bertscript_ranking,
+        bertscript_module_rank(usual_module, "the cat", texts, NULL, 2, options, out, NULL));
+    USE("then zero_shot", bertscript_classifications,
+        bertscript_module_zero_shot(inferrer, texts, NULL, 2, some_targets, 2, options, out, NULL));
+    begin(current_function, "then embed_quantized");
+    {
+        unsigned char bytes[256];
+        const bertscript_status status =
+            bertscript_module_embed_quantized(usual_module, short_texts, NULL, 2, options, bytes, 0, 256, NULL, NULL, NULL);
+        end(status, ANY, 0, UNTOUCHED);
+    }
     USE("then entities", bertscript_entities,
         bertscript_module_entities(tagger, texts, NULL, 2, options, out, NULL));
     USE("then embed_sparse", bertscript_sparse_embeddings,

@@ -3,17 +3,13 @@
 import ctypes
 import os
 from ctypes import CFUNCTYPE, byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertForMaskedLM, BertModel
 
+from c_library import C, call
 from live import CLASSES, random_model
-
-C = ctypes.CDLL(str(Path(os.environ["BERTSCRIPT"]).with_name("libbertscript.so")))
-for name in ("error_message", "status_name", "module_metadata_json", "module_output_name"):
-    getattr(C, f"bertscript_{name}").restype = c_char_p
 
 Capsule = ctypes.pythonapi.PyCapsule_New
 Capsule.restype, Capsule.argtypes = ctypes.py_object, [c_void_p, c_char_p, c_void_p]
@@ -21,16 +17,6 @@ Pointer = ctypes.pythonapi.PyCapsule_GetPointer
 Pointer.restype, Pointer.argtypes = c_void_p, [ctypes.py_object, c_char_p]
 Rename = ctypes.pythonapi.PyCapsule_SetName
 Rename.argtypes = [ctypes.py_object, c_char_p]
-
-
-def call(function, *arguments):
-    """Calls a function whose last argument is the place of an error."""
-    error = c_void_p()
-    status = getattr(C, f"bertscript_{function}")(*arguments, byref(error))
-    if status:
-        message = C.bertscript_error_message(error).decode()
-        C.bertscript_error_free(error)
-        raise RuntimeError(f"{C.bertscript_status_name(status).decode()} {message}")
 
 
 def into_c(tensor):

@@ -3,6 +3,7 @@
 //!
 //! What the program stands on is in `c/torture.h`.
 
+mod combined;
 mod declarations;
 mod program;
 mod values;

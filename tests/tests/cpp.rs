@@ -3,7 +3,7 @@
 
 use bertscript::{
     Archive, Checkpoint, ClassifyOptions, EmbedOptions, EmbedSparseOptions, EntitiesOptions,
-    FillMaskOptions, LoadOptions, Module, PreTrained, Shapes,
+    FillMaskOptions, LoadOptions, Module, PreTrained, RankOptions, Shapes, ZeroShotOptions,
 };
 use bertscript_tests::{CProgram, fixture, installed, root, scratch};
 use std::fmt::Write;
@@ -39,6 +39,21 @@ fn expected() -> String {
         for label in found.labels {
             write!(text, "{} {} ", label.label, label.score).unwrap();
         }
+    }
+    let module = in_rust("text/reranker");
+    let texts = ["the cat", "a dog ran", &many];
+    for found in module.rank("who saw the cat?", texts, &RankOptions::default()).unwrap() {
+        write!(text, "{} {} {} ", found.index, found.score, i32::from(found.truncated)).unwrap();
+    }
+    let options = ZeroShotOptions {
+        hypothesis_template: "it is {}.".to_owned(),
+        multi_label: true,
+        ..ZeroShotOptions::default()
+    };
+    let module = in_rust("text/inference");
+    let found = module.zero_shot(["the cat sat"], &["a cat", "the city"], &options).unwrap();
+    for label in &found[0].labels {
+        write!(text, "{} {} ", label.label, label.score).unwrap();
     }
     text += "\n";
     let options = EmbedSparseOptions {

@@ -9,13 +9,14 @@ use std::process::{Command, Output};
 
 /// The archives that the program loads: name, fixture, and further arguments of the export.
 /// No fixture answers questions: its head is made of random numbers.
-const ARCHIVES: [(&str, &str, &[&str]); 7] = [
+const ARCHIVES: [(&str, &str, &[&str]); 8] = [
     ("sentence.pt", "sentence", &[]),
     ("classifier.pt", "classify-multi", &[]),
     ("tagger.pt", "entities", &[]),
     ("filler.pt", "masked", &[]),
     ("pair_scorer.pt", "next-sentence", &[]),
     ("sparse_embedder.pt", "sparse", &[]),
+    ("inferrer.pt", "inference", &[]),
     (
         "answerer.pt",
         "sentence",

@@ -29,7 +29,7 @@ pub struct bertscript_label {
 pub struct bertscript_classifications(Results<bertscript_label>);
 
 impl bertscript_classifications {
-    fn new(found: &[Classification]) -> Result<*mut Self, Failure> {
+    pub(crate) fn new(found: &[Classification]) -> Result<*mut Self, Failure> {
         let results = Results::new(found, |found: &Classification, owned| {
             let labels = found.labels.iter();
             let labels = labels.map(|found| {

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn bertscript_module_embed(
         // SAFETY: as above.
         let texts = unsafe { Given { name: "texts", texts, lengths }.read(count)? };
         // SAFETY: as above.
-        let options = embed_options(unsafe { options.as_ref() })?;
+        let options = embed_options(unsafe { options.as_ref() }, "embed", &[])?;
         let found = module.module().embed(texts, &options)?;
         *embeddings = bertscript_tensor::new(found.tensor().clone()).into_raw();
         // SAFETY: as above.
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn bertscript_module_embed_into(
         // SAFETY: as above.
         let texts = unsafe { Given { name: "texts", texts, lengths }.read(count)? };
         // SAFETY: as above.
-        let options = embed_options(unsafe { options.as_ref() })?;
+        let options = embed_options(unsafe { options.as_ref() }, "embed", &[])?;
         let needed = count.checked_mul(module.embedding_dim(&options)?);
         let needed = needed.filter(|needed| *needed <= isize::MAX as usize / size_of::<f32>());
         let needed = needed.ok_or_else(|| {
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn bertscript_module_embedding_dim(
         let (module, dimension) =
             unsafe { (get(module, "module")?, place(dimension, "dimension")?) };
         // SAFETY: as above.
-        let options = embed_options(unsafe { options.as_ref() })?;
+        let options = embed_options(unsafe { options.as_ref() }, "embed", &[])?;
         *dimension = module.module().embedding_dim(&options)?;
         Ok(())
     };
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn bertscript_module_embedding_dim(
 ///
 /// # Safety
 /// `truncated` is NULL or has room for `count` numbers; `cut` are below `count`.
-unsafe fn give_truncated(truncated: *mut i32, count: usize, cut: &[usize]) {
+pub(crate) unsafe fn give_truncated(truncated: *mut i32, count: usize, cut: &[usize]) {
     if !truncated.is_null() {
         // SAFETY: by the contract of this function.
         unsafe {
@@ -173,10 +173,15 @@ unsafe fn give_truncated(truncated: *mut i32, count: usize, cut: &[usize]) {
     }
 }
 
-fn embed_options(chosen: Option<&bertscript_task_options>) -> Result<EmbedOptions, Failure> {
+/// The options to embed; `more` are those that a task has beside them.
+pub(crate) fn embed_options(
+    chosen: Option<&bertscript_task_options>,
+    task: &str,
+    more: &[&str],
+) -> Result<EmbedOptions, Failure> {
     let Some(chosen) = chosen else { return Ok(EmbedOptions::default()) };
     let known = ["pooling", "normalize", "prompt", "prompt_name", "truncate_dim"];
-    chosen.only("embed", &known)?;
+    chosen.only(task, &[&known, more].concat())?;
     let usual = EmbedOptions::default();
     Ok(EmbedOptions {
         pooling: chosen.pooling.clone(),

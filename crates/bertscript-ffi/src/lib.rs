@@ -37,10 +37,13 @@ mod encoding;
 mod task_options;
 
 mod embed;
+mod quantize;
 mod sparse_embeddings;
 
 mod classifications;
 mod entities;
+mod ranking;
+mod zero_shot;
 
 mod answers;
 mod fillings;
@@ -66,6 +69,8 @@ pub use info::*;
 pub use log::*;
 pub use model::*;
 pub use module::*;
+pub use quantize::*;
+pub use ranking::*;
 pub use run::*;
 pub use runtime::*;
 pub use sparse_embeddings::*;
@@ -74,6 +79,7 @@ pub use task_options::*;
 pub use tensor::*;
 pub use tokenizer::*;
 pub use trace_options::*;
+pub use zero_shot::*;
 
 /// What the header promises of threads: a handle that is no longer so does not
 /// compile.
@@ -88,6 +94,7 @@ const _: fn() = || {
     any_thread::<bertscript_fillings>();
     any_thread::<bertscript_model>();
     any_thread::<bertscript_module>();
+    any_thread::<bertscript_ranking>();
     any_thread::<bertscript_sparse_embeddings>();
     any_thread::<bertscript_tensor>();
     any_thread::<bertscript_tokenizer>();

@@ -3,10 +3,14 @@
 mod answers;
 mod embedding;
 mod labels;
+mod precision;
+mod zero_shot;
 
 pub use answers::*;
 pub use embedding::*;
 pub use labels::*;
+pub use precision::*;
+pub use zero_shot::*;
 
 use crate::cancel::bertscript_cancel_token;
 use crate::error::bertscript_error;
@@ -14,7 +18,10 @@ use crate::failure::Failure;
 use crate::guard::set;
 use crate::pointers::{flag, free, positive, text};
 use crate::status::{BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
-use bertscript::{AggregationStrategy, Cancel, FunctionToApply, LongTexts, PoolingMode};
+use bertscript::{
+    AggregationStrategy, Cancel, EmbeddingPrecision, EmbeddingRanges, FunctionToApply, LongTexts,
+    PoolingMode,
+};
 use std::ffi::c_char;
 
 /// How a task treats its texts. What is not set is as in transformers and
@@ -37,7 +44,11 @@ pub struct bertscript_task_options {
     pub(crate) prompt_name: Option<String>,
     pub(crate) truncate_dim: Option<usize>,
     pub(crate) max_active_dims: Option<usize>,
+    pub(crate) embedding_precision: Option<EmbeddingPrecision>,
+    pub(crate) ranges: Option<EmbeddingRanges>,
     pub(crate) function_to_apply: Option<FunctionToApply>,
+    pub(crate) hypothesis_template: Option<String>,
+    pub(crate) multi_label: Option<bool>,
     pub(crate) aggregation_strategy: Option<AggregationStrategy>,
     pub(crate) ignore_labels: Option<Vec<String>>,
     pub(crate) stride: Option<usize>,
@@ -61,7 +72,11 @@ impl bertscript_task_options {
             ("prompt_name", self.prompt_name.is_some()),
             ("truncate_dim", self.truncate_dim.is_some()),
             ("max_active_dims", self.max_active_dims.is_some()),
+            ("embedding_precision", self.embedding_precision.is_some()),
+            ("ranges", self.ranges.is_some()),
             ("function_to_apply", self.function_to_apply.is_some()),
+            ("hypothesis_template", self.hypothesis_template.is_some()),
+            ("multi_label", self.multi_label.is_some()),
             ("aggregation_strategy", self.aggregation_strategy.is_some()),
             ("ignore_labels", self.ignore_labels.is_some()),
             ("stride", self.stride.is_some()),
@@ -210,10 +225,10 @@ pub unsafe extern "C" fn bertscript_task_options_set_max_length(
     }
 }
 
-/// Sets how many results are returned, by descending score: to classify, to answer and
-/// to fill masks.
+/// Sets how many results are returned, by descending score: to classify, to rank, to answer
+/// and to fill masks.
 ///
-/// @param top_k at least 1; unless set all labels, 1 answer, 5 fillings
+/// @param top_k at least 1; unless set all labels or texts, 1 answer, 5 fillings
 ///
 /// Thread safety: one thread at a time.
 #[unsafe(no_mangle)]

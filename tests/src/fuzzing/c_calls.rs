@@ -3,6 +3,7 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "each call is as the header says")]
 
+mod embeddings;
 mod results;
 mod setters;
 mod tensors;
@@ -42,6 +43,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("text/next-sentence", c"BertForNextSentencePrediction"),
         ("text/sentence", c"BertForQuestionAnswering"),
         ("text/sparse", c"BertForMaskedLM"),
+        ("text/inference", c"BertForSequenceClassification"),
     ];
     Modules(heads.map(|(name, head)| unsafe { module(name, head) }).to_vec())
 });

@@ -1,6 +1,7 @@
 //! What a parameter gets: a value with which the call works, and values with
 //! which it must not break. All are expressions of C; `c/handles.h` has the names.
 
+use super::combined::{COMBINED, Values};
 use super::{Function, Parameter};
 
 /// What is changed of a call that works, and the status that it then has.
@@ -29,8 +30,10 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
         ("const char *const *", "names") => "input_names".to_owned(),
         ("const char *const *", "modes") => "pooling_modes".to_owned(),
         ("const char *const *", "targets" | "labels") => "some_targets".to_owned(),
+        ("const char *const *", "candidate_labels") => "some_targets".to_owned(),
         ("const char *const *", "pairs" | "contexts") => "two_contexts".to_owned(),
         ("const char *const *", "texts" | "questions") => "two_texts".to_owned(),
+        ("const float *", _) => "some_floats".to_owned(),
         ("const size_t *", _) => "NULL".to_owned(),
         ("const int64_t *", "shape") => "two_by_three".to_owned(),
         ("const int64_t *", "strides") => "row_strides".to_owned(),
@@ -55,12 +58,15 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
         // What fits a room of `c/torture.h`: tensors, floats or bytes.
         ("size_t", "capacity") => match function {
             "bertscript_module_run" | "bertscript_module_run_ids" => "32".to_owned(),
-            "bertscript_module_embed_into" => "64".to_owned(),
+            "bertscript_module_embed_into" | "bertscript_embedding_ranges" => "64".to_owned(),
             _ => "256".to_owned(),
         },
-        ("size_t", "batch" | "ndim" | "count" | "iterations" | "pad_to_multiple_of") => {
-            "2".to_owned()
-        }
+        (
+            "size_t",
+            "batch" | "ndim" | "count" | "label_count" | "iterations" | "pad_to_multiple_of",
+        ) => "2".to_owned(),
+        // Rows one after the other.
+        ("size_t", "row_stride") => "0".to_owned(),
         ("size_t", "length") => "4".to_owned(),
         ("size_t", "max_length" | "max_seq_len" | "batch_tokens") => "64".to_owned(),
         ("size_t" | "int32_t" | "int64_t" | "uint64_t", _) => "1".to_owned(),
@@ -69,7 +75,7 @@ pub(super) fn usual(function: &str, parameter: &Parameter) -> Option<String> {
     Some(value)
 }
 
-const WORDS: [(&str, &str); 19] = [
+const WORDS: [(&str, &str); 22] = [
     ("plan", "scripted"),
     ("engine", "torchscript"),
     ("precision", "f32"),
@@ -85,7 +91,10 @@ const WORDS: [(&str, &str); 19] = [
     ("long_texts", "truncate"),
     ("prompt", "query: "),
     ("prompt_name", "query"),
+    ("embedding_precision", "uint8"),
     ("function_to_apply", "softmax"),
+    ("hypothesis_template", "about {}"),
+    ("query", "the cat"),
     ("aggregation_strategy", "simple"),
     ("text", "the cat"),
     ("label", "is_next"),
@@ -94,6 +103,7 @@ const WORDS: [(&str, &str); 19] = [
 fn usual_handle(function: &str, name: &str, handle: &str) -> String {
     match (function, name) {
         ("bertscript_module_classify", "module") => "classifier".to_owned(),
+        ("bertscript_module_zero_shot", "module") => "inferrer".to_owned(),
         ("bertscript_module_next_sentence", "module") => "pair_scorer".to_owned(),
         ("bertscript_module_entities", "module") => "tagger".to_owned(),
         ("bertscript_module_embed_sparse", "module") => "sparse_embedder".to_owned(),
@@ -125,8 +135,6 @@ pub(super) fn wrong(function: &Function) -> Vec<Wrong> {
     all
 }
 
-type Values = &'static [(&'static str, &'static str)];
-
 fn values(function: &str, parameter: &Parameter) -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     if parameter.kind.ends_with('*') || parameter.kind.ends_with("_callback") {
@@ -136,7 +144,8 @@ fn values(function: &str, parameter: &Parameter) -> Vec<(&'static str, &'static 
     }
     let borrowed = function == "bertscript_tensor_borrow" && parameter.name == "nbytes";
     // What does no work is not cancelled.
-    let getter = function == "bertscript_module_embedding_dim" && parameter.name == "options";
+    let getters = ["bertscript_module_embedding_dim", "bertscript_module_embedding_bytes"];
+    let getter = getters.contains(&function) && parameter.name == "options";
     found.extend(of_kind(parameter).iter().map(|(value, expected)| match (borrowed, getter) {
         // Of more memory than it needs, it uses what it needs.
         (true, _) => (*value, "ANY"),
@@ -174,7 +183,7 @@ fn of_kind(parameter: &Parameter) -> Values {
             ("float_inputs", "ANY"),
         ],
         // Of memory that is there, a smaller lie would be the caller's.
-        ("size_t", "count" | "ndim" | "nbytes" | "size" | "batch" | "length") => &[
+        ("size_t", "count" | "label_count" | "ndim" | "nbytes" | "size" | "batch" | "length") => &[
             ("0", "ANY"),
             ("SIZE_MAX", "BERTSCRIPT_INVALID_ARGUMENT"),
             ("SIZE_MAX / 2 + 1", "BERTSCRIPT_INVALID_ARGUMENT"),
@@ -210,6 +219,7 @@ fn of_kind(parameter: &Parameter) -> Values {
             ("filler", "ANY"),
             ("pair_scorer", "ANY"),
             ("answerer", "ANY"),
+            ("inferrer", "ANY"),
         ],
         ("const bertscript_tensor *", _) => {
             &[("empty_tensor", "ANY"), ("float_tensor", "ANY"), ("row_tensor", "ANY")]
@@ -228,131 +238,3 @@ fn of_kind(parameter: &Parameter) -> Values {
         _ => &[],
     }
 }
-
-/// What goes wrong in several parameters at once, or inside of one.
-const COMBINED: &[(&str, Values)] = &[
-    (
-        "bertscript_tensor_copy_from",
-        &[
-            ("shape = zeros; nbytes = 0", "BERTSCRIPT_OK"),
-            ("shape = zeros; nbytes = 0; data = NULL", "BERTSCRIPT_OK"),
-            ("shape = NULL; ndim = 0; nbytes = 8", "BERTSCRIPT_OK"),
-            ("shape = ones; ndim = 64; nbytes = 8", "ANY"),
-            ("shape = ones; ndim = 65; nbytes = 8", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("dtype = BERTSCRIPT_BOOL; nbytes = 6", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("dtype = BERTSCRIPT_BOOL; nbytes = 6; data = ones", "BERTSCRIPT_OK"),
-            ("dtype = BERTSCRIPT_BFLOAT16; nbytes = 12", "BERTSCRIPT_OK"),
-            ("data = (const char *)numbers + 1", "BERTSCRIPT_OK"),
-        ],
-    ),
-    (
-        "bertscript_tensor_borrow",
-        &[
-            ("shape = zeros; nbytes = 0", "BERTSCRIPT_OK"),
-            ("shape = zeros; nbytes = 0; data = NULL", "BERTSCRIPT_OK"),
-            ("shape = NULL; strides = NULL; ndim = 0; nbytes = 8", "BERTSCRIPT_OK"),
-            ("shape = ones; strides = most; ndim = 64", "ANY"),
-            ("shape = ones; ndim = 65", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("strides = column_strides", "BERTSCRIPT_OK"),
-            ("strides = backward_strides", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("strides = column_strides; release = NULL", "BERTSCRIPT_OK"),
-            ("strides = zeros; nbytes = 8", "BERTSCRIPT_OK"),
-            ("data = (char *)numbers + 1", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("device = \"cuda:99\"", "BERTSCRIPT_DEVICE_UNAVAILABLE"),
-        ],
-    ),
-    (
-        "bertscript_tensor_from_dlpack",
-        &[
-            ("managed->version.major = 99", "BERTSCRIPT_VERSION_MISMATCH"),
-            ("managed->version.minor = 99", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.ndim = -1", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.ndim = INT32_MIN", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.ndim = 0", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.ndim = INT32_MAX", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.shape = NULL", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.shape = (int64_t *)least", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.shape = (int64_t *)most", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.shape = (int64_t *)zeros", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.strides = NULL", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.strides = (int64_t *)least", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.strides = (int64_t *)most", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.strides = (int64_t *)minus_ones", "BERTSCRIPT_INVALID_ARGUMENT"),
-            (
-                "managed->dl_tensor.strides = (int64_t *)backward_strides",
-                "BERTSCRIPT_INVALID_ARGUMENT",
-            ),
-            ("managed->dl_tensor.strides = (int64_t *)zeros", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.strides = (int64_t *)column_strides", "BERTSCRIPT_OK"),
-            ("managed->dl_tensor.data = NULL", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.byte_offset = 1", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.dtype.lanes = 2", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.dtype.bits = 7", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("managed->dl_tensor.dtype.code = 77", "BERTSCRIPT_INVALID_ARGUMENT"),
-            (
-                "managed->dl_tensor.device.device_type = (DLDeviceType)99",
-                "BERTSCRIPT_INVALID_ARGUMENT",
-            ),
-            ("managed->dl_tensor.device.device_type = kDLCUDA", "REFUSED"),
-            (
-                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = -1",
-                "BERTSCRIPT_INVALID_ARGUMENT",
-            ),
-            (
-                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = -4",
-                "BERTSCRIPT_INVALID_ARGUMENT",
-            ),
-            (
-                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = INT32_MIN",
-                "BERTSCRIPT_INVALID_ARGUMENT",
-            ),
-            (
-                "managed->dl_tensor.device.device_type = kDLCUDA; managed->dl_tensor.device.device_id = INT32_MAX",
-                "REFUSED",
-            ),
-        ],
-    ),
-    (
-        "bertscript_module_embed_into",
-        &[
-            ("capacity = 31", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("capacity = 0; embeddings = NULL", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("capacity = 32", "BERTSCRIPT_OK"),
-            ("count = 0; capacity = 0; embeddings = NULL", "BERTSCRIPT_OK"),
-        ],
-    ),
-    (
-        "bertscript_module_run",
-        &[
-            ("names = same_names", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("capacity = 1", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("capacity = 1; outputs = NULL", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("count = 1", "BERTSCRIPT_OK"),
-        ],
-    ),
-    (
-        "bertscript_module_run_ids",
-        &[
-            ("batch = SIZE_MAX; length = 0", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("batch = SIZE_MAX; length = SIZE_MAX", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("batch = SIZE_MAX / 4; length = 4", "BERTSCRIPT_INVALID_ARGUMENT"),
-            ("batch = 0; length = 0; input_ids = NULL", "ANY"),
-        ],
-    ),
-    (
-        "bertscript_module_warm_up",
-        &[
-            ("batch = 1 << 20; length = 64", "ANY"),
-            ("batch = 1 << 20; length = 1 << 20", "ANY"),
-            ("batch = 64; length = 1 << 20", "ANY"),
-        ],
-    ),
-    (
-        "bertscript_tokenizer_decode",
-        &[
-            ("buffer = NULL; capacity = 0", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("buffer = NULL; capacity = 0; length = NULL", "BERTSCRIPT_BUFFER_TOO_SMALL"),
-            ("ids = NULL; count = 0", "BERTSCRIPT_OK"),
-        ],
-    ),
-];

@@ -7,18 +7,18 @@ use std::ffi::{CStr, c_char};
 use std::ptr::{null, null_mut};
 
 /// Texts as C has them: pointers and lengths.
-struct Texts {
+pub(super) struct Texts {
     pointers: Vec<*const c_char>,
     lengths: Vec<usize>,
     _owned: Vec<Vec<u8>>,
 }
 
 impl Texts {
-    fn pointers(&self) -> *const *const c_char {
+    pub(super) fn pointers(&self) -> *const *const c_char {
         self.pointers.as_ptr()
     }
 
-    fn lengths(&self) -> *const usize {
+    pub(super) fn lengths(&self) -> *const usize {
         self.lengths.as_ptr()
     }
 }
@@ -42,7 +42,7 @@ macro_rules! read_results {
 
 impl Sequence<'_> {
     /// The tasks, and options of none before them.
-    pub(super) const TASKS: [fn(&mut Self) -> Result<()>; 9] = [
+    pub(super) const TASKS: [fn(&mut Self) -> Result<()>; 12] = [
         Self::embed,
         Self::similarity,
         Self::classify,
@@ -52,16 +52,19 @@ impl Sequence<'_> {
         Self::next_sentence,
         Self::renew_options,
         Self::embed_sparse,
+        Self::embed_quantized,
+        Self::rank,
+        Self::zero_shot,
     ];
 
-    fn texts(&mut self, count: usize) -> Result<Texts> {
+    pub(super) fn texts(&mut self, count: usize) -> Result<Texts> {
         let owned = (0..count).map(|_| self.text()).collect::<Result<Vec<_>>>()?;
         let pointers = owned.iter().map(|text| text.as_ptr().cast()).collect();
         let lengths = owned.iter().map(Vec::len).collect();
         Ok(Texts { pointers, lengths, _owned: owned })
     }
 
-    fn count(&mut self) -> Result<usize> {
+    pub(super) fn count(&mut self) -> Result<usize> {
         self.input.int_in_range(0..=3)
     }
 
@@ -143,26 +146,49 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    fn embed(&mut self) -> Result<()> {
-        let (module, count) = (self.module()?, self.count()?);
-        let (texts, options) = (self.texts(count)?, self.task_options);
-        let mut truncated = [9; 3];
-        let place = truncated.as_mut_ptr();
-        self.make(
-            |out, err| unsafe {
-                let (texts, lengths) = (texts.pointers(), texts.lengths());
-                bertscript_module_embed(module, texts, lengths, count, options, out, place, err)
-            },
-            |own| &mut own.tensors,
-        );
+    fn rank(&mut self) -> Result<()> {
+        let (module, count, options) = (self.module()?, self.count()?, self.task_options);
+        let (query, texts) = (self.word()?, self.texts(count)?);
+        let mut found = null_mut();
+        if self.call(|err| unsafe {
+            let (texts, lengths, place) = (texts.pointers(), texts.lengths(), &raw mut found);
+            let query = query.as_ptr();
+            bertscript_module_rank(module, query, texts, lengths, count, options, place, err)
+        }) {
+            unsafe {
+                let ranked = bertscript_ranking_count(found);
+                assert!(ranked <= count);
+                for rank in 0..ranked {
+                    assert!((*bertscript_ranking_get(found, rank)).index < count);
+                }
+                assert!(bertscript_ranking_get(found, ranked).is_null());
+                assert!(!CStr::from_ptr(bertscript_ranking_json(found)).is_empty());
+                bertscript_ranking_free(found);
+            }
+        }
         Ok(())
     }
 
-    fn similarity(&mut self) -> Result<()> {
-        let (module, a, b) = (self.module()?, self.tensor()?, self.tensor()?);
-        let compare = |out, err| unsafe { bertscript_module_similarity(module, a, b, out, err) };
-        self.make(compare, |own| &mut own.tensors);
-        Ok(())
+    fn zero_shot(&mut self) -> Result<()> {
+        let (module, count, options) = (self.module()?, self.count()?, self.task_options);
+        let (texts, labels) = (self.texts(count)?, [self.word()?, self.word()?]);
+        let labels = labels.each_ref().map(|label| label.as_ptr());
+        let label_count = self.input.int_in_range(0..=labels.len())?;
+        let mut found = null_mut();
+        self.call(|err| unsafe {
+            bertscript_module_zero_shot(
+                module,
+                texts.pointers(),
+                texts.lengths(),
+                count,
+                labels.as_ptr(),
+                label_count,
+                options,
+                &raw mut found,
+                err,
+            )
+        });
+        self.labels(found)
     }
 
     fn classify(&mut self) -> Result<()> {
@@ -241,33 +267,6 @@ impl Sequence<'_> {
                 bertscript_entities_json,
                 bertscript_entities_free
             );
-        }
-        Ok(())
-    }
-
-    fn embed_sparse(&mut self) -> Result<()> {
-        let (module, count, options) = (self.module()?, self.count()?, self.task_options);
-        let texts = self.texts(count)?;
-        let mut found = null_mut();
-        if self.call(|err| unsafe {
-            let (texts, lengths) = (texts.pointers(), texts.lengths());
-            let found = &raw mut found;
-            bertscript_module_embed_sparse(module, texts, lengths, count, options, found, err)
-        }) {
-            unsafe {
-                assert!(bertscript_sparse_embeddings_dimension(found) > 0);
-                for text in 0..=bertscript_sparse_embeddings_count(found) {
-                    let size = bertscript_sparse_embeddings_size(found, text);
-                    let indices = bertscript_sparse_embeddings_indices(found, text);
-                    let values = bertscript_sparse_embeddings_values(found, text);
-                    if size > 0 {
-                        let last = size - 1;
-                        assert!(*indices.add(last) as usize >= last && *values.add(last) != 0.);
-                    }
-                    bertscript_sparse_embeddings_truncated(found, text);
-                }
-                bertscript_sparse_embeddings_free(found);
-            }
         }
         Ok(())
     }

@@ -32,7 +32,8 @@ impl Sequence<'_> {
         let words = [self.word()?, self.word()?];
         let words = words.each_ref().map(|word| word.as_ptr());
         let count = self.input.int_in_range(0..=words.len())?;
-        let which = self.input.int_in_range(0..=20)?;
+        let which = self.input.int_in_range(0..=24)?;
+        let ranges = [0., 1., flag as f32, size as f32];
         let (word, words) = (words[0], words.as_ptr());
         self.call(|err| unsafe {
             match which {
@@ -55,6 +56,10 @@ impl Sequence<'_> {
                 16 => bertscript_task_options_set_targets(options, words, count, err),
                 17 => bertscript_task_options_set_stride(options, size, err),
                 19 => bertscript_task_options_set_max_active_dims(options, size, err),
+                20 => bertscript_task_options_set_embedding_precision(options, word, err),
+                21 => bertscript_task_options_set_ranges(options, ranges.as_ptr(), 2 * count, err),
+                22 => bertscript_task_options_set_hypothesis_template(options, word, err),
+                23 => bertscript_task_options_set_multi_label(options, flag, err),
                 18 => bertscript_task_options_set_split_special_tokens(options, flag, err),
                 _ => bertscript_task_options_set_max_length(options, size, err),
             }
