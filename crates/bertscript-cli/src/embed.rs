@@ -3,12 +3,13 @@
 use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
+use crate::quantize::Results;
 use crate::sink::{Row, Sink, Target};
 use crate::stream::{self, Chunk, Chunks};
 use anyhow::bail;
 use bertscript::{
-    Cancel, EmbedOptions, EmbedSparseOptions, EmbeddingPipeline, ErrorKind, LongTexts, Module,
-    PoolingMode,
+    Cancel, EmbedOptions, EmbedSparseOptions, EmbeddingPipeline, EmbeddingPrecision, ErrorKind,
+    LongTexts, Module, PoolingMode,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -53,6 +54,22 @@ pub(crate) struct Embed {
     /// Keep only the first dimensions
     #[arg(long, value_name = "N")]
     truncate_dim: Option<usize>,
+    /// The format that embeddings are stored in: float32; float16; int8 or uint8, by
+    /// --ranges; binary or ubinary, a bit for each dimension
+    #[arg(long, value_name = "NAME", default_value = "float32")]
+    embedding_precision: EmbeddingPrecision,
+    /// The range of each dimension, for int8 and uint8: [2, D], float32, .npy or
+    /// .safetensors
+    #[arg(long, value_name = "FILE")]
+    ranges: Option<PathBuf>,
+    /// Write the range of each dimension of the embeddings, to .npy or .safetensors,
+    /// instead of the embeddings
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["output", "embedding_precision", "ranges"]
+    )]
+    write_ranges: Option<PathBuf>,
     /// Of sparse embeddings, keep only so many dimensions, those of the largest values
     /// [default: as the file says]
     #[arg(long, value_name = "N")]
@@ -85,26 +102,24 @@ pub(crate) struct Embed {
 
 impl Embed {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
-        let target = Target::new(self.output.as_deref())?;
-        target.check([&self.file, stream::source(self.input.as_deref())])?;
+        let target = match &self.write_ranges {
+            Some(path) => Target::binary(path)?,
+            None => Target::new(self.output.as_deref())?,
+        };
+        let input = stream::source(self.input.as_deref());
+        let inputs = [Some(&*self.file), Some(input), self.ranges.as_deref()];
+        target.check(inputs.into_iter().flatten())?;
         let progress = Progress::start("loading");
         let module = self.options.load(&self.file)?;
         let cancel = cancel_on_interrupt()?;
-        let task = self.task(&module, &cancel)?;
-        target.check_form(matches!(task, Task::Sparse(_)))?;
-        let width = match &task {
-            Task::Dense(options) => module.embedding_dim(options)?,
-            Task::Sparse(options) => module.sparse_embedding_dim(options)?,
-        };
-        let mut sink = target.open(width as u64)?;
+        let mut task = self.task(&module, target, &cancel)?;
         progress.stage("embedding");
         let mut done = Done::default();
         let chunks = Chunks::open(self.input.as_deref(), self.jsonl, cancel.clone());
-        let result =
-            chunks.and_then(|chunks| task.run(&module, chunks, &mut sink, &mut done, &progress));
+        let result = chunks.and_then(|chunks| task.run(&module, chunks, &mut done, &progress));
         let closed = matches!(&result, Err(error) if is_closed_pipe(error));
         // Whatever stopped it, what is done is kept; all but what cannot be written.
-        sink.finish()?;
+        task.finish()?;
         drop(progress);
         if done.truncated > 0 {
             let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
@@ -124,7 +139,12 @@ impl Embed {
     }
 
     /// What the file makes, unless a pooling is asked for, which makes dense embeddings.
-    fn task(&self, module: &Module, cancel: &Cancel) -> anyhow::Result<Task> {
+    fn task<'a>(
+        &'a self,
+        module: &Module,
+        target: Target<'a>,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Task<'a>> {
         // Of an archive of another program, it is said what it is.
         let is_sparse = self.pooling.is_none()
             && module.metadata().is_some()
@@ -133,7 +153,8 @@ impl Embed {
             if self.max_active_dims.is_some() {
                 bail!("--max-active-dims is for sparse embeddings, and these are dense");
             }
-            return Ok(Task::Dense(EmbedOptions {
+            target.check_form(false)?;
+            let options = EmbedOptions {
                 pooling: self.pooling.clone(),
                 normalize: self.normalize,
                 prompt: self.prompt.clone(),
@@ -144,14 +165,28 @@ impl Embed {
                 max_length: self.max_length,
                 batch_tokens: self.batch_tokens,
                 cancel: cancel.clone(),
-            }));
+            };
+            let dim = module.embedding_dim(&options)?;
+            let (precision, ranges) = (self.embedding_precision, self.ranges.as_deref());
+            let results = match self.write_ranges {
+                Some(_) => Results::ranges(target),
+                None => Results::stored(target, dim, precision, ranges)?,
+            };
+            return Ok(Task::Dense(options, results));
         }
-        let dense =
-            [("--normalize", self.normalize), ("--truncate-dim", self.truncate_dim.is_some())];
+        let is_stored_otherwise = self.embedding_precision != EmbeddingPrecision::Float32;
+        let dense = [
+            ("--normalize", self.normalize),
+            ("--truncate-dim", self.truncate_dim.is_some()),
+            ("--embedding-precision", is_stored_otherwise),
+            ("--ranges", self.ranges.is_some()),
+            ("--write-ranges", self.write_ranges.is_some()),
+        ];
         if let Some((option, _)) = dense.iter().find(|(_, is_given)| *is_given) {
             bail!("{option} is for dense embeddings, and those of the file are sparse");
         }
-        Ok(Task::Sparse(EmbedSparseOptions {
+        target.check_form(true)?;
+        let options = EmbedSparseOptions {
             max_active_dims: self.max_active_dims,
             prompt: self.prompt.clone(),
             prompt_name: self.prompt_name.clone(),
@@ -160,29 +195,30 @@ impl Embed {
             max_length: self.max_length,
             batch_tokens: self.batch_tokens,
             cancel: cancel.clone(),
-        }))
+        };
+        let dim = module.sparse_embedding_dim(&options)?;
+        Ok(Task::Sparse(options, target.open(dim, self.embedding_precision)?))
     }
 }
 
-/// The embeddings that are made, and how.
-enum Task {
-    Dense(EmbedOptions),
-    Sparse(EmbedSparseOptions),
+/// The embeddings that are made, and what becomes of them.
+enum Task<'a> {
+    Dense(EmbedOptions, Results<'a>),
+    Sparse(EmbedSparseOptions, Sink),
 }
 
-impl Task {
+impl Task<'_> {
     fn run(
-        &self,
+        &mut self,
         module: &Module,
         chunks: Chunks,
-        sink: &mut Sink,
         done: &mut Done,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         for chunk in chunks {
             let chunk = chunk?;
-            let truncated = match self.embed(module, &chunk, sink)? {
+            let truncated = match self.embed(module, &chunk)? {
                 Some(truncated) => truncated,
                 None => return Ok(()),
             };
@@ -195,25 +231,20 @@ impl Task {
     }
 
     /// Embeds a chunk, and says how many texts were truncated; none if it was cancelled.
-    fn embed(
-        &self,
-        module: &Module,
-        chunk: &Chunk,
-        sink: &mut Sink,
-    ) -> anyhow::Result<Option<usize>> {
+    fn embed(&mut self, module: &Module, chunk: &Chunk) -> anyhow::Result<Option<usize>> {
         let blame = |error: bertscript::Error| match error.kind() {
             ErrorKind::Cancelled => Ok(None),
             _ => Err(chunk.blame(error)),
         };
         match self {
-            Self::Dense(options) => match module.embed(chunk.texts(), options) {
+            Self::Dense(options, results) => match module.embed(chunk.texts(), options) {
                 Err(error) => blame(error),
                 Ok(found) => {
-                    sink.write(found.rows().map(|embedding| Row::Dense { embedding }))?;
+                    results.add(&found)?;
                     Ok(Some(found.truncated().len()))
                 }
             },
-            Self::Sparse(options) => match module.embed_sparse(chunk.texts(), options) {
+            Self::Sparse(options, sink) => match module.embed_sparse(chunk.texts(), options) {
                 Err(error) => blame(error),
                 Ok(found) => {
                     let rows = found.rows();
@@ -221,6 +252,14 @@ impl Task {
                     Ok(Some(found.truncated().len()))
                 }
             },
+        }
+    }
+
+    /// Completes the file, which now appears.
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Dense(_, results) => results.finish(),
+            Self::Sparse(_, sink) => sink.finish(),
         }
     }
 }

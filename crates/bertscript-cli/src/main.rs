@@ -12,6 +12,7 @@ mod output;
 mod predict;
 mod process;
 mod progress;
+mod quantize;
 mod run;
 mod sink;
 mod stream;

@@ -1,25 +1,29 @@
 //! `bertscript predict`
 
+mod compare;
 mod report;
+mod task;
+mod zero_shot;
 
+use self::task::Task;
 use crate::options::RunOptions;
 use crate::output;
 use crate::progress::Progress;
 use crate::stream::{Chunk, Chunks, OwnedText};
 use anyhow::bail;
 use bertscript::{
-    AggregationStrategy, AnswerOptions, Cancel, ClassifyOptions, EmbedOptions, EntitiesOptions,
-    FillMaskOptions, FunctionToApply, LongTexts, Module, Task as ModelTask,
+    AggregationStrategy, AnswerOptions, Cancel, ClassifyOptions, EntitiesOptions, FillMaskOptions,
+    FunctionToApply, LongTexts, Module,
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Classify texts, find entities, answer questions, fill masks, or compare.
+/// Classify texts, rank them, find entities, answer questions, fill masks, or compare.
 ///
-/// The task follows the file's model class. Texts are arguments, or lines of
-/// standard input.
+/// The task follows the file's model class, --query and --candidate-labels. Texts are
+/// arguments, or lines of standard input.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +31,9 @@ Examples:
   bertscript predict ner.pt 'Ada Lovelace was born in London.'
   bertscript predict qa.pt --question 'Who wrote it?' 'Ada wrote it.'
   bertscript predict mlm.pt 'Paris is the [MASK] of France.'
-  bertscript predict minilm.pt --query 'cheap food' < menu.txt")]
+  bertscript predict minilm.pt --query 'cheap food' < menu.txt
+  bertscript predict reranker.pt --query 'cheap food' --top-k 3 < menu.txt
+  bertscript predict nli.pt --candidate-labels food,travel 'Where to eat'")]
 pub(crate) struct Predict {
     /// The exported file
     file: PathBuf,
@@ -48,21 +54,31 @@ pub(crate) struct Predict {
     /// The second text, for every TEXT
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["query", "question"])]
     text_pair: Option<String>,
-    /// The first text, with every TEXT as the second; of similarity, what every
-    /// TEXT is compared with
+    /// rank: what every TEXT is to answer; of other tasks, the first text, with every
+    /// TEXT as the second
     #[arg(long, value_name = "TEXT", conflicts_with = "question")]
     query: Option<String>,
     /// answer: the question, which every TEXT may answer
     #[arg(long, value_name = "TEXT")]
     question: Option<String>,
-    /// How many results are printed for each text, or for the query, sorted by descending score;
+    /// How many results are printed for each text, or of rank, sorted by descending score;
     /// not of entities [default: 1 of answer, 5 of fill-mask, all of the others]
     #[arg(long, value_name = "N")]
     top_k: Option<NonZeroUsize>,
-    /// classify, next-sentence: what makes scores of logits: sigmoid, softmax or none
+    /// classify, rank by a cross-encoder, next-sentence: what makes scores of logits: sigmoid, softmax or none
     /// [default: as the model's configuration says]
     #[arg(long, value_name = "NAME")]
     function_to_apply: Option<FunctionToApply>,
+    /// zero-shot: the labels that a text may have
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', conflicts_with = "query")]
+    candidate_labels: Option<Vec<String>>,
+    /// zero-shot: what a model of natural language inference is asked about a label, which
+    /// takes the place of {} [default: This example is {}.]
+    #[arg(long, value_name = "TEXT")]
+    hypothesis_template: Option<String>,
+    /// zero-shot: several labels may be true, each with a score of its own
+    #[arg(long)]
+    multi_label: bool,
     /// entities: how tokens become entities: none, simple, first, average or max
     /// [default: simple]
     #[arg(long, value_name = "NAME")]
@@ -118,53 +134,13 @@ pub(crate) struct Predict {
     options: RunOptions,
 }
 
-/// What is done with the texts.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Task {
-    Classify,
-    Entities,
-    Answer,
-    FillMask,
-    NextSentence,
-    Similarity,
-}
-
-impl Task {
-    /// What the command calls it.
-    fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    fn of(module: &Module) -> anyhow::Result<Self> {
-        let Some(metadata) = module.metadata() else {
-            bail!("the program does not say what model it is: bertscript did not export it");
-        };
-        let architecture = metadata.architecture()?;
-        let has = |name: &str| metadata.outputs.iter().any(|output| output.name == name);
-        Ok(match architecture.task() {
-            ModelTask::SequenceClassification => Self::Classify,
-            ModelTask::TokenClassification => Self::Entities,
-            ModelTask::QuestionAnswering => Self::Answer,
-            ModelTask::MaskedLM => Self::FillMask,
-            ModelTask::PreTraining if has("prediction_logits") => Self::FillMask,
-            ModelTask::NextSentencePrediction => Self::NextSentence,
-            ModelTask::Model => Self::Similarity,
-            ModelTask::PreTraining | ModelTask::MultipleChoice => {
-                bail!(
-                    "there is no text task for {architecture}; `bertscript run` runs it on tensors"
-                )
-            }
-        })
-    }
-}
-
 impl Predict {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start("loading");
         let module = self.options.load(&self.file)?;
         let task = match self.task {
             Some(task) => task,
-            None => Task::of(&module)?,
+            None => Task::of(&module, self.query.is_some(), self.candidate_labels.is_some())?,
         };
         self.refuse_options_of_others(task)?;
         if task == Task::Answer && self.question.is_none() && !self.jsonl {
@@ -172,15 +148,22 @@ impl Predict {
                 "what is the question? Give --question, or --jsonl with question as text and context as text_pair"
             );
         }
-        progress.stage("running");
-        if task == Task::Similarity {
-            let text = self.similarity(&module, &Chunk::whole(self.chunks()?)?)?;
-            drop(progress);
-            output::print(&text)?;
-            return Ok(ExitCode::SUCCESS);
+        if task == Task::Rank && self.query.is_none() {
+            bail!("what is the query? Give --query");
         }
+        if task == Task::ZeroShot && self.candidate_labels.is_none() {
+            bail!("what are the labels? Give --candidate-labels");
+        }
+        progress.stage("running");
         let (mut texts, mut truncated) = (0, 0);
-        for chunk in self.chunks()? {
+        let chunks: Box<dyn Iterator<Item = anyhow::Result<Chunk>> + '_> = match task {
+            // Of all texts at once.
+            Task::Similarity | Task::Rank => {
+                Box::new(std::iter::once(Chunk::whole(self.chunks(task)?)))
+            }
+            _ => self.chunks(task)?,
+        };
+        for chunk in chunks {
             let chunk = chunk?;
             let (text, cut) = self.predict(&module, task, &chunk)?;
             texts += chunk.texts.len();
@@ -200,17 +183,24 @@ impl Predict {
 
     /// Options that would do nothing are mistakes.
     fn refuse_options_of_others(&self, task: Task) -> anyhow::Result<()> {
-        use Task::{Answer, Classify, Entities, FillMask, NextSentence, Similarity};
-        let options: [(&str, bool, &[Task]); 13] = [
+        use Task::{Answer, Classify, Entities, FillMask, NextSentence, Rank, ZeroShot};
+        let options: [(&str, bool, &[Task]); 16] = [
             ("--text-pair", self.text_pair.is_some(), &[Classify, NextSentence, Answer]),
-            ("--query", self.query.is_some(), &[Classify, NextSentence, Similarity]),
+            ("--query", self.query.is_some(), &[Classify, Rank, NextSentence]),
             ("--question", self.question.is_some(), &[Answer]),
             (
                 "--top-k",
                 self.top_k.is_some(),
-                &[Classify, NextSentence, Answer, FillMask, Similarity],
+                &[Classify, Rank, ZeroShot, NextSentence, Answer, FillMask],
             ),
-            ("--function-to-apply", self.function_to_apply.is_some(), &[Classify, NextSentence]),
+            (
+                "--function-to-apply",
+                self.function_to_apply.is_some(),
+                &[Classify, Rank, NextSentence],
+            ),
+            ("--candidate-labels", self.candidate_labels.is_some(), &[ZeroShot]),
+            ("--hypothesis-template", self.hypothesis_template.is_some(), &[ZeroShot]),
+            ("--multi-label", self.multi_label, &[ZeroShot]),
             ("--aggregation-strategy", self.aggregation_strategy.is_some(), &[Entities]),
             ("--ignore-labels", self.ignore_labels.is_some(), &[Entities]),
             ("--stride", self.stride.is_some(), &[Entities]),
@@ -235,8 +225,11 @@ impl Predict {
     }
 
     /// The arguments as one chunk, or standard input in many.
-    fn chunks(&self) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Chunk>> + '_>> {
-        let first = self.query.as_ref().filter(|_| self.task != Some(Task::Similarity));
+    fn chunks(
+        &self,
+        task: Task,
+    ) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Chunk>> + '_>> {
+        let first = self.query.as_ref().filter(|_| task != Task::Rank);
         let first = self.question.as_ref().or(first);
         let complete = move |mut text: OwnedText| match (first, &self.text_pair) {
             (Some(first), _) => OwnedText { text: first.clone(), text_pair: Some(text.text) },
@@ -340,7 +333,9 @@ impl Predict {
                 let cut = found.iter().filter(|found| found.truncated).count();
                 Ok((self.print(chunk, &found, report::masks)?, cut))
             }
-            Task::Similarity => bail!("similarity is of all texts at once"),
+            Task::Rank => self.rank(module, chunk),
+            Task::ZeroShot => self.zero_shot(module, chunk),
+            Task::Similarity => self.similarity(module, chunk),
         }
     }
 
@@ -362,33 +357,15 @@ impl Predict {
         }
         Ok(text)
     }
+}
 
-    /// Every text with every other; or, with a query, the texts by likeness.
-    fn similarity(&self, module: &Module, chunk: &Chunk) -> anyhow::Result<String> {
-        let options = EmbedOptions {
-            batch_tokens: self.batch_tokens,
-            long_texts: self.long_texts.unwrap_or_default(),
-            split_special_tokens: self.split_special_tokens,
-            max_length: self.max_length,
-            ..EmbedOptions::default()
-        };
-        // The query stands first in each text, where there is one.
-        let texts: Vec<&str> = chunk
-            .texts
-            .iter()
-            .map(|text| {
-                text.text_pair.as_deref().filter(|_| self.query.is_some()).unwrap_or(&text.text)
-            })
-            .collect();
-        let embed = |texts: &[&str]| module.embed(texts.iter().copied(), &options);
-        let embeddings = embed(&texts).map_err(|error| chunk.blame(error))?;
-        let Some(query) = &self.query else {
-            let scores = module.similarity(&embeddings, &embeddings)?;
-            let rows: Vec<_> = scores.as_slice()?.chunks(texts.len().max(1)).collect();
-            return report::matrix(&texts, &rows, self.json);
-        };
-        let scores = module.similarity(embed(&[query])?, &embeddings)?;
-        let top_k = self.top_k.map(NonZeroUsize::get);
-        report::ranking(&texts, scores.as_slice()?, top_k, self.json)
-    }
+/// The texts of a task that takes no pairs.
+fn texts_alone(chunk: &Chunk) -> anyhow::Result<Vec<&str>> {
+    let texts = chunk.texts.iter().enumerate().map(|(index, text)| match text.text_pair {
+        None => Ok(text.text.as_str()),
+        Some(_) => {
+            bail!("{} {}: found text_pair, expected none", chunk.noun, chunk.first + index + 1)
+        }
+    });
+    texts.collect()
 }

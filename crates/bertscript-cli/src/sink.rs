@@ -5,8 +5,9 @@ use crate::npz::Csr;
 use crate::output;
 use crate::stream::STDOUT;
 use anyhow::{Context, bail};
-use bertscript::{WholeFile, check_output};
-use serde::Serialize;
+use bertscript::{EmbeddingPrecision, WholeFile, check_output};
+use half::f16;
+use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Stdout, Write};
 use std::path::Path;
@@ -15,16 +16,20 @@ use std::path::Path;
 const HEADER: usize = 256;
 
 /// An embedding.
-#[derive(Clone, Copy, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy)]
 pub(crate) enum Row<'a> {
-    Dense { embedding: &'a [f32] },
-    Sparse { indices: &'a [u32], values: &'a [f32] },
+    /// The bytes that are stored.
+    Dense(&'a [u8]),
+    Sparse {
+        indices: &'a [u32],
+        values: &'a [f32],
+    },
 }
 
-/// A destination of rows of numbers, of any count.
+/// A destination of embeddings, of any count, as they are stored.
 pub(crate) struct Sink {
     output: Output,
+    precision: EmbeddingPrecision,
     /// What a person calls it.
     name: String,
 }
@@ -35,7 +40,7 @@ enum Output {
     /// The same, to a file; and how long its whole lines are.
     Lines(File, u64),
     /// A binary file, which appears when it is finished.
-    Binary { file: BufWriter<WholeFile>, format: Format, rows: u64, width: u64 },
+    Binary { file: BufWriter<WholeFile>, format: Format, rows: u64, dim: usize },
     /// A file of sparse rows, which appears when it is finished.
     Npz { file: BufWriter<WholeFile>, rows: Csr },
     /// A binary file that could not be written: it will not appear.
@@ -75,6 +80,14 @@ impl<'a> Target<'a> {
         })
     }
 
+    /// A binary file, whatever else could be written.
+    pub(crate) fn binary(path: &'a Path) -> anyhow::Result<Self> {
+        match Self::new(Some(path)) {
+            Ok(target @ Self::Binary(..)) => Ok(target),
+            _ => bail!("{}: unknown ending, expected .npy or .safetensors", path.display()),
+        }
+    }
+
     /// Checks that its form is one of dense or of sparse embeddings.
     pub(crate) fn check_form(&self, is_sparse: bool) -> anyhow::Result<()> {
         match self {
@@ -90,7 +103,7 @@ impl<'a> Target<'a> {
     }
 
     /// Checks that it can be written, and is none of `inputs`.
-    pub(crate) fn check(&self, inputs: [&Path; 2]) -> anyhow::Result<()> {
+    pub(crate) fn check<'p>(&self, inputs: impl Iterator<Item = &'p Path>) -> anyhow::Result<()> {
         match self {
             Self::Stdout => output::require_stdout(),
             Self::Lines(path) | Self::Binary(path, _) | Self::Npz(path) => {
@@ -99,8 +112,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Opens it, for rows of `width` numbers.
-    pub(crate) fn open(self, width: u64) -> anyhow::Result<Sink> {
+    /// Opens it, for embeddings of `dim` dimensions; dense ones are stored in this precision.
+    pub(crate) fn open(self, dim: usize, precision: EmbeddingPrecision) -> anyhow::Result<Sink> {
         let (output, name) = match self {
             Self::Stdout => (Output::Stdout(io::stdout()), "standard output".to_owned()),
             Self::Lines(path) => {
@@ -111,16 +124,16 @@ impl<'a> Target<'a> {
             Self::Binary(path, format) => {
                 let name = path.display().to_string();
                 let mut file = BufWriter::with_capacity(1 << 16, WholeFile::create(path)?);
-                let header = file.write_all(&format.header(0, width));
+                let header = file.write_all(&format.header(0, dim, precision));
                 header.with_context(|| format!("cannot write {name}"))?;
-                (Output::Binary { file, format, rows: 0, width }, name)
+                (Output::Binary { file, format, rows: 0, dim }, name)
             }
             Self::Npz(path) => {
                 let file = BufWriter::with_capacity(1 << 16, WholeFile::create(path)?);
-                (Output::Npz { file, rows: Csr::new(width) }, path.display().to_string())
+                (Output::Npz { file, rows: Csr::new(dim as u64) }, path.display().to_string())
             }
         };
-        Ok(Sink { output, name })
+        Ok(Sink { output, precision, name })
     }
 }
 
@@ -135,7 +148,7 @@ impl Sink {
     /// Appends rows. Of a binary file that cannot be written nothing will appear; of
     /// lines, those before stay.
     pub(crate) fn write<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> anyhow::Result<()> {
-        let written = self.output.write(rows);
+        let written = self.output.write(rows, self.precision);
         let appears_whole = matches!(self.output, Output::Binary { .. } | Output::Npz { .. });
         if written.is_err() && appears_whole {
             self.output = Output::Lost;
@@ -150,10 +163,10 @@ impl Sink {
                 file.into_inner().map_err(io::IntoInnerError::into_error)
             };
             Ok::<_, io::Error>(match self.output {
-                Output::Binary { file, format, rows, width } => {
+                Output::Binary { file, format, rows, dim } => {
                     let mut file = whole(file)?;
                     file.seek(SeekFrom::Start(0))?;
-                    file.write_all(&format.header(rows, width))?;
+                    file.write_all(&format.header(rows, dim, self.precision))?;
                     Some(file)
                 }
                 Output::Npz { file, rows } => Some(whole(rows.write(file)?)?),
@@ -166,11 +179,15 @@ impl Sink {
 }
 
 impl Output {
-    fn write<'a>(&mut self, mut rows: impl Iterator<Item = Row<'a>>) -> io::Result<()> {
+    fn write<'a>(
+        &mut self,
+        mut rows: impl Iterator<Item = Row<'a>>,
+        precision: EmbeddingPrecision,
+    ) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
                 for row in rows {
-                    stdout.write_all(&line(row)?)?;
+                    stdout.write_all(&line(row, precision)?)?;
                 }
                 stdout.flush()
             }
@@ -178,7 +195,7 @@ impl Output {
                 for row in rows {
                     // A line at once: whoever is killed leaves no half line. Of more at once the
                     // system may write a part.
-                    let line = line(row)?;
+                    let line = line(row, precision)?;
                     if let Err(error) = file.write_all(&line) {
                         // Nor does whoever finds the disk full.
                         let _ = file.set_len(*whole);
@@ -189,19 +206,17 @@ impl Output {
                 Ok(())
             }
             Self::Binary { file, rows: count, .. } => {
-                let mut bytes = Vec::new();
                 for row in rows {
-                    let (Row::Dense { embedding: values } | Row::Sparse { values, .. }) = row;
-                    bytes.clear();
-                    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-                    file.write_all(&bytes)?;
-                    *count += 1;
+                    if let Row::Dense(bytes) = row {
+                        file.write_all(bytes)?;
+                        *count += 1;
+                    }
                 }
                 Ok(())
             }
             Self::Npz { rows: all, .. } => rows.try_for_each(|row| match row {
-                Row::Dense { embedding } => all.push(&[], embedding),
                 Row::Sparse { indices, values } => all.push(indices, values),
+                Row::Dense(_) => Ok(()),
             }),
             Self::Lost => Ok(()),
         }
@@ -209,22 +224,47 @@ impl Output {
 }
 
 /// A row as a line of JSON.
-fn line(row: Row<'_>) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&row)?;
+fn line(row: Row<'_>, precision: EmbeddingPrecision) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&match row {
+        Row::Dense(bytes) => json!({ "embedding": values(bytes, precision) }),
+        Row::Sparse { indices, values } => json!({ "indices": indices, "values": values }),
+    })?;
     line.push(b'\n');
     Ok(line)
 }
 
+/// The values of a row.
+fn values(row: &[u8], precision: EmbeddingPrecision) -> Value {
+    use EmbeddingPrecision::{Binary, Float16, Float32, Int8, Ubinary, Uint8};
+    match precision {
+        Float32 => row.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Float16 => {
+            let halves = row.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes));
+            halves.map(f32::from).collect()
+        }
+        Int8 | Binary => row.iter().map(|byte| byte.cast_signed()).collect(),
+        Uint8 | Ubinary => row.iter().copied().collect(),
+    }
+}
+
 impl Format {
-    /// The header of an array of this shape, always of the same length.
-    fn header(self, rows: u64, width: u64) -> Vec<u8> {
+    /// The header of so many embeddings, always of the same length.
+    fn header(self, rows: u64, dim: usize, precision: EmbeddingPrecision) -> Vec<u8> {
+        use EmbeddingPrecision::{Binary, Float16, Float32, Int8, Ubinary, Uint8};
+        let width = precision.row_values(dim);
+        let (npy, safetensors) = match precision {
+            Float32 => ("<f4", "F32"),
+            Float16 => ("<f2", "F16"),
+            Int8 | Binary => ("|i1", "I8"),
+            Uint8 | Ubinary => ("|u1", "U8"),
+        };
         match self {
             // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
             Self::Npy => {
                 let mut header = b"\x93NUMPY\x01\x00".to_vec();
                 header.extend(((HEADER - 10) as u16).to_le_bytes());
                 let text = format!(
-                    "{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
+                    "{{'descr': '{npy}', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
                 );
                 header.extend(text.as_bytes());
                 header.resize(HEADER - 1, b' ');
@@ -234,9 +274,9 @@ impl Format {
             // https://github.com/huggingface/safetensors#format
             Self::Safetensors => {
                 let mut header = ((HEADER - 8) as u64).to_le_bytes().to_vec();
-                let bytes = rows * width * 4;
-                let text = serde_json::json!({
-                    "embeddings": { "dtype": "F32", "shape": [rows, width], "data_offsets": [0, bytes] }
+                let bytes = rows * precision.row_bytes(dim) as u64;
+                let text = json!({
+                    "embeddings": { "dtype": safetensors, "shape": [rows, width], "data_offsets": [0, bytes] }
                 });
                 header.extend(text.to_string().as_bytes());
                 header.resize(HEADER, b' ');
@@ -253,22 +293,22 @@ mod tests {
     #[test]
     fn headers_have_one_length() {
         for format in [Format::Npy, Format::Safetensors] {
-            assert_eq!(format.header(0, 384).len(), HEADER);
-            assert_eq!(format.header(u64::from(u32::MAX), 1 << 24).len(), HEADER);
+            let float32 = EmbeddingPrecision::Float32;
+            assert_eq!(format.header(0, 384, float32).len(), HEADER);
+            assert_eq!(format.header(u64::from(u32::MAX), 1 << 24, float32).len(), HEADER);
         }
-    }
-
-    fn dense(embedding: &[f32]) -> Row<'_> {
-        Row::Dense { embedding }
     }
 
     #[test]
     fn a_safetensors_file_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.safetensors");
-        let mut sink = Target::new(Some(&path)).unwrap().open(2).unwrap();
-        sink.write([1., 2., 3., 4.].chunks(2).map(dense)).unwrap();
-        sink.write([5., 6.].chunks(2).map(dense)).unwrap();
+        let target = Target::new(Some(&path)).unwrap();
+        let mut sink = target.open(2, EmbeddingPrecision::Float32).unwrap();
+        let bytes: Vec<u8> =
+            [1_f32, 2., 3., 4., 5., 6.].into_iter().flat_map(f32::to_le_bytes).collect();
+        sink.write(bytes[..16].chunks(8).map(Row::Dense)).unwrap();
+        sink.write(bytes[16..].chunks(8).map(Row::Dense)).unwrap();
         assert!(!path.exists());
         sink.finish().unwrap();
         let tensors = bertscript::read_safetensors(&path).unwrap();

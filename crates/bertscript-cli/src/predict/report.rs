@@ -2,7 +2,7 @@
 
 use crate::output;
 use crate::stream::OwnedText;
-use bertscript::{Answer, Answers, Classification, Entities, Filling, Fillings};
+use bertscript::{Answer, Answers, Classification, Entities, Filling, Fillings, RankedText};
 
 /// A text, and below it, indented, what was found.
 pub(super) fn paragraph(text: &OwnedText, rows: &[Vec<String>]) -> String {
@@ -53,29 +53,21 @@ pub(super) fn masks(found: &Fillings) -> Vec<Vec<String>> {
     found.masks.iter().flatten().map(row).collect()
 }
 
-/// Texts by their likeness to a query.
-pub(super) fn ranking(
-    texts: &[&str],
-    scores: &[f32],
-    top_k: Option<usize>,
-    json: bool,
-) -> anyhow::Result<String> {
-    let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    order.truncate(top_k.unwrap_or(usize::MAX));
+/// Texts by how well they answer a query.
+pub(super) fn ranking(texts: &[&str], ranked: &[RankedText], json: bool) -> String {
     if !json {
-        let row = |index: &usize| vec![score(scores[*index]), shorten(texts[*index], 100)];
-        return Ok(output::table(&order.iter().map(row).collect::<Vec<_>>()));
+        let row = |found: &RankedText| vec![score(found.score), shorten(texts[found.index], 100)];
+        return output::table(&ranked.iter().map(row).collect::<Vec<_>>());
     }
-    let mut lines = String::new();
-    for index in order {
+    let lines = ranked.iter().map(|found| {
+        let RankedText { index, score, truncated } = found;
+        let text = texts[*index];
         let line = serde_json::json!({
-            "index": index, "score": scores[index], "text": texts[index],
+            "index": index, "score": score, "text": text, "truncated": truncated,
         });
-        lines += &line.to_string();
-        lines.push('\n');
-    }
-    Ok(lines)
+        line.to_string() + "\n"
+    });
+    lines.collect()
 }
 
 /// The likeness of every text to every text.
