@@ -1,5 +1,6 @@
 """The peers with engines of their own."""
 
+import os
 from pathlib import Path
 
 import numpy
@@ -121,9 +122,11 @@ class OpenVino(Peer):
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
             "NUM_STREAMS": streams,
         }
-        # What int8 leaves in floats is bfloat16 on a CPU that has it: OpenVINO chooses.
+        # What int8 leaves in floats OpenVINO computes in bfloat16 on a CPU that has it, and fails if oneDNN must not use it.
         if spec["dtype"] != "int8":
             options["INFERENCE_PRECISION_HINT"] = spec["dtype"]
+        elif "ONEDNN_MAX_CPU_ISA" in os.environ:
+            options["INFERENCE_PRECISION_HINT"] = "f32"
         model = openvino.Core().compile_model(self.file(spec), "CPU", options)
         self.request = model.create_infer_request()
         self.queue = openvino.AsyncInferQueue(model, streams) if streams > 1 else None
