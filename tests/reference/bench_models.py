@@ -9,9 +9,10 @@ vocabulary. A byte-level BPE is trained on TEXTS, one per line. Texts are trunca
 import sys
 from pathlib import Path
 
-# Model type, and the keys of the published configuration that are not the defaults of transformers.
+# Model type, and the keys of the published configuration that are not the defaults of transformers. CTranslate2 reads that of
+# positions, which transformers 5 has dropped.
 MODELS = {
-    "bert-base": ("bert", {}),
+    "bert-base": ("bert", dict(position_embedding_type="absolute")),
     "roberta-base": ("roberta", dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)),
     "distilbert-base": ("distilbert", {}),
     "mpnet-base": ("mpnet", dict(max_position_embeddings=514, layer_norm_eps=1e-5)),
