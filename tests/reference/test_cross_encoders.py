@@ -62,6 +62,12 @@ CROSS_ENCODERS = {
         dict(sentence_transformers={"activation_fn": TANH}),
         dict(activation_fn=None),
     ),
+    "a default prompt": (True, {}, dict(prompts={"rank": "a dog: "}, default_prompt_name="rank")),
+    "a default prompt without modules": (
+        False,
+        {},
+        dict(prompts={"rank": "a dog: "}, default_prompt_name="rank", model_type="CrossEncoder"),
+    ),
     "settings of another type": (True, {}, dict(activation_fn=TANH, model_type="SentenceTransformer")),
 }
 

@@ -5,6 +5,7 @@ from ctypes import byref, c_size_t, c_void_p
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import BertForSequenceClassification
@@ -65,12 +66,27 @@ def test_cross_encoders_rank_as_sentence_transformers(tmp_path, version, activat
     assert len(top) == 3 and [one["score"] for one in top] == [one["score"] for one in rank(file, query, texts)[:3]]
 
 
+def test_a_default_prompt_is_put_before_the_query(tmp_path):
+    directory = cross_encoder(tmp_path, 6, nn.Identity, 1)
+    settings = directory / "config_sentence_transformers.json"
+    prompt = dict(prompts={"rank": "a dog: "}, default_prompt_name="rank")
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | prompt))
+    texts = [text for text in TEXTS if text]
+    expected = CrossEncoder(str(directory), device="cpu").rank(QUERIES[0], texts)
+    assert_ranked(rank(export(directory), QUERIES[0], texts), expected, texts)
+
+
 def test_scores_that_are_zero_keep_their_order(tmp_path):
     directory = cross_encoder(tmp_path, 3, nn.ReLU, 1)
     texts = [text for text in TEXTS if text]
+    logits = rank(export(directory), QUERIES[0], texts, "--function-to-apply", "none")
+    # Half of them become negative.
+    weights = load_file(directory / "model.safetensors")
+    weights["classifier.bias"] -= float(np.median([one["score"] for one in logits]))
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
     found = rank(export(directory), QUERIES[0], texts)
     zeros = [one["index"] for one in found if one["score"] == 0]
-    assert zeros == sorted(zeros)
+    assert len(zeros) > 1 and zeros == sorted(zeros)
 
 
 def test_windows_of_a_long_text_score_as_the_best_of_them(tmp_path):

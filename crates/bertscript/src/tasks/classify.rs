@@ -124,7 +124,12 @@ impl Module {
         let [output] = self.outputs_of(&CLASSIFY)?;
         let labels = self.metadata().map_or(&[][..], |metadata| &metadata.labels);
         let activation = self.activation(options.function_to_apply, labels.len())?;
-        self.score(texts, labels, activation, output, options)
+        self.score(texts, &self.cross_encoder_prompt()?, labels, activation, output, options)
+    }
+
+    /// What the file puts before the first text of a pair, if it is a cross-encoder's.
+    pub(super) fn cross_encoder_prompt(&self) -> Result<String> {
+        self.archive().map_or(Ok(String::new()), |archive| cross_encoder::prompt(archive.assets()))
     }
 
     /// Whether the second text of each pair follows the first: the labels are
@@ -147,12 +152,13 @@ impl Module {
         }
         let labels = ["is_next".to_owned(), "not_next".to_owned()];
         let function = options.function_to_apply.unwrap_or(FunctionToApply::Softmax);
-        self.score(pairs, &labels, function.activation(), output, options)
+        self.score(pairs, "", &labels, function.activation(), output, options)
     }
 
     fn score<'a, T: Into<Text<'a>>>(
         &self,
         texts: impl IntoIterator<Item = T>,
+        prompt: &str,
         labels: &[String],
         activation: Activation,
         output: usize,
@@ -169,7 +175,7 @@ impl Module {
             details: false,
             ..EncodeOptions::default()
         };
-        let encodings = self.encode_for_task(&texts, options.long_texts, encode)?;
+        let encodings = self.encode_prompted(prompt, &texts, options.long_texts, encode)?;
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
         let found = self.logits_of_texts(&encodings, texts.len(), labels.len(), output, &pass)?;
         let classify = |LogitsOf { logits, truncated }| -> Result<_> {

@@ -1,4 +1,5 @@
-//! What makes scores of logits, where the checkpoint says it.
+//! What makes scores of logits, and what is put before the first text, where the checkpoint
+//! says it.
 //!
 //! Source: `CrossEncoder`, <https://github.com/huggingface/sentence-transformers/blob/v6.2.0/sentence_transformers/cross_encoder/model.py>
 
@@ -13,11 +14,26 @@ const SETTINGS: &str = "config_sentence_transformers.json";
 const ACTIVATION: &str = "activation_fn";
 const OLD_ACTIVATION: &str = "sbert_ce_default_activation_function";
 
+/// The default prompt of a cross-encoder; empty without one.
+pub(super) fn prompt(assets: &Assets) -> Result<String> {
+    let settings: Map<String, Value> = assets.json(SETTINGS)?.unwrap_or_default();
+    if !is_cross_encoder(&settings) || assets.get(MODULES_FILE).is_none() {
+        return Ok(String::new());
+    }
+    let name = settings.get("default_prompt_name").and_then(Value::as_str);
+    let prompt = name.and_then(|name| settings.get("prompts")?.get(name)?.as_str());
+    Ok(prompt.unwrap_or_default().to_owned())
+}
+
+fn is_cross_encoder(settings: &Map<String, Value>) -> bool {
+    settings.get("model_type").and_then(Value::as_str) == Some("CrossEncoder")
+}
+
 /// The activation of a cross-encoder, if the files are one's.
 pub(super) fn activation(assets: &Assets, labels: usize) -> Result<Option<Activation>> {
     let read = |name| -> Result<Map<String, Value>> { Ok(assets.json(name)?.unwrap_or_default()) };
     let (model, settings) = (read(MODEL)?, read(SETTINGS)?);
-    let is_type = settings.get("model_type").and_then(Value::as_str) == Some("CrossEncoder");
+    let is_type = is_cross_encoder(&settings);
     let saved = match model.get("sentence_transformers") {
         None => None,
         Some(Value::Object(saved)) => Some(saved),

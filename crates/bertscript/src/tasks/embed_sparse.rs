@@ -137,14 +137,14 @@ impl Module {
         let encodings = self.encode_prompted(&recipe.prompt, &texts, options.long_texts, encode)?;
         let batch_tokens = Some(options.batch_tokens.unwrap_or(BATCH_TOKENS));
         let pass = Pass { batch_tokens, cancel: &options.cancel };
-        let batches = self.run_batches(&encodings, &pass, |_, batch| {
+        let batches = self.run_batches(&encodings, &pass, |indices, batch| {
             let rows = batch.splade(recipe.output, recipe.pooling)?;
-            match rows.width() == recipe.width {
+            let (found, expected) = ([rows.len(), rows.width()], [indices.len(), recipe.width]);
+            match found == expected {
                 true => Ok(rows),
                 false => {
-                    let (found, expected) = (rows.width(), recipe.width);
-                    let message = format!("found {found} logits of a token, expected {expected}");
-                    Err(Error::new(ErrorKind::Archive, message))
+                    let message = format!("found rows of shape {found:?}, expected {expected:?}");
+                    Err(Error::new(ErrorKind::Archive, message).at("logits"))
                 }
             }
         })?;
@@ -190,11 +190,14 @@ impl Module {
         })?;
         let [output] = self.outputs_of(&EMBED_SPARSE)?;
         let info = &self.exported()?.outputs[output];
+        let vocab_size = self.archive().map(|archive| archive.config().vocab_size());
         let width = match info.shape.last().map(|size| size.parse()).transpose()? {
-            Some(Dim::Fixed(size)) => size as usize,
+            Some(Dim::Fixed(size)) if Some(size) == vocab_size => size as usize,
             _ => {
                 let (name, found) = (&info.name, &info.shape);
-                let message = format!("{name}: found the shape {found:?}, expected [B, S, V]");
+                let expected = vocab_size.unwrap_or_default();
+                let message =
+                    format!("{name}: found the shape {found:?}, expected [B, S, {expected}]");
                 return Err(Error::new(ErrorKind::Archive, message));
             }
         };

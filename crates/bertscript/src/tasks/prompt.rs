@@ -1,4 +1,4 @@
-//! What is put before texts that are embedded.
+//! What is put before texts.
 
 use super::options::LongTexts;
 use crate::embedding::Prompts;
@@ -70,7 +70,8 @@ impl Module {
     }
 }
 
-fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
+/// The text after the prompt.
+pub(super) fn joined(prompt: &str, text: &str) -> Result<String, OutOfMemory> {
     let bytes = prompt.len() + text.len();
     let mut joined = String::new();
     joined.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;

@@ -8,6 +8,7 @@ use super::classify::FunctionToApply;
 use super::embed::EmbedOptions;
 use super::heads::RANK;
 use super::options::{Cancel, LongTexts};
+use super::prompt::joined;
 use crate::embedding::Prompts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::family::Task;
@@ -82,8 +83,9 @@ impl Module {
             }
             _ => self.compare_embeddings(query, &texts, options)?,
         };
-        // Zeros are equal, whatever their sign.
-        ranked.sort_by(|a, b| (b.score + 0.).total_cmp(&(a.score + 0.)));
+        // Zeros are equal, whatever their sign; what is no number comes last.
+        let key = |score: f32| if score.is_nan() { -f32::NAN.abs() } else { score + 0. };
+        ranked.sort_by(|a, b| key(b.score).total_cmp(&key(a.score)));
         ranked.truncate(options.top_k.unwrap_or(usize::MAX));
         Ok(ranked)
     }
@@ -103,7 +105,8 @@ impl Module {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let activation = self.activation(options.function_to_apply, labels)?;
-        let pairs = texts.iter().map(|text| Text { text: query, text_pair: Some(text) });
+        let query = joined(&self.cross_encoder_prompt()?, query)?;
+        let pairs = texts.iter().map(|text| Text { text: &query, text_pair: Some(text) });
         let encode = EncodeOptions {
             // Every window has the whole query.
             truncation: match options.long_texts {
@@ -121,9 +124,13 @@ impl Module {
         let mut scores = filled(texts.len(), None)?;
         for (indices, [logits]) in batches {
             for (row, index) in indices.into_iter().enumerate() {
-                let found = activation.row(logits.row(row))?[0];
+                let [found] = activation.row(logits.row(row))?[..] else {
+                    let message =
+                        format!("found {} of a text, expected one", logits.row(row).len());
+                    return Err(Error::new(ErrorKind::Archive, message).at("logits"));
+                };
                 let score = &mut scores[encodings[index].sample];
-                *score = Some(score.map_or(found, |score: f32| score.max(found)));
+                *score = Some(score.map_or(found, |score| greater(score, found)));
             }
         }
         let mut truncated = filled(texts.len(), false)?;
@@ -174,6 +181,11 @@ impl Module {
             truncated,
         }))?)
     }
+}
+
+/// The greater of two scores, or the one that is no number.
+fn greater(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a > b { a } else { b }
 }
 
 /// The first prompt that there is of these names; nothing without one.

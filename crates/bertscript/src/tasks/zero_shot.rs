@@ -8,11 +8,14 @@ use super::heads::ZERO_SHOT;
 use super::math::softmax;
 use super::options::{Cancel, LongTexts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{HEADROOM, check, collect, try_collect};
+use crate::memory::{HEADROOM, check, collect, try_collect, with_capacity};
 use crate::module::Module;
 use crate::text::{EncodeOptions, Text, Truncation};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+/// Pairs of a text and a label that are encoded at once.
+const PAIRS: usize = 4096;
 
 /// How to classify by labels that are given.
 #[derive(Debug, Clone)]
@@ -83,9 +86,7 @@ impl Module {
         let hypotheses =
             try_collect(candidate_labels.iter().map(|label| hypothesis(template, label)))?;
         let texts: Vec<&str> = collect(texts)?;
-        let pairs = texts.iter().flat_map(|text| {
-            hypotheses.iter().map(|hypothesis| Text { text, text_pair: Some(hypothesis) })
-        });
+        let labels = candidate_labels.len();
         let encode = EncodeOptions {
             truncation: Truncation::OnlyFirst,
             split_special_tokens: options.split_special_tokens,
@@ -93,14 +94,18 @@ impl Module {
             details: false,
             ..EncodeOptions::default()
         };
-        let labels = candidate_labels.len();
-        let encodings = self
-            .encode_for_task(&collect(pairs)?, options.long_texts, encode)
-            .map_err(|error| of_text(error, labels))?;
         let pass = Pass { batch_tokens: options.batch_tokens, cancel: &options.cancel };
-        let width = inference.labels;
-        let logits =
-            self.logits_of_texts(&encodings, texts.len() * labels, width, output, &pass)?;
+        // The logits of each of these texts with each label.
+        let logits_of = |first: usize, texts: &[&str]| {
+            let pairs = texts.iter().flat_map(|text| {
+                hypotheses.iter().map(|hypothesis| Text { text, text_pair: Some(hypothesis) })
+            });
+            let encodings = self
+                .encode_for_task(&collect(pairs)?, options.long_texts, encode.clone())
+                .map_err(|error| of_text(error, first, labels))?;
+            let (count, width) = (texts.len() * labels, inference.labels);
+            self.logits_of_texts(&encodings, count, width, output, &pass)
+        };
         let classify = |logits: &[LogitsOf]| -> Result<_> {
             check(HEADROOM)?;
             let scores = match options.multi_label || labels == 1 {
@@ -114,7 +119,13 @@ impl Module {
             let truncated = logits.iter().any(|of| of.truncated);
             Ok(Classification::new(labels, options.top_k, truncated))
         };
-        try_collect(logits.chunks(labels).map(classify))
+        let mut found = with_capacity(texts.len())?;
+        let texts_of_part = (PAIRS / labels).max(1);
+        for (part, texts) in texts.chunks(texts_of_part).enumerate() {
+            let logits = logits_of(part * texts_of_part, texts)?;
+            found.append(&mut try_collect(logits.chunks(labels).map(classify))?);
+        }
+        Ok(found)
     }
 
     /// Which of the file's labels says what.
@@ -179,9 +190,9 @@ fn hypothesis(template: &str, label: &str) -> Result<String> {
 }
 
 /// An error about a text with a label, as one about the text.
-fn of_text(error: Error, labels: usize) -> Error {
+fn of_text(error: Error, first: usize, labels: usize) -> Error {
     match error.text() {
-        Some(pair) => Error::new(error.kind(), error.message()).at_text(pair / labels),
+        Some(pair) => Error::new(error.kind(), error.message()).at_text(first + pair / labels),
         None => error,
     }
 }
