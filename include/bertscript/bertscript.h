@@ -2756,7 +2756,8 @@ BERTSCRIPT_NOEXCEPT;
  * @param embedding_precision as of `bertscript_task_options_set_embedding_precision`
  * @param ranges the min of each dimension, then the max of each, for `int8` and `uint8`; NULL
  *        if `embedding_precision` is another
- * @param destination as of `bertscript_module_embed_quantized`
+ * @param destination as of `bertscript_module_embed_quantized`, and not where `embeddings` or
+ *        `ranges` are
  * @param row_stride from the start of a row to the start of the next, in bytes; 0 for rows one
  *        after the other
  * @param capacity the room there, in bytes

@@ -182,6 +182,6 @@ pub(crate) unsafe fn free<T>(pointer: *mut T) {
     }
 }
 
-fn null(name: &str) -> Failure {
+pub(crate) fn null(name: &str) -> Failure {
     Failure::new(BERTSCRIPT_NULL_POINTER, format!("{name}: found NULL"))
 }

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::guard::guard;
 use crate::inputs::Given;
 use crate::module::bertscript_module;
-use crate::pointers::{array, get, place, text};
+use crate::pointers::{array, get, null, place, text};
 use crate::status::{BERTSCRIPT_BUFFER_TOO_SMALL, BERTSCRIPT_INVALID_ARGUMENT, bertscript_status};
 use crate::task_options::bertscript_task_options;
 use bertscript::{EmbedOptions, EmbeddingPrecision, EmbeddingRanges, Quantizer};
@@ -105,7 +105,8 @@ pub unsafe extern "C" fn bertscript_module_embedding_bytes(
 /// @param embedding_precision as of `bertscript_task_options_set_embedding_precision`
 /// @param ranges the min of each dimension, then the max of each, for `int8` and `uint8`; NULL
 ///        if `embedding_precision` is another
-/// @param destination as of `bertscript_module_embed_quantized`
+/// @param destination as of `bertscript_module_embed_quantized`, and not where `embeddings` or
+///        `ranges` are
 /// @param row_stride from the start of a row to the start of the next, in bytes; 0 for rows one
 ///        after the other
 /// @param capacity the room there, in bytes
@@ -136,6 +137,8 @@ pub unsafe extern "C" fn bertscript_quantize_embeddings(
         // SAFETY: as above.
         let room = unsafe { Room { destination, row_stride, capacity, written: written.as_mut() } };
         room.filled(precision, count, dim, |bytes, row_stride| {
+            refuse_overlap(bytes, (embeddings, values), "embeddings")?;
+            refuse_overlap(bytes, (ranges, bounds), "ranges")?;
             let ranges = match ranges.is_null() && !precision.needs_ranges() {
                 true => None,
                 // SAFETY: as above.
@@ -192,6 +195,21 @@ pub unsafe extern "C" fn bertscript_embedding_ranges(
     unsafe { guard(err, body) }
 }
 
+/// Refuses to read floats where bytes are written.
+fn refuse_overlap(
+    bytes: &[u8],
+    (floats, count): (*const f32, usize),
+    name: &str,
+) -> Result<(), Failure> {
+    let (to, from) = (bytes.as_ptr().addr(), floats.addr());
+    let (to_end, from_end) = (to + bytes.len(), from.saturating_add(count * size_of::<f32>()));
+    if floats.is_null() || to_end <= from || from_end <= to {
+        return Ok(());
+    }
+    let message = format!("destination: found the memory of {name}, expected other memory");
+    Err(Failure::new(BERTSCRIPT_INVALID_ARGUMENT, message))
+}
+
 /// Where rows of bytes go.
 struct Room<'a> {
     destination: *mut c_void,
@@ -225,12 +243,10 @@ impl Room<'_> {
         let mut none = [];
         let bytes = match needed {
             0 => &mut none[..],
+            _ if self.destination.is_null() => return Err(null("destination")),
             // SAFETY: by the contracts of the functions above; `needed` bytes are within the
             // capacity.
-            _ => unsafe {
-                let first = place(self.destination.cast(), "destination")?;
-                std::slice::from_raw_parts_mut(first, needed)
-            },
+            _ => unsafe { std::slice::from_raw_parts_mut(self.destination.cast(), needed) },
         };
         let result = write(bytes, row_stride)?;
         set(self.written);

@@ -163,7 +163,9 @@ pub unsafe extern "C" fn bertscript_sparse_embeddings_truncated(
     text: usize,
 ) -> i32 {
     // SAFETY: NULL, or a live handle by the contract of the function.
-    unsafe { embeddings.as_ref() }.is_some_and(|found| found.0.truncated().contains(&text)).into()
+    unsafe { embeddings.as_ref() }
+        .is_some_and(|found| found.0.truncated().binary_search(&text).is_ok())
+        .into()
 }
 
 /// Frees embeddings. NULL is accepted.

@@ -117,6 +117,8 @@ pub(super) const COMBINED: &[(&str, Values)] = &[
             ("embedding_precision = \"binary\"", "BERTSCRIPT_INVALID_ARGUMENT"),
             ("count = 0; embeddings = NULL; destination = NULL", "BERTSCRIPT_OK"),
             ("count = SIZE_MAX / 8; dim = 8", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("destination = (void *)embeddings", "BERTSCRIPT_INVALID_ARGUMENT"),
+            ("destination = (char *)ranges + 1", "BERTSCRIPT_INVALID_ARGUMENT"),
         ],
     ),
     (

@@ -3,7 +3,7 @@
 use super::bertscript_task_options;
 use crate::error::bertscript_error;
 use crate::guard::set;
-use crate::pointers::{array, place, text};
+use crate::pointers::{array, get, text};
 use crate::status::bertscript_status;
 use bertscript::EmbeddingRanges;
 use std::ffi::c_char;
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn bertscript_task_options_set_ranges(
     // SAFETY: by the contract of the function.
     unsafe {
         set(options, err, |options| {
-            place(ranges.cast_mut(), "ranges")?;
+            get(ranges, "ranges")?;
             options.ranges = Some(EmbeddingRanges::new(array(ranges, count, "ranges")?)?);
             Ok(())
         })
