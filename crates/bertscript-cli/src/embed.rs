@@ -119,7 +119,7 @@ impl Embed {
         let result = chunks.and_then(|chunks| task.run(&module, chunks, &mut done, &progress));
         let closed = matches!(&result, Err(error) if is_closed_pipe(error));
         // Whatever stopped it, what is done is kept; all but what cannot be written.
-        task.finish()?;
+        task.finish(result.is_ok() && !cancel.is_cancelled())?;
         drop(progress);
         if done.truncated > 0 {
             let limit = self.max_length.unwrap_or(module.tokenizer()?.max_length());
@@ -132,7 +132,11 @@ impl Embed {
             result?;
         }
         if cancel.is_cancelled() {
-            output::say(&format!("interrupted; the embeddings of {} texts are kept", done.texts));
+            let kept = match self.write_ranges {
+                Some(_) => "no ranges were written".to_owned(),
+                None => format!("the embeddings of {} texts are kept", done.texts),
+            };
+            output::say(&format!("interrupted; {kept}"));
             return Ok(ExitCode::from(130));
         }
         Ok(ExitCode::SUCCESS)
@@ -255,10 +259,10 @@ impl Task<'_> {
         }
     }
 
-    /// Completes the file, which now appears.
-    fn finish(self) -> anyhow::Result<()> {
+    /// Completes the file, which now appears; ranges only if they are of all texts.
+    fn finish(self, is_whole: bool) -> anyhow::Result<()> {
         match self {
-            Self::Dense(_, results) => results.finish(),
+            Self::Dense(_, results) => results.finish(is_whole),
             Self::Sparse(_, sink) => sink.finish(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::output;
 use crate::sink::{Row, Sink, Target};
 use anyhow::{Context, bail, ensure};
-use bertscript::{EmbeddingPrecision, EmbeddingRanges, Embeddings, Quantizer};
+use bertscript::{ElementType, EmbeddingPrecision, EmbeddingRanges, Embeddings, Quantizer};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -37,10 +37,7 @@ impl<'a> Results<'a> {
         }
         let ranges = ranges.map(|path| {
             let name = path.display().to_string();
-            let ranges = read(path).with_context(|| format!("cannot read ranges of {name}"))?;
-            let found = ranges.dim();
-            ensure!(found == dim, "{name}: found ranges of {found}, expected {dim} dimensions");
-            Ok(ranges)
+            read(path, dim).with_context(|| format!("cannot read ranges of {name}"))
         });
         let quantizer = Quantizer::new(precision, ranges.transpose()?.as_ref())?;
         Ok(Self::Stored { sink: target.open(dim, precision)?, quantizer })
@@ -74,16 +71,17 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Completes the file, which now appears.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    /// Completes the file, which now appears; ranges only if they are of all texts.
+    pub(crate) fn finish(self, is_whole: bool) -> anyhow::Result<()> {
         let (target, found, texts) = match self {
             Self::Stored { sink, .. } => return sink.finish(),
+            Self::Ranges { .. } if !is_whole => return Ok(()),
             Self::Ranges { target, found, texts } => (target, found, texts),
         };
-        let Some(ranges) = found else { return Ok(()) };
+        let Some(ranges) = found else { bail!("--write-ranges: found no texts, expected some") };
         if texts < SAMPLE {
             output::say(&format!(
-                "the ranges are of {texts} texts; those of {SAMPLE} or more suit others better"
+                "found {texts} texts to take ranges of; those of {SAMPLE} or more suit others better"
             ));
         }
         let dim = ranges.dim();
@@ -95,21 +93,32 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Reads ranges: float32 `[2, D]`, of a .npy file, or the only tensor of a .safetensors file.
-fn read(path: &Path) -> anyhow::Result<EmbeddingRanges> {
-    let (shape, bounds) = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("npy") => read_npy(File::open(path)?)?,
+/// Reads ranges of `dim` dimensions: float32 `[2, D]`, of a .npy file, or the only tensor of a
+/// .safetensors file.
+fn read(path: &Path, dim: usize) -> anyhow::Result<EmbeddingRanges> {
+    let check = |shape: &[usize]| match *shape {
+        [2, found] if found == dim => Ok(()),
+        [2, found] => bail!("found ranges of {found}, expected {dim} dimensions"),
+        _ => bail!("found shape {shape:?}, expected [2, D]"),
+    };
+    Ok(match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npy") => {
+            let (shape, bounds) = read_npy(File::open(path)?)?;
+            check(&shape)?;
+            EmbeddingRanges::new(&bounds)?
+        }
         Some("safetensors") => {
             let tensors = bertscript::read_safetensors(path)?;
             let [(_, tensor)] = &tensors[..] else {
                 bail!("found {} tensors, expected one", tensors.len())
             };
-            (tensor.shape().to_vec(), tensor.to_f32()?.as_slice()?.to_vec())
+            let found = tensor.element_type();
+            ensure!(found == ElementType::F32, "found dtype {found}, expected float32");
+            check(tensor.shape())?;
+            EmbeddingRanges::new(tensor.as_slice()?)?
         }
         _ => bail!("unknown ending, expected .npy or .safetensors"),
-    };
-    ensure!(matches!(shape[..], [2, _]), "found shape {shape:?}, expected [2, D]");
-    Ok(EmbeddingRanges::new(&bounds)?)
+    })
 }
 
 /// The shape and the values of a file of NumPy.

@@ -9,7 +9,6 @@ impl Predict {
     /// The texts, by how well they answer the query.
     pub(super) fn rank(&self, module: &Module, chunk: &Chunk) -> anyhow::Result<(String, usize)> {
         let options = RankOptions {
-            top_k: self.top_k.map(NonZeroUsize::get),
             function_to_apply: self.function_to_apply,
             long_texts: self.long_texts.unwrap_or_default(),
             split_special_tokens: self.split_special_tokens,
@@ -20,8 +19,10 @@ impl Predict {
         let query = self.query.as_deref().unwrap_or_default();
         let texts = texts_alone(chunk)?;
         let ranked = module.rank(query, texts.iter().copied(), &options);
-        let ranked = ranked.map_err(|error| chunk.blame(error))?;
+        let mut ranked = ranked.map_err(|error| chunk.blame(error))?;
+        // All that were truncated are told, whether they are shown or not.
         let cut = ranked.iter().filter(|ranked| ranked.truncated).count();
+        ranked.truncate(self.top_k.map_or(usize::MAX, NonZeroUsize::get));
         Ok((report::ranking(&texts, &ranked, self.json), cut))
     }
 
