@@ -169,3 +169,25 @@ fn an_export_replaces_no_file_of_its_checkpoint() {
     bertscript_ok(&["export", text(&sentence), "-o", text(&sentence.join("model.pt"))]);
     bertscript_ok(&["export", text(&sentence), "-o", text(&sentence.join("model.pt"))]);
 }
+
+#[test]
+fn an_output_stays_as_it_is_where_the_texts_are_missing() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    let module = path("module.pt");
+    bertscript_ok(&["export", text(&fixture("text/sentence")), "-o", text(&module)]);
+    for name in ["out.jsonl", "out.npy", "out.safetensors"] {
+        let to = path(name);
+        fs::write(&to, "before").unwrap();
+        let missing = path("missing.txt");
+        let arguments = ["embed", text(&module), "--input", text(&missing), "--output", text(&to)];
+        let output = bertscript(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {stderr}");
+        assert!(
+            stderr.starts_with(&format!("error: cannot open {}", missing.display())),
+            "{stderr}"
+        );
+        assert_eq!(fs::read(&to).unwrap(), b"before", "{name}");
+    }
+}

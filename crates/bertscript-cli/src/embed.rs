@@ -112,11 +112,12 @@ impl Embed {
         let progress = Progress::start("loading");
         let module = self.options.load(&self.file)?;
         let cancel = cancel_on_interrupt()?;
+        // Before the output is opened: without texts, it stays as it is.
+        let chunks = Chunks::open(self.input.as_deref(), self.jsonl, cancel.clone())?;
         let mut task = self.task(&module, target, &cancel)?;
         progress.stage("embedding");
         let mut done = Done::default();
-        let chunks = Chunks::open(self.input.as_deref(), self.jsonl, cancel.clone());
-        let result = chunks.and_then(|chunks| task.run(&module, chunks, &mut done, &progress));
+        let result = task.run(&module, chunks, &mut done, &progress);
         let closed = matches!(&result, Err(error) if is_closed_pipe(error));
         // Whatever stopped it, what is done is kept; all but what cannot be written.
         task.finish(result.is_ok() && !cancel.is_cancelled())?;
