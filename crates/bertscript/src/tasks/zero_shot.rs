@@ -150,9 +150,11 @@ impl Module {
                 Ok(Inference { labels: names.len(), entailment, contradiction })
             }
             _ => {
-                let labels = names.join(", ");
+                let labels = label2id.iter().map(|(name, id)| format!("{name} ({id})"));
                 let message = format!(
-                    "zero_shot needs a model with one label that begins with entail, but the file's labels are {labels}"
+                    "zero_shot needs a model with one of {} labels that begins with entail, but the file's are {}",
+                    names.len(),
+                    labels.collect::<Vec<_>>().join(", ")
                 );
                 Err(Error::new(ErrorKind::Unsupported, message))
             }
