@@ -201,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "its ln_1p does not give the same bits each time")]
     fn rows_may_be_cut_anywhere() {
         let logits = [[1., -1., 0.], [0.5, 2., -3.], [-1., -2., -3.], [4., 0., 1.], [1., 0.25, 1.]];
         for strategy in [PoolingStrategy::Max, PoolingStrategy::Sum] {
