@@ -3,6 +3,7 @@
 import ctypes
 import os
 from ctypes import CFUNCTYPE, byref, c_char_p, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
 
 import pytest
 import torch

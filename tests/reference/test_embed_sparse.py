@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import scipy.sparse
-import torch
 from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
-from live import TINY, cli, export
+from live import cli, export
 from texts import BLANK, answers, checkpoint, corpus, real_vocabulary, refused
 
 TEXTS = corpus(100, 150) + BLANK
